@@ -1,0 +1,1 @@
+"""The `runyard` command. Never imports the server, except to start it."""

@@ -1,0 +1,1 @@
+"""Typed client of the native API. Never imports the server."""

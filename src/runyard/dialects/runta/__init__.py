@@ -1,0 +1,1 @@
+"""The Runta door, v1 and v2."""

@@ -1,0 +1,1 @@
+"""The ledger: every execution, its state machine and its output log."""

@@ -1,0 +1,1 @@
+"""Owns runtimes: life cycle, files, checkpoints, secrets."""

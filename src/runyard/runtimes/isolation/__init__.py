@@ -1,0 +1,1 @@
+"""Owns how commands are isolated and spawned. Knows nothing of the ledger or of HTTP."""

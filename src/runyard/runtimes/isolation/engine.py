@@ -1,0 +1,265 @@
+"""The isolation port. Owns the vocabulary between those who want a command run and those who isolate it.
+
+An engine makes sandboxes; a sandbox spawns processes whose descriptors the caller supplies. Nothing here
+knows of the ledger, of HTTP or of a dialect. `namespaces` and `process` are the two implementations; every
+implementation must pass the same contract tests.
+"""
+
+import enum
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from runyard.kernel.errors import FailedPrecondition, Unavailable
+
+
+class Network(enum.StrEnum):
+    """How a sandbox reaches the outside."""
+
+    NONE = "none"
+    """Loopback only."""
+    OPEN = "open"
+    """Outgoing connections through the host's address translation; nothing of the host itself."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What a sandbox may use at most; None means that the caller asks for no limit."""
+
+    memory_bytes: int | None = None
+    pids: int | None = None
+    cpus: float | None = None
+    disk_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SandboxSpec:
+    """All that an engine needs to make one sandbox; self-contained, so that a remote worker could obey it."""
+
+    id: str
+    hostname: str
+    base: str
+    """Name of a base: `host`, or one that the images store knows."""
+    limits: Limits = field(default_factory=Limits)
+    network: Network = Network.NONE
+    restore_from: str | None = None
+    """Id of a checkpoint whose writable layer is copied in before the first process."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command:
+    """One process to spawn. Descriptors belong to the caller, who closes its copies after `spawn` returned."""
+
+    argv: Sequence[str]
+    env: Mapping[str, str] = field(default_factory=dict)
+    """The whole environment; nothing is inherited."""
+    cwd: str = "/root"
+    stdin: int
+    stdout: int
+    stderr: int
+    tty: bool = False
+    """Descriptor 0 is the slave of a terminal: make it the controlling terminal of the new session."""
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """How a process ended: exactly one of `code` (0 to 255) and `signal` is set."""
+
+    code: int | None = None
+    signal: int | None = None
+    oom_killed: bool = False
+
+    @property
+    def shell_code(self) -> int:
+        """Return the status as a shell reports it: the code, or 128 plus the signal."""
+        return self.code if self.code is not None else 128 + (self.signal or 0)
+
+
+class SpawnFailure(enum.StrEnum):
+    """Why a command could not be started."""
+
+    NOT_FOUND = "not_found"
+    NOT_EXECUTABLE = "not_executable"
+    BAD_CWD = "bad_cwd"
+    RESOURCES = "resources"
+
+
+class SpawnError(Unavailable):
+    """The command could not be started."""
+
+    code = "spawn_failed"
+
+    def __init__(self, message: str, reason: SpawnFailure) -> None:
+        """Carry the machine-readable reason beside the message."""
+        super().__init__(message)
+        self.reason = reason
+
+
+class SandboxGone(Unavailable):
+    """The sandbox has ended."""
+
+    code = "sandbox_gone"
+
+
+class CannotEnforce(FailedPrecondition):
+    """This host cannot enforce what was asked for."""
+
+    code = "cannot_enforce"
+
+
+class Process(Protocol):
+    """A spawned process, leader of its own session and process group."""
+
+    @property
+    def pid(self) -> int:
+        """The process id inside the sandbox."""
+        ...
+
+    async def wait(self) -> Exit:
+        """Return how the process ended; any number of callers may wait. Raises SandboxGone."""
+        ...
+
+    def signal_group(self, signum: int) -> None:
+        """Send a signal to the whole process group; silently nothing when it is gone."""
+        ...
+
+
+class OpenMode(enum.StrEnum):
+    """What a file inside a sandbox is opened for."""
+
+    READ = "read"
+    """An existing regular file."""
+    CREATE = "create"
+    """A new, empty sibling of the path, parents made; `publish` renames it over the path."""
+
+
+class Sandbox(Protocol):
+    """A living sandbox."""
+
+    @property
+    def id(self) -> str:
+        """The id of the spec."""
+        ...
+
+    async def spawn(self, command: Command) -> Process:
+        """Start a command. Raises SpawnError, SandboxGone."""
+        ...
+
+    async def open_file(self, path: str, mode: OpenMode) -> "OpenFile":
+        """Open a regular file as seen from inside, never following a link out of the sandbox and never blocking
+        on a FIFO or device. Raises NotFound, InvalidArgument (not a regular file, bad path), SandboxGone.
+        """
+        ...
+
+    async def freeze(self) -> None:
+        """Stop all processes where they are. Raises CannotEnforce."""
+        ...
+
+    async def thaw(self) -> None:
+        """Let frozen processes run on."""
+        ...
+
+    async def set_limits(self, limits: Limits) -> None:
+        """Change limits of the living sandbox. Raises CannotEnforce."""
+        ...
+
+    async def usage(self) -> "Usage":
+        """Measure what the sandbox uses now."""
+        ...
+
+    async def wait_gone(self) -> str:
+        """Return the reason when the sandbox has ended by itself or was destroyed."""
+        ...
+
+    async def destroy(self, *, keep_layer: bool) -> None:
+        """Kill every process inside and free namespaces, groups and mounts; idempotent.
+        With `keep_layer` the files stay for a later `create` with the same id.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class OpenFile:
+    """An open file of a sandbox. `fd` belongs to the caller. `publish` is needed after writing a new file."""
+
+    fd: int
+    size: int
+    publication: "Publication | None" = None
+
+
+class Publication(Protocol):
+    """The second half of writing a file."""
+
+    async def publish(self) -> None:
+        """Rename the written file over its final path."""
+        ...
+
+    async def discard(self) -> None:
+        """Remove the half-written file."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """A measurement: None where the host cannot tell."""
+
+    memory_bytes: int | None = None
+    pids: int | None = None
+    disk_bytes: int | None = None
+    oom_kills: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capability:
+    """One thing that a host can or cannot enforce, as `doctor` and the start-up message show it."""
+
+    name: str
+    enforced: bool
+    how: str
+    """What enforces it, or what is missing."""
+    fix: str = ""
+    """What an operator can do about it; empty when enforced."""
+
+
+class Engine(Protocol):
+    """Makes sandboxes of one kind."""
+
+    @property
+    def name(self) -> str:
+        """`namespaces` or `process`."""
+        ...
+
+    def capabilities(self) -> Sequence[Capability]:
+        """List what is enforced on this host and what is not; valid after `start`."""
+        ...
+
+    async def start(self) -> None:
+        """Prepare the host: remove what a killed server left, start the launcher, fill the warm pool."""
+        ...
+
+    async def stop(self) -> None:
+        """End every sandbox (layers stay) and everything that `start` made."""
+        ...
+
+    async def create(self, spec: SandboxSpec) -> Sandbox:
+        """Make a sandbox, or bring one back from its kept layer. Raises CannotEnforce, NotFound (base), Unavailable."""
+        ...
+
+    async def delete_layer(self, sandbox_id: str) -> None:
+        """Delete the kept files of a sandbox that is not living; idempotent."""
+        ...
+
+    async def capture(self, sandbox_id: str, checkpoint_id: str) -> int:
+        """Copy the writable layer into a checkpoint and return its size in bytes. The caller froze the sandbox,
+        or it is not living. Raises NotFound, CannotEnforce.
+        """
+        ...
+
+    async def delete_checkpoint(self, checkpoint_id: str) -> None:
+        """Delete a checkpoint's files; idempotent."""
+        ...
+
+    def bases(self) -> Sequence[Path | str]:
+        """Name the bases that `create` accepts."""
+        ...
