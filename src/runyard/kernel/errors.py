@@ -4,7 +4,7 @@ A domain error is a subclass whose docstring is its default message and whose `c
 Each door maps every code once (a test walks all subclasses through all doors).
 """
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 
 class RunyardError(Exception):
@@ -12,10 +12,10 @@ class RunyardError(Exception):
 
     code: ClassVar[str] = "internal"
 
-    def __init__(self, message: str | None = None, **detail: Any) -> None:
+    def __init__(self, message: str | None = None, **detail: object) -> None:
         """Take a message for people (default: the class docstring) and machine-readable detail."""
         self.message = message or (self.__doc__ or type(self).__name__).strip()
-        self.detail: dict[str, Any] = detail
+        self.detail: dict[str, object] = detail
         super().__init__(self.message)
 
 
@@ -72,7 +72,7 @@ class LimitExceeded(RunyardError):
 
     code = "limit_exceeded"
 
-    def __init__(self, message: str | None = None, *, retry_after: float = 1.0, **detail: Any) -> None:
+    def __init__(self, message: str | None = None, *, retry_after: float = 1.0, **detail: object) -> None:
         """Carry `retry_after`, the seconds after which a new try makes sense."""
         super().__init__(message, **detail)
         self.retry_after = retry_after

@@ -152,6 +152,18 @@ class Sandbox(Protocol):
         """
         ...
 
+    async def open_terminal(self) -> tuple[int, int]:
+        """Open a pseudo-terminal of the sandbox's own devpts; return (master, slave) descriptors, the caller's.
+        Raises SandboxGone, SpawnError (no terminal left).
+        """
+        ...
+
+    async def take_shell(self) -> "WarmShell | None":
+        """Hand over a pre-spawned `/bin/sh` that waits for its script, or None when there is none just now.
+        A taken shell is replaced in the background. Never blocks.
+        """
+        ...
+
     async def freeze(self) -> None:
         """Stop all processes where they are. Raises CannotEnforce."""
         ...
@@ -186,6 +198,38 @@ class OpenFile:
     fd: int
     size: int
     publication: "Publication | None" = None
+
+
+class WarmShell(Protocol):
+    """A shell inside a sandbox that was spawned before its script was known so that start-up is off the request's path.
+    The three pipe ends belong to the taker.
+    """
+
+    @property
+    def process(self) -> Process:
+        """The waiting shell, leader of its own session and group."""
+        ...
+
+    @property
+    def stdin(self) -> int:
+        """Write end of its standard input."""
+        ...
+
+    @property
+    def stdout(self) -> int:
+        """Read end of its standard output."""
+        ...
+
+    @property
+    def stderr(self) -> int:
+        """Read end of its standard error."""
+        ...
+
+    def run(self, script: str, env: Mapping[str, str], cwd: str) -> bool:
+        """Give the shell its script, once; behaves like `/bin/sh -c script` with that whole environment and folder.
+        Return False when the shell had ended before it took anything, so that a cold spawn is still safe.
+        """
+        ...
 
 
 class Publication(Protocol):
