@@ -176,6 +176,12 @@ class Sandbox(Protocol):
         """Change limits of the living sandbox. Raises CannotEnforce."""
         ...
 
+    async def set_network(self, network: Network) -> None:
+        """Connect the living sandbox to the outside or cut it off; its processes go on. Nothing to do when it is so
+        already. Raises CannotEnforce.
+        """
+        ...
+
     async def usage(self) -> "Usage":
         """Measure what the sandbox uses now."""
         ...
