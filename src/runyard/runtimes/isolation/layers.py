@@ -1,0 +1,349 @@
+"""Writable layers: the files that a sandbox has written, kept between its lives, and checkpoints of them.
+
+Owns the folder `layers` of the engine's data folder. `start` picks the better of two stores: subvolumes of a btrfs
+image with a size limit each, or plain directories without one. Knows nothing of mounts of sandboxes or of bases.
+"""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from runyard.kernel.errors import InvalidArgument, NotFound
+from runyard.runtimes.isolation.engine import CannotEnforce, Capability
+from runyard.runtimes.isolation.options import IsolationOptions
+from runyard.runtimes.isolation.pool import BtrfsPool, PoolUnavailable, Space
+from runyard.runtimes.isolation.workers import Workers
+
+OVERLAYS = 2
+"""Overlays that a layer has room for: `upper0`/`work0` for `/`, `upper1`/`work1` for `/usr`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """A writable layer on disk."""
+
+    path: Path
+
+    def upper(self, overlay: int) -> Path:
+        """Return the upper folder of one overlay."""
+        return self.path / f"upper{overlay}"
+
+    def work(self, overlay: int) -> Path:
+        """Return the work folder of one overlay."""
+        return self.path / f"work{overlay}"
+
+
+class LayerBackend(Protocol):
+    """The blocking half: what a store must do; called in worker threads only."""
+
+    bounded: bool
+
+    def open(self) -> None:
+        """Make the store usable."""
+        ...
+
+    def close(self) -> None:
+        """Give back what `open` took."""
+        ...
+
+    def create(self, path: Path) -> None:
+        """Make an empty folder for a layer."""
+        ...
+
+    def copy(self, source: Path, target: Path) -> int:
+        """Make `target` a copy of a layer or checkpoint, whole or not at all; return its size in bytes."""
+        ...
+
+    def remove(self, path: Path) -> None:
+        """Delete a layer or checkpoint."""
+        ...
+
+    def limit(self, path: Path, limit_bytes: int | None) -> None:
+        """Bound the size of a layer."""
+        ...
+
+    def usage(self, path: Path) -> int:
+        """Return the size of a layer in bytes."""
+        ...
+
+    def space(self) -> Space:
+        """Return the room in the store."""
+        ...
+
+    @property
+    def root(self) -> Path:
+        """Folder that holds `live` and `checkpoints`."""
+        ...
+
+
+class LayerStore:
+    """All writable layers and checkpoints of one installation."""
+
+    def __init__(self, options: IsolationOptions) -> None:
+        """Take the settings; nothing is touched before `start`."""
+        self._options = options
+        self._workers = Workers("layers", 4)
+        self._backend: LayerBackend = DirectoryBackend(options.data_dir / "layers")
+        self._why_unbounded = ""
+
+    @property
+    def bounded(self) -> bool:
+        """Tell whether disk limits are enforced; valid after `start`."""
+        return self._backend.bounded
+
+    async def start(self) -> None:
+        """Open the store. Raises Unavailable when another process of this installation still uses it."""
+        await self._workers.run(self._open)
+
+    async def stop(self) -> None:
+        """Close the store; layers and checkpoints stay."""
+        await self._workers.run(self._backend.close)
+        self._workers.close()
+
+    def capability(self) -> Capability:
+        """Tell how disk limits are enforced; valid after `start`."""
+        if self.bounded:
+            return Capability(name="disk limit", enforced=True, how="btrfs subvolumes with quota groups")
+        return Capability(
+            name="disk limit",
+            enforced=False,
+            how=f"plain directories: {self._why_unbounded}",
+            fix="run as root on a kernel with btrfs and loop devices, and install btrfs-progs",
+        )
+
+    async def prepare(
+        self, layer_id: str, disk_bytes: int | None = None, restore_from: str | None = None
+    ) -> Layer:
+        """Return the kept layer of that id, or a new one: empty, or a copy of the checkpoint `restore_from`.
+        Sets the limit in both cases. Raises CannotEnforce, NotFound (checkpoint), LimitExceeded (store full).
+        """
+        self._check_limit(disk_bytes)
+        return await self._workers.run(self._prepare, layer_id, disk_bytes, restore_from)
+
+    async def rename(self, layer_id: str, new_id: str) -> Layer:
+        """Give a layer another id, also while it is mounted. Raises NotFound."""
+        return await self._workers.run(self._rename, layer_id, new_id)
+
+    async def set_limit(self, layer_id: str, disk_bytes: int | None) -> None:
+        """Change the limit of a layer. Raises CannotEnforce, NotFound."""
+        self._check_limit(disk_bytes)
+        limit = disk_bytes if disk_bytes is not None else self._options.default_disk_bytes
+        if self.bounded:
+            await self._workers.run(self._backend.limit, self._existing(layer_id), limit)
+
+    async def usage(self, layer_id: str) -> int | None:
+        """Return the bytes that a layer holds; None when there is no such layer or telling is not cheap."""
+        path = self._live(layer_id)
+        if not self.bounded or not path.is_dir():
+            return None
+        return await self._workers.run(self._backend.usage, path)
+
+    async def delete(self, layer_id: str) -> None:
+        """Delete a layer; idempotent."""
+        await self._workers.run(self._remove, self._live(layer_id))
+
+    async def capture(self, layer_id: str, checkpoint_id: str) -> int:
+        """Copy a layer into a checkpoint and return its size in bytes. Nobody may write to it meanwhile.
+        An existing checkpoint of that id is replaced. Raises NotFound, LimitExceeded (store full).
+        """
+        source, target = self._existing(layer_id), self._checkpoint(checkpoint_id)
+        return await self._workers.run(self._capture, source, target)
+
+    async def delete_checkpoint(self, checkpoint_id: str) -> None:
+        """Delete a checkpoint; idempotent."""
+        await self._workers.run(self._remove, self._checkpoint(checkpoint_id))
+
+    async def sweep(self, known_ids: Iterable[str], known_checkpoints: Iterable[str]) -> int:
+        """Delete layers and checkpoints that nobody knows (left by a killed server); return how many."""
+        return await self._workers.run(self._sweep, set(known_ids), set(known_checkpoints))
+
+    async def space(self) -> Space:
+        """Return the room in the store."""
+        return await self._workers.run(self._backend.space)
+
+    def ids(self) -> list[str]:
+        """Return the ids of all kept layers."""
+        entries = os.listdir(self._backend.root / "live")
+        return sorted(name for name in entries if not name.startswith("."))
+
+    def _check_limit(self, disk_bytes: int | None) -> None:
+        if disk_bytes is not None and not self.bounded:
+            raise CannotEnforce(f"This host cannot limit disk use: {self._why_unbounded}.")
+
+    def _open(self) -> None:
+        folder = self._options.data_dir / "layers"
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        pool = BtrfsPool(folder, self._options.disk_pool_bytes)
+        try:
+            pool.open()
+            self._backend = pool
+        except PoolUnavailable as error:
+            self._why_unbounded = str(error)
+            self._backend.open()
+        for name in ("live", "checkpoints"):
+            (self._backend.root / name).mkdir(exist_ok=True, mode=0o700)
+        # What a killed server left half made or half deleted.
+        for leftover in self._backend.root.glob("*/.part-*"):
+            self._backend.remove(leftover)
+
+    def _prepare(self, layer_id: str, disk_bytes: int | None, restore_from: str | None) -> Layer:
+        path = self._live(layer_id)
+        limit = disk_bytes if disk_bytes is not None else self._options.default_disk_bytes
+        if path.is_dir():
+            if self.bounded:
+                self._backend.limit(path, limit)
+            return Layer(path)
+        part = _part(path)
+        self._remove(part)
+        try:
+            self._fill(part, restore_from)
+            if self.bounded and limit is not None:
+                self._backend.limit(part, limit)
+            part.rename(path)
+        except BaseException:
+            self._remove(part)
+            raise
+        return Layer(path)
+
+    def _fill(self, part: Path, restore_from: str | None) -> None:
+        if restore_from is not None:
+            source = self._checkpoint(restore_from)
+            if not source.is_dir():
+                raise NotFound("There is no such checkpoint.")
+            self._backend.copy(source, part)
+            return
+        self._backend.create(part)
+        owner = self._options.uid_base if os.geteuid() == 0 else -1
+        for overlay in range(OVERLAYS):
+            for name in (f"upper{overlay}", f"work{overlay}"):
+                folder = part / name
+                folder.mkdir(mode=0o755)
+                folder.chmod(0o755)  # whatever the umask
+                os.chown(folder, owner, owner)
+
+    def _capture(self, source: Path, target: Path) -> int:
+        part = _part(target)
+        self._remove(part)
+        try:
+            size = self._backend.copy(source, part)
+            self._remove(target)
+            part.rename(target)
+        except BaseException:
+            self._remove(part)
+            raise
+        return size
+
+    def _rename(self, layer_id: str, new_id: str) -> Layer:
+        target = self._live(new_id)
+        self._existing(layer_id).rename(target)
+        return Layer(target)
+
+    def _remove(self, path: Path) -> None:
+        if path.is_dir():
+            self._backend.remove(path)
+
+    def _sweep(self, known_ids: set[str], known_checkpoints: set[str]) -> int:
+        removed = 0
+        for name, known in (("live", known_ids), ("checkpoints", known_checkpoints)):
+            for entry in list(os.scandir(self._backend.root / name)):
+                if entry.name not in known:
+                    self._remove(Path(entry.path))
+                    removed += 1
+        return removed
+
+    def _live(self, layer_id: str) -> Path:
+        return self._backend.root / "live" / _safe(layer_id)
+
+    def _checkpoint(self, checkpoint_id: str) -> Path:
+        return self._backend.root / "checkpoints" / _safe(checkpoint_id)
+
+    def _existing(self, layer_id: str) -> Path:
+        path = self._live(layer_id)
+        if not path.is_dir():
+            raise NotFound("There is no such layer.")
+        return path
+
+
+class DirectoryBackend:
+    """Plain directories: works everywhere, bounds nothing, copies file by file."""
+
+    bounded = False
+
+    def __init__(self, root: Path) -> None:
+        """Take the folder to keep layers in."""
+        self._root = root
+
+    @property
+    def root(self) -> Path:
+        """Folder that holds `live` and `checkpoints`."""
+        return self._root
+
+    def open(self) -> None:
+        """Make the folder."""
+        self._root.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+    def close(self) -> None:
+        """Do nothing."""
+
+    def create(self, path: Path) -> None:
+        """Make an empty directory."""
+        path.mkdir(mode=0o700)
+
+    def copy(self, source: Path, target: Path) -> int:
+        """Copy owners, modes, times, extended attributes, hard links, holes and overlay's whiteouts."""
+        command = ["cp", "-a", "--reflink=auto", "--sparse=auto", "--", str(source), str(target)]
+        done = subprocess.run(command, capture_output=True, check=False)
+        if done.returncode != 0:
+            raise OSError(f"copying a layer failed: {done.stderr.decode(errors='replace')[-500:]}")
+        return _tree_size(target)
+
+    def remove(self, path: Path) -> None:
+        """Delete the tree; first moved aside, so that the id is free at once and a half-deleted one never shows."""
+        if not path.name.startswith("."):
+            path = path.rename(_part(path))
+        shutil.rmtree(path)
+
+    def limit(self, path: Path, limit_bytes: int | None) -> None:
+        """Refuse: there is nothing to limit with. Raises CannotEnforce."""
+        raise CannotEnforce(f"No size limit can be set on {path.name}.", limit_bytes=limit_bytes)
+
+    def usage(self, path: Path) -> int:
+        """Walk the tree."""
+        return _tree_size(path)
+
+    def space(self) -> Space:
+        """Return the room of the file system."""
+        stat = os.statvfs(self._root)
+        return Space(total=stat.f_blocks * stat.f_frsize, free=stat.f_bavail * stat.f_frsize)
+
+
+def _tree_size(path: Path) -> int:
+    seen: set[tuple[int, int]] = set()
+    total = 0
+    stack = [os.fspath(path)]
+    while stack:
+        with os.scandir(stack.pop()) as entries:
+            for entry in entries:
+                stat = entry.stat(follow_symlinks=False)
+                if stat.st_nlink > 1 and not entry.is_dir(follow_symlinks=False):
+                    if (stat.st_dev, stat.st_ino) in seen:
+                        continue
+                    seen.add((stat.st_dev, stat.st_ino))
+                total += stat.st_blocks * 512
+                if entry.is_dir(follow_symlinks=False):
+                    stack.append(entry.path)
+    return total
+
+
+def _part(path: Path) -> Path:
+    return path.with_name(f".part-{path.name}")
+
+
+def _safe(name: str) -> str:
+    if not name or name.startswith(".") or "/" in name or "\0" in name or len(name) > 200:
+        raise InvalidArgument("An id of a layer must be a plain file name.")
+    return name

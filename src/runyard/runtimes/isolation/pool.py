@@ -1,0 +1,213 @@
+"""The btrfs image that bounded layers live in. Owns `pool.img`, its loop device, its mount and its quota groups.
+
+Blocking; `layers.py` calls it in threads. Never used when another process still has the image mounted: two mounts of
+one image would destroy it.
+"""
+
+import contextlib
+import errno
+import fcntl
+import os
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from runyard.kernel.errors import LimitExceeded, Unavailable
+from runyard.runtimes.isolation import btrfs, loopdev, syscalls
+
+_XATTR = "trusted.runyard.inherited"
+_RESERVE = 256 << 20
+_MINIMUM_SIZE = 256 << 20
+_TAKE_OVER_SECONDS = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """Room for layers in bytes."""
+
+    total: int
+    free: int
+
+
+class PoolUnavailable(Exception):
+    """This host cannot have a btrfs image; the message says what is missing."""
+
+
+class BtrfsPool:
+    """Layers as subvolumes.
+
+    Simple quota groups charge data to the subvolume that wrote it, so a copy starts at zero. What a copy inherits is
+    therefore written down in an attribute of its folder and counted on top, for usage and for the limit alike:
+    otherwise a chain of checkpoint and restore would grow without bound. Deleting inherited files gives no room back.
+    """
+
+    bounded = True
+
+    def __init__(self, folder: Path, size_bytes: int) -> None:
+        """Take the folder for image and mount point, and the image's apparent size (it is sparse)."""
+        self._image = folder / "pool.img"
+        self._lock_file = folder / "pool.lock"
+        self._mount_point = folder / "pool"
+        self._size = max(size_bytes, _MINIMUM_SIZE)
+        self._lock_fd = -1
+        self._fresh = False
+        self._quota = "simple"
+        self._groups = Path()
+
+    @property
+    def root(self) -> Path:
+        """Folder that holds `live` and `checkpoints`."""
+        return self._mount_point
+
+    def open(self) -> None:
+        """Make the image if there is none, mount it and switch quotas on. Raises PoolUnavailable, and Unavailable when
+        another process uses the image.
+        """
+        if os.geteuid() != 0:
+            raise PoolUnavailable("not running as root")
+        if not Path("/dev/loop-control").exists():
+            raise PoolUnavailable("no loop devices")
+        self._lock()
+        try:
+            self._mount_point.mkdir(exist_ok=True, mode=0o700)
+            # Without a mount namespace of its own a killed server leaves its mount behind.
+            while os.path.ismount(self._mount_point):
+                syscalls.umount(self._mount_point, syscalls.MNT_DETACH)
+            self._make_image()
+            self._wait_released()
+            self._mount()
+        except BaseException:
+            self._unlock()
+            raise
+
+    def close(self) -> None:
+        """Unmount the image. Sandboxes that still hold it keep it alive until they end."""
+        with contextlib.suppress(OSError):
+            syscalls.umount(self._mount_point, syscalls.MNT_DETACH)
+        self._unlock()
+
+    def create(self, path: Path) -> None:
+        """Make an empty subvolume. Raises LimitExceeded when the reserve is touched."""
+        self._check_room()
+        btrfs.create_subvolume(path)
+        path.chmod(0o700)
+
+    def copy(self, source: Path, target: Path) -> int:
+        """Snapshot a subvolume. Takes milliseconds, whatever the size."""
+        self._check_room()
+        btrfs.snapshot(source, target)
+        # The snapshot committed all that the source had written, so its group tells the present.
+        size = self.usage(source)
+        os.setxattr(target, _XATTR, str(size).encode())
+        return size
+
+    def remove(self, path: Path) -> None:
+        """Unlink a subvolume; its space comes back in the background."""
+        btrfs.destroy_subvolume(path)
+
+    def limit(self, path: Path, limit_bytes: int | None) -> None:
+        """Bound a subvolume's size; writes beyond it fail with EDQUOT."""
+        if limit_bytes is not None:
+            limit_bytes = max(limit_bytes - self._inherited(path), 1)
+        btrfs.limit_subvolume(path, limit_bytes)
+
+    def usage(self, path: Path) -> int:
+        """Return what a subvolume holds, with what it inherited; data still in memory counts once it is allocated."""
+        group = btrfs.subvolume_id(path)
+        try:
+            own = int((self._groups / f"0_{group}" / "referenced").read_text())
+        except (OSError, ValueError):
+            own = btrfs.quota_usage(self._mount_point, group).get(group, 0)
+        return own + self._inherited(path)
+
+    def space(self) -> Space:
+        """Return the room, less a reserve: the smaller of what is free in the image and on the disk below it."""
+        inside = os.statvfs(self._mount_point)
+        below = os.statvfs(self._image)
+        free = min(inside.f_bavail * inside.f_frsize, below.f_bavail * below.f_frsize)
+        return Space(total=inside.f_blocks * inside.f_frsize, free=max(free - _RESERVE, 0))
+
+    def _check_room(self) -> None:
+        if self.space().free == 0:
+            raise LimitExceeded("The disk for runtimes is full.", retry_after=30.0)
+
+    def _inherited(self, path: Path) -> int:
+        if self._quota == "full":
+            return 0  # full quota groups count shared data for everyone who refers to it
+        try:
+            return int(os.getxattr(path, _XATTR))
+        except OSError as error:
+            if error.errno == errno.ENODATA:
+                return 0
+            raise
+
+    def _lock(self) -> None:
+        self._lock_fd = os.open(self._lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._unlock()
+            raise Unavailable("Another server already uses this data folder.") from None
+
+    def _unlock(self) -> None:
+        if self._lock_fd >= 0:
+            os.close(self._lock_fd)
+            self._lock_fd = -1
+
+    def _make_image(self) -> None:
+        if self._image.exists():
+            if self._image.stat().st_size < self._size:
+                os.truncate(self._image, self._size)
+            return
+        draft = self._image.with_suffix(".new")
+        draft.touch(mode=0o600)
+        os.truncate(draft, self._size)
+        # -K: nothing to discard in a fresh sparse file. Single copies: there is one disk below.
+        command = ["mkfs.btrfs", "-f", "-q", "-K", "-m", "single", "-d", "single", str(draft)]
+        try:
+            done = subprocess.run(command, capture_output=True, check=False)
+        except FileNotFoundError:
+            draft.unlink()
+            raise PoolUnavailable("mkfs.btrfs is not installed") from None
+        if done.returncode != 0:
+            draft.unlink()
+            raise PoolUnavailable(f"mkfs.btrfs failed: {done.stderr.decode(errors='replace').strip()[-200:]}")
+        self._fresh = True
+        draft.rename(self._image)
+
+    def _wait_released(self) -> None:
+        deadline = time.monotonic() + _TAKE_OVER_SECONDS
+        pause = 0.01
+        while loopdev.is_attached(self._image):
+            if time.monotonic() > deadline:
+                raise Unavailable("Sandboxes of an earlier server still hold the layers; end them first.")
+            time.sleep(pause)
+            pause = min(pause * 2, 0.5)
+
+    def _mount(self) -> None:
+        try:
+            device = loopdev.attach(self._image)
+        except OSError as error:
+            raise self._failure(f"no loop device can be bound ({error.strerror})") from error
+        try:
+            flags = syscalls.MS_NOATIME | syscalls.MS_NODEV
+            syscalls.mount(loopdev.path_of(device), self._mount_point, "btrfs", flags)
+        except OSError as error:
+            raise self._failure(f"btrfs cannot be mounted ({error.strerror})") from error
+        finally:
+            os.close(device)
+        try:
+            self._quota = btrfs.enable_quota(self._mount_point)
+            btrfs.grow(self._mount_point)
+        except OSError as error:
+            self.close()
+            raise self._failure(f"btrfs quotas cannot be switched on ({error.strerror})") from error
+        self._groups = Path("/sys/fs/btrfs", btrfs.file_system_id(self._mount_point), "qgroups")
+
+    def _failure(self, reason: str) -> Exception:
+        if self._fresh:
+            self._image.unlink(missing_ok=True)
+            return PoolUnavailable(reason)
+        # Falling back to directories now would hide every layer that is in the image.
+        return Unavailable(f"The layers in {self._image} cannot be used: {reason}.")
