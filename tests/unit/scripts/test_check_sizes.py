@@ -1,26 +1,10 @@
 """The size and shape gate itself. Feeds it small sources; reads no product code."""
 
-import importlib.util
-import sys
 from pathlib import Path
-from types import ModuleType
 
 import pytest
+from scripts import check_sizes as gate
 
-
-def load_gate() -> ModuleType:
-    """Import the script by its path: `scripts` is no package."""
-    path = Path(__file__).parents[3] / "scripts" / "check_sizes.py"
-    spec = importlib.util.spec_from_file_location("check_sizes", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["check_sizes"] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-gate = load_gate()
 PRODUCT = "src/runyard/runtimes/service.py"
 
 
