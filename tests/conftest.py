@@ -1,0 +1,94 @@
+"""Fixtures of the whole suite. Owns the life of the servers that tests use; makes nothing until a test asks."""
+
+from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.http import Api
+from tests.support.server import Server
+
+LOG_LINES_ON_FAILURE = 80
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show the end of the log of every server that a failed test used."""
+    report = yield
+    if report.failed:
+        for name, value in getattr(item, "funcargs", {}).items():
+            for one in value.made if isinstance(value, ServerFactory) else [value]:
+                if isinstance(one, Server):
+                    report.sections.append((f"server log ({name})", one.log_tail(LOG_LINES_ON_FAILURE)))
+    return report
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Serve for the whole session; at the end assert a clean exit and that nothing is left on the host."""
+    one = Server(tmp_path_factory.mktemp("server"))
+    one.start()
+    yield one
+    one.close()
+
+
+class ServerFactory:
+    """Makes servers of their own for one test."""
+
+    def __init__(self, folder: Path) -> None:
+        """Remember where their folders go."""
+        self._folder = folder
+        self.made: list[Server] = []
+
+    def __call__(self, *, start: bool = True, **settings: object) -> Server:
+        """Make a server whose settings are given by name: `limits__x=1` becomes RUNYARD_LIMITS__X."""
+        environment = {f"RUNYARD_{name.upper()}": str(value) for name, value in settings.items()}
+        one = Server(self._folder / f"server{len(self.made)}", environment)
+        self.made.append(one)
+        return one.start() if start else one
+
+
+@pytest.fixture
+def fresh_server(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[ServerFactory]:
+    """Return a factory of servers; each is closed at the end and must leave nothing."""
+    factory = ServerFactory(tmp_path)
+    yield factory
+    for one in factory.made:
+        one.close()
+
+
+@pytest.fixture
+def api(server: Server) -> Iterator[Api]:
+    """Return a client of the session's server with the admin token."""
+    with server.api() as client:
+        yield client
+
+
+@pytest.fixture
+def make_runtime(api: Api) -> Iterator[Callable[..., str]]:
+    """Return a factory of runtimes of the session's server; each is deleted at the end."""
+    made: list[str] = []
+
+    def make(**fields: object) -> str:
+        runtime: str = api.create(**fields)["id"]
+        made.append(runtime)
+        return runtime
+
+    yield make
+    for runtime in made:
+        assert api.delete(f"/v1/runtimes/{runtime}").status in (200, 404)
+
+
+@pytest.fixture
+def runtime(make_runtime: Callable[..., str]) -> str:
+    """Return the id of a running runtime."""
+    return make_runtime()
+
+
+@pytest.fixture(scope="module")
+def shared(server: Server) -> Iterator[str]:
+    """Return the id of a runtime for tests of one module that leave no trace in each other's way."""
+    with server.api() as client:
+        runtime: str = client.create(name="shared")["id"]
+        yield runtime
+        client.delete(f"/v1/runtimes/{runtime}").expect(200)
