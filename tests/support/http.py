@@ -18,12 +18,12 @@ class Answer:
     """Names in lower case."""
     body: bytes
 
-    def json(self) -> Any:  # noqa: ANN401 - a JSON document has no better type in a test
+    def json(self) -> Any:
         """Parse the body."""
         return json.loads(self.body)
 
     @property
-    def data(self) -> Any:  # noqa: ANN401
+    def data(self) -> Any:
         """Return the member `data` of the envelope."""
         return self.json()["data"]
 
@@ -73,7 +73,7 @@ class Api:
         self,
         method: str,
         path: str,
-        body: Any = None,  # noqa: ANN401 - bytes are sent raw, anything else as JSON
+        body: Any = None,
         headers: Mapping[str, str] | None = None,
     ) -> Answer:
         """Send one request and read the whole answer. Bytes go raw, any other body as JSON."""
@@ -109,15 +109,15 @@ class Api:
         """GET a path."""
         return self.request("GET", path)
 
-    def post(self, path: str, body: Any = None) -> Answer:  # noqa: ANN401
+    def post(self, path: str, body: Any = None) -> Answer:
         """POST a JSON document, or nothing."""
         return self.request("POST", path, body)
 
-    def put(self, path: str, body: Any = None) -> Answer:  # noqa: ANN401
+    def put(self, path: str, body: Any = None) -> Answer:
         """PUT a JSON document or bytes."""
         return self.request("PUT", path, body)
 
-    def patch(self, path: str, body: Any = None) -> Answer:  # noqa: ANN401
+    def patch(self, path: str, body: Any = None) -> Answer:
         """PATCH with a JSON document."""
         return self.request("PATCH", path, body)
 

@@ -56,7 +56,7 @@ def run_script(
     *,
     options: Mapping[str, object] | None = None,
     timeout: float = 100,
-) -> Any:  # noqa: ANN401 - whatever the script found
+) -> Any:
     """Run one of our scripts in an environment and return the JSON document that it prints last."""
     kept = {"PATH": os.environ["PATH"], "HOME": str(CACHE)}
     process = subprocess.run(
