@@ -4,9 +4,9 @@ No I/O and no clock: `apply` gets the time. A state that ended never changes aga
 """
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import msgspec
 
@@ -352,3 +352,42 @@ def _event(
         reason=reason,
         body=body,
     )
+
+
+class Tenant(Protocol):
+    """The part of an identity scope that the ledger needs: whose rows may be seen."""
+
+    @property
+    def account_id(self) -> AccountId:
+        """The account."""
+        ...
+
+    @property
+    def project_path(self) -> str:
+        """`/<root>/<project>/...`: this project and all below it; one component means the whole account."""
+        ...
+
+
+class ExecutionFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """Which executions to list; None or empty means no condition."""
+
+    kinds: Sequence[Kind] = ()
+    statuses: Sequence[Status] = ()
+    place_kind: str | None = None
+    place_id: str | None = None
+    actor: str | None = None
+    door: str | None = None
+    parent_id: ExecutionId | None = None
+    root_id: ExecutionId | None = None
+    """The whole tree of a top execution."""
+    top_only: bool = False
+    """Only executions without a parent."""
+    labels: Mapping[str, str] = {}
+    """Each must be present with this value."""
+    text: str | None = None
+    """A part of the name or the command, case ignored."""
+    created_from: datetime | None = None
+    """Inclusive."""
+    created_to: datetime | None = None
+    """Exclusive."""
+    request_id: str | None = None
