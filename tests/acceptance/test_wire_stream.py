@@ -1,10 +1,12 @@
 """The exec stream of v1 and v2: handshake, frames, terminal, signals, late input, endings. No SDK involved."""
 
+import contextlib
+import hashlib
 import json
 import time
 
 import pytest
-from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.exceptions import ConnectionClosedOK, InvalidStatus
 from websockets.sync.client import connect
 
 from tests.support.http import Api
@@ -81,8 +83,6 @@ def test_stream_input_with_nul_and_large_frames_arrives_whole(server: Server, sh
             stream.stdin(data)  # frames of 350 kB
         stream.send("close_stdin")
         ended = stream.finish()
-    import hashlib
-
     assert ended.stdout.split()[0].decode() == hashlib.sha256(data * 16).hexdigest()
     assert ended.code == 0
 
@@ -94,12 +94,10 @@ def test_stream_late_input_is_taken_and_dropped(server: Server, shared: str) -> 
         while (frame := stream.receive()) is not None and frame["type"] != "exit":
             pass
         late = b"x" * 100_000
-        try:
+        with contextlib.suppress(ConnectionClosedOK):
             for _ in range(5):
                 stream.stdin(late)
             stream.send("close_stdin")
-        except ConnectionClosed as closed:
-            assert closed.rcvd is None or closed.rcvd.code in (1000, 1005)
         ended = stream.finish()
     assert (ended.stdout, ended.code) == (b"a", 0)
 
