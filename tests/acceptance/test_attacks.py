@@ -16,6 +16,16 @@ from tests.support.server import Server
 from tests.support.stream import ExecStream
 
 
+@pytest.fixture(scope="module", autouse=True)
+def isolated(server: Server, shared: str) -> None:
+    """Refuse to attack at all when the runtime is not another world: these commands would hurt the host."""
+    with server.api() as client:
+        assert client.exec(shared, "ls", ["-d", str(server.folder)])["exit_code"] != 0
+        for kind in ("mnt", "pid", "user"):
+            inside = client.sh(shared, f"readlink /proc/self/ns/{kind}").strip()
+            assert inside != os.readlink(f"/proc/self/ns/{kind}"), f"the {kind} namespace is the host's"
+
+
 def resident_bytes(pid: int) -> int:
     """Return the resident memory of a process."""
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
