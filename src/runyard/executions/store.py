@@ -1,0 +1,277 @@
+"""Statements of the ledger. Owns the SQL on executions, their labels and assignments; decides nothing."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from sqlalchemy import Row, bindparam, delete, insert, select, update
+
+from runyard.database.engine import Prepared, Transaction
+from runyard.database.tables import INSERT_EVENTS, event_from_row, event_values, events
+from runyard.executions.dispatch.port import Assignment
+from runyard.executions.model import HELD, TERMINAL, Execution, Kind, Place, Status
+from runyard.executions.tables import assignments, execution_labels, executions
+from runyard.kernel.clock import unix_micros
+from runyard.kernel.events import Event
+from runyard.kernel.ids import AccountId, ExecutionId, ProjectId
+
+_INSERTED = tuple(column.name for column in executions.c if column.name != "seq")
+_ENDING = (
+    "status",
+    "status_reason",
+    "exit_code",
+    "signal",
+    "result",
+    "ended_at",
+    "duration_us",
+    "output_bytes",
+    "output_truncated",
+    "output_ref",
+)
+
+INSERT = Prepared(
+    insert(executions).values({name: bindparam(name) for name in _INSERTED}).inline(),
+    _INSERTED,
+)
+
+END = Prepared(
+    update(executions)
+    .where(
+        executions.c.id == bindparam("of_id"),
+        executions.c.attempt == bindparam("of_attempt"),
+        executions.c.status.in_(
+            [bindparam(f"held_{place}", status.value) for place, status in enumerate(sorted(HELD))]
+        ),
+    )
+    .values({name: bindparam(f"new_{name}") for name in _ENDING}),
+    (*(f"new_{name}" for name in _ENDING), "of_id", "of_attempt"),
+)
+"""The end of an attempt that a worker holds; changes nothing when the row has ended or belongs to another attempt."""
+
+
+def _json(value: Any) -> str:  # noqa: ANN401  any document
+    return msgspec.json.encode(value).decode()
+
+
+def _micros(moment: datetime | None) -> int | None:
+    return None if moment is None else unix_micros(moment)
+
+
+def _duration_us(execution: Execution) -> int | None:
+    return None if execution.duration_ms is None else round(execution.duration_ms * 1000)
+
+
+def insert_values(execution: Execution) -> Sequence[Any]:
+    """Return the driver values of a row in the order of `INSERT`."""
+    place = execution.place
+    return (
+        execution.id,
+        execution.account_id,
+        execution.project_id,
+        execution.project_path,
+        execution.kind.value,
+        execution.name,
+        execution.parent_id,
+        execution.root_id,
+        place and place.kind,
+        place and place.id,
+        place and place.name,
+        execution.actor,
+        execution.door,
+        execution.command,
+        _json(execution.parameters) if execution.parameters else "{}",
+        _json(execution.labels) if execution.labels else "{}",
+        execution.status.value,
+        execution.status_reason,
+        execution.exit_code,
+        execution.signal,
+        None if execution.result is None else _json(execution.result),
+        unix_micros(execution.created_at),
+        _micros(execution.started_at),
+        _micros(execution.ended_at),
+        _duration_us(execution),
+        execution.output_bytes,
+        execution.output_truncated,
+        execution.output_ref,
+        execution.attempt,
+        execution.worker,
+        execution.request_id,
+    )
+
+
+async def add(tx: Transaction, execution: Execution, happened: Sequence[Event]) -> None:
+    """Insert a row, its labels and its first events."""
+    await tx.run(INSERT, insert_values(execution))
+    await tx.run(INSERT_EVENTS[len(happened)], [value for event in happened for value in event_values(event)])
+    if execution.labels:
+        seq = await tx.scalar(select(executions.c.seq).where(executions.c.id == execution.id))
+        rows = [
+            {
+                "account_id": execution.account_id,
+                "name": name,
+                "value": value,
+                "created_at": execution.created_at,
+                "execution_seq": seq,
+            }
+            for name, value in execution.labels.items()
+        ]
+        await tx.execute(insert(execution_labels), rows)
+
+
+async def end(tx: Transaction, execution: Execution) -> bool:
+    """Write the end of a held attempt; False when the row ended before or belongs to another attempt."""
+    values = (
+        execution.status.value,
+        execution.status_reason,
+        execution.exit_code,
+        execution.signal,
+        None if execution.result is None else _json(execution.result),
+        _micros(execution.ended_at),
+        _duration_us(execution),
+        execution.output_bytes,
+        execution.output_truncated,
+        execution.output_ref,
+        execution.id,
+        execution.attempt,
+    )
+    return await tx.run(END, values) == 1
+
+
+async def get(tx: Transaction, execution_id: str) -> Execution | None:
+    """Read one row by id, whoever owns it."""
+    row = await tx.one_or_none(select(executions).where(executions.c.id == execution_id))
+    return None if row is None else execution_from_row(row)
+
+
+class ExecutionRows:
+    """The ledger as the transition helper sees it."""
+
+    async def lock(self, tx: Transaction, subject_id: str) -> Execution | None:
+        """Read a row for update."""
+        row = await tx.one_or_none(select(executions).where(executions.c.id == subject_id).with_for_update())
+        return None if row is None else execution_from_row(row)
+
+    async def write(self, tx: Transaction, before: Execution, after: Execution) -> None:
+        """Write what differs; a row that has ended is never written, whatever the caller decided."""
+        changed = _changes(before, after)
+        if changed:
+            ended = [status.value for status in TERMINAL]
+            guard = executions.c.status.not_in(ended)
+            await tx.execute(update(executions).where(executions.c.id == before.id, guard).values(changed))
+
+
+def _changes(before: Execution, after: Execution) -> Mapping[str, Any]:
+    changed: dict[str, Any] = {}
+    for field in ("status", "status_reason", "exit_code", "signal", "result", "started_at", "ended_at"):
+        if getattr(before, field) != getattr(after, field):
+            changed[field] = getattr(after, field)
+    for field in ("output_bytes", "output_truncated", "output_ref", "attempt", "worker"):
+        if getattr(before, field) != getattr(after, field):
+            changed[field] = getattr(after, field)
+    if before.duration_ms != after.duration_ms:
+        changed["duration_us"] = _duration_us(after)
+    if "status" in changed:
+        changed["status"] = after.status.value
+    return changed
+
+
+async def history(tx: Transaction, execution_id: str) -> Sequence[Event]:
+    """Read all events of an execution, oldest first."""
+    statement = select(events).where(events.c.subject_id == execution_id).order_by(events.c.id)
+    return [event_from_row(row) for row in await tx.all(statement)]
+
+
+async def live(tx: Transaction, after_seq: int, limit: int) -> Sequence[tuple[int, Execution]]:
+    """Read executions of all accounts that have not ended, in order of insertion."""
+    statement = (
+        select(executions)
+        .where(executions.c.ended_at.is_(None), executions.c.seq > after_seq)
+        .order_by(executions.c.seq)
+        .limit(limit)
+    )
+    return [(row.seq, execution_from_row(row)) for row in await tx.all(statement)]
+
+
+async def add_assignment(
+    tx: Transaction, assignment: Assignment, not_before: datetime | None, now: datetime
+) -> None:
+    """Keep an assignment. Raises UniqueViolation for a second one of the same attempt."""
+    await tx.execute(
+        insert(assignments).values(
+            execution_id=assignment.execution_id,
+            attempt=assignment.attempt,
+            pool=assignment.pool,
+            priority=assignment.priority,
+            not_before=not_before,
+            key=assignment.key,
+            key_limit=assignment.key_limit,
+            runner=assignment.runner,
+            document=dict(assignment.document),
+            offered_at=now,
+        )
+    )
+
+
+async def assignment_of(
+    tx: Transaction, execution_id: str, attempt: int
+) -> tuple[Assignment, datetime | None] | None:
+    """Read the assignment of an attempt and the time before which it must not begin."""
+    found = (assignments.c.execution_id == execution_id, assignments.c.attempt == attempt)
+    row = await tx.one_or_none(select(assignments).where(*found))
+    if row is None:
+        return None
+    made = Assignment(
+        execution_id=ExecutionId(row.execution_id),
+        attempt=row.attempt,
+        pool=row.pool,
+        priority=row.priority,
+        key=row.key,
+        key_limit=row.key_limit,
+        runner=row.runner,
+        document=row.document,
+    )
+    return made, row.not_before
+
+
+async def remove_assignments(tx: Transaction, execution_id: str) -> None:
+    """Forget the assignments of an execution that has ended."""
+    await tx.execute(delete(assignments).where(assignments.c.execution_id == execution_id))
+
+
+def execution_from_row(row: Row[Any]) -> Execution:
+    """Build an execution from a row of all columns."""
+    place = None
+    if row.place_kind is not None:
+        place = Place(row.place_kind, row.place_id, row.place_name or "")
+    return Execution(
+        id=ExecutionId(row.id),
+        account_id=AccountId(row.account_id),
+        project_id=ProjectId(row.project_id),
+        project_path=row.project_path,
+        kind=Kind(row.kind),
+        name=row.name,
+        parent_id=None if row.parent_id is None else ExecutionId(row.parent_id),
+        root_id=ExecutionId(row.root_id),
+        place=place,
+        actor=row.actor,
+        door=row.door,
+        command=row.command,
+        parameters=row.parameters,
+        labels=row.labels,
+        status=Status(row.status),
+        status_reason=row.status_reason,
+        exit_code=row.exit_code,
+        signal=row.signal,
+        result=row.result,
+        created_at=row.created_at,
+        started_at=row.started_at,
+        ended_at=row.ended_at,
+        duration_ms=None if row.duration_us is None else row.duration_us / 1000,
+        output_bytes=row.output_bytes,
+        output_truncated=row.output_truncated,
+        output_ref=row.output_ref,
+        attempt=row.attempt,
+        worker=row.worker,
+        request_id=row.request_id,
+    )
