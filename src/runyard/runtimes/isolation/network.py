@@ -77,7 +77,7 @@ class Uplink:
         """Remove the table. Forwarding stays on: others may have come to rely on it."""
         if self.available:
             self._problem = "stopped"
-            await self._workers.run(_nft, f"delete table inet {self._table}\n", check=False)
+            await self._workers.run(load_rules, f"delete table inet {self._table}\n", check=False)
         self._workers.close()
 
     def capability(self) -> Capability:
@@ -119,7 +119,7 @@ class Uplink:
                 name = names.get(index, "")
                 if address.ip in self._network and not name.startswith(_FAMILY_PREFIX):
                     raise Unavailable(f"network_cidr {self._network} holds {address.ip} of {name}")
-        _nft(self.rules())
+        load_rules(self.rules())
         if _FORWARD.read_text().strip() != "1":
             _FORWARD.write_text("1")
             self._switched_forwarding = True
@@ -219,7 +219,8 @@ table inet {self._table} {{
 """
 
 
-def _nft(script: str, *, check: bool = True) -> None:
+def load_rules(script: str, *, check: bool = True) -> None:
+    """Hand a script to nft. Raises Unavailable with what it answered, unless `check` is off."""
     command = ["nft", "-f", "-"]
     environment = {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"}
     done = subprocess.run(command, input=script.encode(), capture_output=True, check=False, env=environment)
