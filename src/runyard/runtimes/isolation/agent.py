@@ -1,0 +1,377 @@
+"""The server's side of one sandbox's init. Owns requests in flight and the processes started; translates the agent's
+failures into the port's errors. Knows nothing of how the sandbox was made.
+"""
+
+import asyncio
+import contextlib
+import errno
+import itertools
+import os
+import signal
+import socket
+import stat
+from collections.abc import Callable, Sequence
+
+from runyard.kernel.errors import InvalidArgument, LimitExceeded, NotFound, Unavailable
+from runyard.runtimes.isolation import protocol
+from runyard.runtimes.isolation.engine import (
+    Command,
+    Exit,
+    OpenFile,
+    OpenMode,
+    SandboxGone,
+    SpawnError,
+    SpawnFailure,
+)
+from runyard.runtimes.isolation.protocol import Channel, Failed, Gone, Op, Re, Reply, Stage
+
+_NOT_FOUND = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG})
+_NO_RESOURCES = frozenset(
+    {errno.E2BIG, errno.ENOMEM, errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ETXTBSY}
+)
+_DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+_MESSAGES = {
+    SpawnFailure.NOT_FOUND: "The program {name} was not found.",
+    SpawnFailure.NOT_EXECUTABLE: "The program {name} cannot be executed: {why}.",
+    SpawnFailure.BAD_CWD: "The working folder {cwd} cannot be entered: {why}.",
+    SpawnFailure.RESOURCES: "The sandbox has no room for another process: {why}.",
+}
+
+
+class AgentProcess:
+    """A process inside a sandbox."""
+
+    __slots__ = ("_agent", "_exit", "_oom_before", "_pid", "_waiters", "cpu_seconds", "peak_bytes")
+
+    def __init__(self, agent: "Agent", pid: int, oom_before: int) -> None:
+        """Use Agent.spawn."""
+        self._agent = agent
+        self._pid = pid
+        self._oom_before = oom_before
+        self._exit: Exit | SandboxGone | None = None
+        self._waiters: list[asyncio.Future[None]] = []
+        self.cpu_seconds = 0.0
+        self.peak_bytes = 0
+
+    @property
+    def pid(self) -> int:
+        """The process id inside the sandbox."""
+        return self._pid
+
+    async def wait(self) -> Exit:
+        """Return how the process ended; any number of callers may wait. Raises SandboxGone."""
+        while self._exit is None:
+            # A future each, so that one cancelled waiter leaves the others alone.
+            waiter = asyncio.get_running_loop().create_future()
+            self._waiters.append(waiter)
+            await waiter
+        if isinstance(self._exit, SandboxGone):
+            raise self._exit
+        return self._exit
+
+    def signal_group(self, signum: int) -> None:
+        """Send a signal to the whole process group; silently nothing when it is gone."""
+        self._agent.signal_group(self._pid, signum)
+
+    def finish(self, ended: Exit | SandboxGone) -> None:
+        """Settle the outcome; the agent's connection alone calls this."""
+        self._exit = ended
+        for waiter in self._waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+        self._waiters.clear()
+
+    def finish_from(self, reply: Reply, oom_kills: Callable[[], int]) -> None:
+        """Settle the outcome from an exit notice; the agent's connection alone calls this."""
+        self.cpu_seconds = (reply.c + reply.d) / 1e6
+        self.peak_bytes = reply.e * 1024
+        if os.WIFSIGNALED(reply.b):
+            number = os.WTERMSIG(reply.b)
+            killed = number == signal.SIGKILL and oom_kills() > self._oom_before
+            self.finish(Exit(signal=number, oom_killed=killed))
+            return
+        code = os.WEXITSTATUS(reply.b)
+        # A shell reports its killed child so.
+        killed = code == 128 + signal.SIGKILL and oom_kills() > self._oom_before
+        self.finish(Exit(code=code, oom_killed=killed))
+
+
+class Agent:
+    """A connection to a sandbox's init. Single-threaded, on the running loop."""
+
+    def __init__(self, sock: socket.socket, uid_base: int, count_oom_kills: Callable[[], int]) -> None:
+        """Take over the server's end of the pair; `count_oom_kills` reads the group's counter."""
+        self._channel = Channel(sock, self._on_reply, self._on_gone)
+        self._uid_base = uid_base
+        self._count_oom_kills = count_oom_kills
+        self._oom_kills = 0
+        self._ids = itertools.count(1)
+        self._waiting: dict[int, asyncio.Future[Reply]] = {}
+        self._processes: dict[int, AgentProcess] = {}
+        self._started: dict[int, AgentProcess] = {}
+        self._gone_reason: str | None = None
+        self.ready: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        """Resolves to a route socket of the sandbox's network, the awaiter's, once it is set up."""
+
+    async def go(self, hostname: str) -> None:
+        """Lock the sandbox down; commands can be started from here on. Raises Unavailable, SandboxGone."""
+        await self._setup(Op.GO, protocol.fields(hostname))
+
+    async def identify(self, hostname: str, contents: Sequence[tuple[str, str]]) -> None:
+        """Set the host name and write small files by path and content. Raises Unavailable, SandboxGone."""
+        flat = [text for pair in contents for text in pair]
+        await self._setup(Op.IDENTITY, protocol.fields(hostname, *flat))
+
+    async def spawn(self, command: Command, extra_fd: int | None = None) -> AgentProcess:
+        """Start a command. `extra_fd` becomes descriptor 9 of it. Raises SpawnError, SandboxGone, InvalidArgument
+        (empty argv, a NUL somewhere, an impossible variable name).
+        """
+        payload = _spawn_payload(command)
+        fds = [command.stdin, command.stdout, command.stderr]
+        if extra_fd is not None:
+            fds.append(extra_fd)
+        for fd in fds:
+            self._give_pipe(fd)
+        flags = protocol.SPAWN_TTY if command.tty else 0
+        numbers = (flags, len(command.argv), len(command.env))
+        try:
+            reply = await self._request(Op.SPAWN, numbers, payload, fds)
+        except Failed as failure:
+            raise _spawn_error(failure, command) from None
+        return self._started.pop(reply.id)
+
+    def signal_group(self, pid: int, signum: int) -> None:
+        """Send a signal to a process group; nothing when it or the sandbox is gone."""
+        with contextlib.suppress(Gone, OSError):
+            self._channel.send(Op.SIGNAL, 0, (pid, signum, 0))
+
+    def close(self, reason: str) -> None:
+        """Close the connection, which makes init exit, and settle everything with SandboxGone."""
+        self._channel.close()
+        self._settle(reason)
+
+    async def open_file(self, path: str, mode: OpenMode) -> OpenFile:
+        """Open a regular file as the port describes. Raises NotFound, InvalidArgument, LimitExceeded, SandboxGone."""
+        op = Op.OPEN if mode is OpenMode.READ else Op.CREATE_FILE
+        reply = await self._file_request(op, path)
+        if mode is OpenMode.READ:
+            return OpenFile(reply.fds[0], reply.c)
+        temporary, final, _ = reply.text.split(b"\0")
+        return OpenFile(reply.fds[0], 0, AgentPublication(self, reply.fds[1], temporary, final))
+
+    async def open_terminal(self) -> tuple[int, int]:
+        """Open a pseudo-terminal; return (master, slave). Raises SpawnError, SandboxGone."""
+        try:
+            reply = await self._request(Op.TERMINAL)
+        except Failed as failure:
+            message = f"The sandbox has no terminal left: {failure}."
+            raise SpawnError(message, SpawnFailure.RESOURCES) from None
+        return reply.fds[0], reply.fds[1]
+
+    async def rename(self, folder_fd: int, old: bytes, new: bytes) -> None:
+        """Rename within one open folder. Raises InvalidArgument, LimitExceeded, SandboxGone."""
+        await self._in_folder(Op.RENAME, folder_fd, old, new)
+
+    async def unlink(self, folder_fd: int, name: bytes) -> None:
+        """Remove a name of an open folder. Raises NotFound, SandboxGone."""
+        await self._in_folder(Op.UNLINK, folder_fd, name)
+
+    async def _in_folder(self, op: Op, folder_fd: int, *names: bytes) -> None:
+        try:
+            await self._request(op, payload=protocol.fields(*names), fds=[folder_fd])
+        except Failed as failure:
+            raise _file_error(failure, os.fsdecode(names[-1])) from None
+
+    async def _setup(self, op: Op, payload: bytes) -> None:
+        try:
+            await self._request(op, payload=payload)
+        except Failed as failure:
+            raise Unavailable(f"The sandbox could not be set up: {failure}.") from None
+
+    async def _file_request(self, op: Op, path: str) -> Reply:
+        try:
+            payload = protocol.fields(path)
+        except ValueError as error:
+            raise InvalidArgument(f"This is no path: {error}.") from None
+        if len(payload) > 4096:
+            raise InvalidArgument("The path is longer than 4095 bytes.")
+        try:
+            return await self._request(op, payload=payload)
+        except Failed as failure:
+            raise _file_error(failure, path) from None
+
+    async def _request(
+        self,
+        op: Op,
+        numbers: tuple[int, int, int] = (0, 0, 0),
+        payload: bytes = b"",
+        fds: Sequence[int] = (),
+    ) -> Reply:
+        if self._gone_reason is not None:
+            raise SandboxGone(self._gone_reason)
+        request_id = next(self._ids)
+        waiter: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        self._waiting[request_id] = waiter
+        try:
+            self._channel.send(op, request_id, numbers, payload, fds)
+            return await waiter
+        except Gone:
+            raise SandboxGone(self._gone_reason) from None
+        except OSError as error:
+            raise Failed(Stage.RESOURCES, error.errno or errno.EIO, "send the request") from error
+        except asyncio.CancelledError:
+            if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
+                self._abandon(waiter.result())
+            raise
+        finally:
+            self._waiting.pop(request_id, None)
+
+    def _abandon(self, reply: Reply) -> None:
+        """Undo an answer that nobody waits for any more."""
+        protocol.close_fds(reply.fds)
+        if reply.op == Re.STARTED:
+            self._started.pop(reply.id, None)
+            self.signal_group(reply.a, signal.SIGKILL)
+
+    def _on_reply(self, reply: Reply) -> None:
+        if reply.op == Re.EXITED:
+            process = self._processes.pop(reply.a, None)
+            if process is not None:
+                process.finish_from(reply, self._read_oom_kills)
+            return
+        if reply.op == Re.READY or reply.id == 0:
+            self._on_setup(reply)
+            return
+        waiter = self._waiting.get(reply.id)
+        wanted = waiter is not None and not waiter.done()
+        if reply.op == Re.STARTED:
+            # At once, because the exit notice may be the next message of the same burst.
+            process = AgentProcess(self, reply.a, self._oom_kills)
+            self._processes[reply.a] = process
+            if wanted:
+                self._started[reply.id] = process
+        if waiter is None or not wanted:
+            self._abandon(reply)
+        elif reply.op == Re.FAILED:
+            waiter.set_exception(Failed(reply.a, reply.b, reply.text.decode(errors="replace")))
+        else:
+            waiter.set_result(reply)
+
+    def _on_setup(self, reply: Reply) -> None:
+        if self.ready.done():
+            protocol.close_fds(reply.fds)
+        elif reply.op == Re.READY:
+            self.ready.set_result(reply.fds[0])
+        else:
+            what = reply.text.decode(errors="replace")
+            self.ready.set_exception(
+                Unavailable(f"The sandbox could not be set up: {what}: {os.strerror(reply.b)}.")
+            )
+
+    def _on_gone(self) -> None:
+        self._settle("The sandbox has ended.")
+
+    def _settle(self, reason: str) -> None:
+        if self._gone_reason is not None:
+            return
+        self._gone_reason = reason
+        if not self.ready.done():
+            self.ready.set_exception(SandboxGone(reason))
+            self.ready.exception()  # nobody may be waiting for it
+        for waiter in self._waiting.values():
+            if not waiter.done():
+                waiter.set_exception(SandboxGone(reason))
+        for process in self._processes.values():
+            process.finish(SandboxGone(reason))
+        self._processes.clear()
+
+    def _read_oom_kills(self) -> int:
+        self._oom_kills = max(self._oom_kills, self._count_oom_kills())
+        return self._oom_kills
+
+    def _give_pipe(self, fd: int) -> None:
+        # `echo > /dev/stderr` opens the pipe anew by its owner and mode, and our root is nobody inside.
+        with contextlib.suppress(OSError):
+            if stat.S_ISFIFO(os.fstat(fd).st_mode):
+                os.fchown(fd, self._uid_base, self._uid_base)
+
+
+class AgentPublication:
+    """A half-written file inside a sandbox: a hidden sibling of the final path."""
+
+    __slots__ = ("_agent", "_final", "_folder_fd", "_temporary")
+
+    def __init__(self, agent: Agent, folder_fd: int, temporary: bytes, final: bytes) -> None:
+        """Take over the folder's descriptor."""
+        self._agent = agent
+        self._folder_fd = folder_fd
+        self._temporary = temporary
+        self._final = final
+
+    async def publish(self) -> None:
+        """Rename the written file over its final path. Raises InvalidArgument (a folder is there), SandboxGone."""
+        if self._folder_fd < 0:
+            return
+        try:
+            await self._agent.rename(self._folder_fd, self._temporary, self._final)
+        except InvalidArgument:
+            await self.discard()
+            raise
+        self._close()
+
+    async def discard(self) -> None:
+        """Remove the half-written file; nothing when it is published or the sandbox is gone."""
+        if self._folder_fd < 0:
+            return
+        try:
+            with contextlib.suppress(NotFound, SandboxGone):
+                await self._agent.unlink(self._folder_fd, self._temporary)
+        finally:
+            self._close()
+
+    def _close(self) -> None:
+        if self._folder_fd >= 0:
+            os.close(self._folder_fd)
+            self._folder_fd = -1
+
+    def __del__(self) -> None:
+        """Close the folder when neither half was called."""
+        self._close()
+
+
+def _spawn_payload(command: Command) -> bytes:
+    if not command.argv:
+        raise InvalidArgument("The command is empty.")
+    if any(not name or "=" in name for name in command.env):
+        raise InvalidArgument("The name of an environment variable is empty or contains '='.")
+    try:
+        return protocol.fields(
+            command.cwd, *command.argv, *(f"{name}={value}" for name, value in command.env.items())
+        )
+    except ValueError as error:
+        raise InvalidArgument(f"The command, its folder or environment contains {error}.") from None
+
+
+def _spawn_error(failure: Failed, command: Command) -> SpawnError:
+    if failure.stage == Stage.CWD:
+        reason = SpawnFailure.BAD_CWD
+    elif failure.stage != Stage.EXEC or failure.error in _NO_RESOURCES:
+        reason = SpawnFailure.RESOURCES
+    elif failure.error in _NOT_FOUND:
+        reason = SpawnFailure.NOT_FOUND
+    else:
+        reason = SpawnFailure.NOT_EXECUTABLE
+    why = os.strerror(failure.error)
+    return SpawnError(_MESSAGES[reason].format(name=command.argv[0], cwd=command.cwd, why=why), reason)
+
+
+def _file_error(failure: Failed, path: str) -> Exception:
+    if failure.stage == Stage.HELPER or failure.stage == Stage.FORK:
+        return Unavailable(f"The sandbox could not serve the file: {failure}.")
+    if failure.stage == Stage.NOT_FILE:
+        return InvalidArgument(f"{path}: {failure.what}.")
+    if failure.error in (errno.ENOENT, errno.ENOTDIR):
+        return NotFound(f"There is no file {path}.")
+    if failure.error in _DISK_FULL:
+        return LimitExceeded("The disk of the sandbox is full.")
+    return InvalidArgument(f"{path}: {os.strerror(failure.error)}.")

@@ -1,0 +1,172 @@
+"""The engine that isolates by Linux namespaces. Owns the composition: which part is called when so that steps of one
+creation overlap; the parts themselves (groups, layers, bases, network, launcher) know nothing of each other.
+"""
+
+import asyncio
+import contextlib
+import os
+import secrets
+from collections.abc import Sequence
+from pathlib import Path
+
+from runyard.kernel.errors import AlreadyExists, RunyardError, Unavailable
+from runyard.runtimes.isolation import cgroups, protocol
+from runyard.runtimes.isolation.agent import Agent
+from runyard.runtimes.isolation.bases import Base, BaseStore
+from runyard.runtimes.isolation.engine import CannotEnforce, Capability, Network, SandboxSpec
+from runyard.runtimes.isolation.images import ImageStore
+from runyard.runtimes.isolation.launcher import Launcher
+from runyard.runtimes.isolation.layers import Layer, LayerStore
+from runyard.runtimes.isolation.options import IsolationOptions
+from runyard.runtimes.isolation.program import find_agent
+from runyard.runtimes.isolation.sandbox import NamespaceSandbox, Parts
+from runyard.runtimes.isolation.workers import Workers
+
+_MOUNT_OPTIONS_MAX = 4095
+_WARM = "warm-"
+
+
+class NamespacesEngine:
+    """Sandboxes made of namespaces, control groups, overlays and a system call filter."""
+
+    name = "namespaces"
+
+    def __init__(self, options: IsolationOptions) -> None:
+        """Take the settings; nothing is touched before `start`."""
+        self._options = options
+        self._cgroups = cgroups.detect(options.instance)
+        self._layers = LayerStore(options)
+        self._images = ImageStore(options)
+        self._bases = BaseStore(options, self._images)
+        self._workers = Workers("attach", 4)
+        self._launcher: Launcher | None = None
+        self._sandboxes: dict[str, NamespaceSandbox] = {}
+        self._mountpoint = options.data_dir / "root"
+
+    def capabilities(self) -> Sequence[Capability]:
+        """List what is enforced on this host and what is not; valid after `start`."""
+        return [*self._cgroups.capabilities(), self._layers.capability(), self._bases.capability()]
+
+    async def start(self) -> None:
+        """Remove what a killed server left, start the launcher, fill the warm pool. Raises Unavailable."""
+        self._mountpoint.mkdir(parents=True, exist_ok=True)
+        self._options.data_dir.chmod(0o700)
+        program = await self._workers.run(find_agent, self._options)
+        self._launcher = Launcher(program)
+        await self._workers.run(self._cgroups.start)
+        await self._layers.start()
+        for layer_id in self._layers.ids():
+            if layer_id.startswith(_WARM):
+                await self._layers.delete(layer_id)
+        await self._images.start()
+        await self._bases.start()
+        await self._launcher.start()
+        await self._bases.prepare(self._options.default_base)
+
+    async def stop(self) -> None:
+        """End every sandbox (layers stay) and everything that `start` made."""
+        living = list(self._sandboxes.values())
+        await asyncio.gather(*(sandbox.destroy(keep_layer=True) for sandbox in living))
+        if self._launcher is not None:
+            await self._launcher.stop()
+        await self._bases.stop()
+        await self._images.stop()
+        await self._layers.stop()
+        await self._workers.run(self._cgroups.stop)
+        self._workers.close()
+
+    async def create(self, spec: SandboxSpec) -> NamespaceSandbox:
+        """Make a sandbox, or bring one back from its kept layer. Raises CannotEnforce, NotFound (base, checkpoint),
+        AlreadyExists (it lives), Unavailable.
+        """
+        if spec.id in self._sandboxes:
+            raise AlreadyExists("This sandbox lives already.")
+        if spec.network is not Network.NONE:
+            raise CannotEnforce("This host cannot connect sandboxes.")
+        sandbox = await self._build(spec)
+        self._sandboxes[spec.id] = sandbox
+        return sandbox
+
+    async def delete_layer(self, sandbox_id: str) -> None:
+        """Delete the kept files of a sandbox that is not living; idempotent."""
+        await self._layers.delete(sandbox_id)
+
+    async def capture(self, sandbox_id: str, checkpoint_id: str) -> int:
+        """Copy the writable layer into a checkpoint and return its size in bytes. Raises NotFound."""
+        return await self._layers.capture(sandbox_id, checkpoint_id)
+
+    async def delete_checkpoint(self, checkpoint_id: str) -> None:
+        """Delete a checkpoint's files; idempotent."""
+        await self._layers.delete_checkpoint(checkpoint_id)
+
+    def bases(self) -> Sequence[Path | str]:
+        """Name the bases that `create` accepts."""
+        return self._bases.names()
+
+    async def _build(self, spec: SandboxSpec) -> NamespaceSandbox:
+        preparing = asyncio.ensure_future(
+            self._layers.prepare(spec.id, spec.limits.disk_bytes, spec.restore_from)
+        )
+        try:
+            group = self._cgroups.create(f"s-{secrets.token_hex(6)}", spec.limits)
+        except BaseException:
+            with contextlib.suppress(RunyardError):
+                await preparing
+            raise
+        try:
+            base, layer = await asyncio.gather(self._bases.prepare(spec.base), preparing)
+            return await self._start(spec, group, self._specification(base, layer))
+        except BaseException:
+            group.kill()
+            await group.remove()
+            raise
+
+    async def _start(self, spec: SandboxSpec, group: cgroups.Group, specification: bytes) -> NamespaceSandbox:
+        assert self._launcher is not None
+        ours, theirs = protocol.seqpacket_pair()
+        agent = Agent(ours, self._options.uid_base, lambda: group.usage().oom_kills or 0)
+        parts = Parts(self._launcher, self._layers, group, agent, spec.id, spec.limits)
+        sandbox = NamespaceSandbox(spec.id, parts, self._forget)
+        try:
+            with theirs:
+                parts.handle, parts.init_pid = await self._launcher.create(
+                    specification, theirs, group.clone_fd, sandbox.init_exited
+                )
+            # The attach waits for the kernel's grace period; meanwhile the child mounts.
+            attaching = asyncio.ensure_future(self._workers.run(group.attach, parts.init_pid))
+            try:
+                parts.route_fd = await agent.ready
+            finally:
+                with contextlib.suppress(ProcessLookupError):
+                    await attaching
+            hosts = f"127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost\n127.0.1.1\t{spec.hostname}\n"
+            files = [("/etc/hostname", spec.hostname + "\n"), ("/etc/hosts", hosts)]
+            await asyncio.gather(agent.go(spec.hostname), agent.identify(spec.hostname, files))
+        except BaseException:
+            sandbox.end("The sandbox could not be set up.")
+            raise
+        return sandbox
+
+    def _forget(self, sandbox: NamespaceSandbox) -> None:
+        if self._sandboxes.get(sandbox.id) is sandbox:
+            del self._sandboxes[sandbox.id]
+
+    def _specification(self, base: Base, layer: Layer) -> bytes:
+        folder = self._options.data_dir
+        parts = [str(self._options.uid_base), os.fspath(folder), os.fspath(self._mountpoint)]
+        for index, overlay in enumerate(base.overlays):
+            lowers = ":".join(_escape(path, folder) for path in overlay.lowers)
+            upper, work = _escape(layer.upper(index), folder), _escape(layer.work(index), folder)
+            # redirect_dir: renaming a folder of the base works, as on a plain disk.
+            options = f"lowerdir={lowers},upperdir={upper},workdir={work},redirect_dir=on"
+            if len(os.fsencode(options)) > _MOUNT_OPTIONS_MAX:
+                raise Unavailable(f"The base {base.name} has too many layers for one mount.")
+            parts += [overlay.target, options]
+        return protocol.fields(*parts)
+
+
+def _escape(path: Path, folder: Path) -> str:
+    """Write a path for an option list of overlayfs, relative to the data folder where possible."""
+    short = path.relative_to(folder) if path.is_relative_to(folder) else path
+    return os.fspath(short).replace("\\", "\\\\").replace(",", "\\,").replace(":", "\\:")
+

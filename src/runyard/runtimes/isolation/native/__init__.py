@@ -1,0 +1,1 @@
+"""Sources of `runyard-agent` and how they are compiled; see common.h for what the program is."""

@@ -1,0 +1,229 @@
+/* The agent: init of a sandbox. Starts commands, reaps everything, answers the server; never touches a file itself
+ * (a forked helper does, so that no file system can stop it) and never waits for anything but its own poll.
+ */
+#include "common.h"
+
+#include <poll.h>
+#include <signal.h>
+#include <sys/ioctl.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/wait.h>
+
+#ifndef TIOCSPTLCK
+#define TIOCSPTLCK 0x40045431
+#endif
+#ifndef TIOCGPTPEER
+#define TIOCGPTPEER 0x5441
+#endif
+
+enum {
+    PENDING_MAX = 240, /* commands between fork and exec; below the descriptor limit of 1024 with room for messages */
+    HELPERS_MAX = 64,
+    REAP_BURST = 64,   /* then look at the socket again, whatever a fork bomb does */
+    PID_LIMIT = 4194304,
+};
+
+/* Between fork and exec: the pipe closes by the exec, or says why there was none. */
+static struct {
+    uint32_t id;
+    pid_t pid;
+    int pipe;
+} pending[PENDING_MAX];
+static int pending_count;
+
+static struct {
+    uint32_t id;
+    pid_t pid;
+} helpers[HELPERS_MAX];
+static int helper_count;
+
+/* One bit a pid: was it started by a request? Only touched pages of it exist. */
+static unsigned char started[PID_LIMIT / 8];
+
+static struct message request;
+static struct sandbox_fds folders;
+static int control;
+
+static void settle(int index) {
+    int failure[2];
+    ssize_t got = read(pending[index].pipe, failure, sizeof failure);
+    if (got < 0 && (errno == EAGAIN || errno == EINTR)) return;
+    pid_t pid = pending[index].pid;
+    if (got == (ssize_t)sizeof failure) {
+        answer_failed(control, pending[index].id, failure[0], failure[1], NULL);
+    } else {
+        struct reply reply = {.op = RE_STARTED, .id = pending[index].id, .a = (int)pid};
+        started[pid / 8] |= (unsigned char)(1 << pid % 8);
+        answer(control, &reply, NULL, 0, NULL, 0);
+    }
+    close(pending[index].pipe);
+    pending[index] = pending[--pending_count];
+}
+
+static void report_exit(pid_t pid, int status, const struct rusage *used) {
+    for (int i = 0; i < helper_count; i++) {
+        if (helpers[i].pid != pid) continue;
+        /* A helper answers for itself and leaves with 0; killed from inside or out of memory, it has not. */
+        if (status != 0) answer_failed(control, helpers[i].id, STAGE_HELPER, EINTR, "the file helper was killed");
+        helpers[i] = helpers[--helper_count];
+        return;
+    }
+    for (int i = 0; i < pending_count; i++)
+        if (pending[i].pid == pid) {
+            settle(i); /* `started` must be sent before `exited` */
+            break;
+        }
+    if (!(started[pid / 8] >> pid % 8 & 1)) return; /* an orphan */
+    started[pid / 8] &= (unsigned char)~(1 << pid % 8);
+    struct reply reply = {
+        .op = RE_EXITED,
+        .a = (int)pid,
+        .b = status,
+        .c = (uint64_t)used->ru_utime.tv_sec * 1000000u + (uint64_t)used->ru_utime.tv_usec,
+        .d = (uint64_t)used->ru_stime.tv_sec * 1000000u + (uint64_t)used->ru_stime.tv_usec,
+        .e = (uint64_t)used->ru_maxrss,
+    };
+    answer(control, &reply, NULL, 0, NULL, 0);
+}
+
+/* Return whether there may be more to reap. */
+static int reap(void) {
+    for (int i = 0; i < REAP_BURST; i++) {
+        struct rusage used;
+        int status;
+        pid_t pid = wait4(-1, &status, WNOHANG, &used);
+        if (pid <= 0) return 0;
+        report_exit(pid, status, &used);
+    }
+    return 1;
+}
+
+static void spawn(void) {
+    int error_pipe[2];
+    if (pipe2(error_pipe, O_CLOEXEC | O_NONBLOCK) < 0) {
+        answer_failed(control, request.head.id, STAGE_RESOURCES, errno, "pipe");
+        return;
+    }
+    /* fork, not vfork: under load a vfork would hold the agent until the child got a processor. */
+    pid_t pid = fork();
+    if (pid == 0) become_command(&request, error_pipe[1], &folders);
+    int error = errno;
+    close(error_pipe[1]);
+    if (pid < 0) {
+        close(error_pipe[0]);
+        answer_failed(control, request.head.id, STAGE_FORK, error, "fork");
+        return;
+    }
+    pending[pending_count].id = request.head.id;
+    pending[pending_count].pid = pid;
+    pending[pending_count++].pipe = error_pipe[0];
+}
+
+static void help(void) {
+    pid_t pid = fork();
+    if (pid == 0) serve_file(control, &request, &folders);
+    if (pid < 0) {
+        answer_failed(control, request.head.id, STAGE_FORK, errno, "fork");
+        return;
+    }
+    helpers[helper_count].id = request.head.id;
+    helpers[helper_count++].pid = pid;
+}
+
+static void open_terminal(void) {
+    int fds[2], unlock = 0;
+    fds[0] = openat(folders.pts, "ptmx", O_RDWR | O_NOCTTY | O_CLOEXEC);
+    if (fds[0] < 0) {
+        answer_failed(control, request.head.id, STAGE_RESOURCES, errno, "open a terminal");
+        return;
+    }
+    /* The slave by descriptor, not by name: names in /dev are the inside's to change. */
+    if (ioctl(fds[0], TIOCSPTLCK, &unlock) < 0 ||
+        (fds[1] = ioctl(fds[0], TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC)) < 0) {
+        answer_failed(control, request.head.id, STAGE_RESOURCES, errno, "open the terminal's slave");
+    } else {
+        struct reply reply = {.op = RE_TERMINAL, .id = request.head.id};
+        answer(control, &reply, NULL, 0, fds, 2);
+        close(fds[1]);
+    }
+    close(fds[0]);
+}
+
+static void go(void) {
+    if (sethostname(request.payload, strnlen(request.payload, request.length)) < 0) {
+        answer_failed(control, request.head.id, STAGE_SETUP, errno, "set the host name");
+    } else if (lock_down() < 0) {
+        answer_failed(control, request.head.id, STAGE_SETUP, errno, "lock the sandbox down");
+        _exit(1); /* must never run a command half locked */
+    } else {
+        struct reply reply = {.op = RE_OK, .id = request.head.id};
+        answer(control, &reply, NULL, 0, NULL, 0);
+    }
+}
+
+static void serve_request(void) {
+    static int ready;
+    uint32_t op = request.head.op;
+    if (op == OP_GO && !ready) {
+        go();
+        ready = 1;
+    } else if (!ready) {
+        answer_failed(control, request.head.id, STAGE_SETUP, EPERM, "not locked down yet");
+    } else if (op == OP_SPAWN) {
+        spawn();
+    } else if (op == OP_SIGNAL) {
+        if (request.head.a > 1) kill(-request.head.a, request.head.b);
+    } else if (op == OP_TERMINAL) {
+        open_terminal();
+    } else if (op >= OP_IDENTITY && op <= OP_UNLINK) {
+        if (op == OP_IDENTITY) (void)!sethostname(request.payload, strnlen(request.payload, request.length));
+        help();
+    } else {
+        answer_failed(control, request.head.id, STAGE_SETUP, ENOSYS, "unknown request");
+    }
+    close_fds(&request);
+}
+
+_Noreturn void run_agent(struct setup *setup) {
+    struct pollfd polls[2 + PENDING_MAX];
+    if (enter_sandbox(setup, &folders) < 0) {
+        answer_failed(setup->control, 0, STAGE_SETUP, errno, setup->failed_at);
+        _exit(1);
+    }
+    control = setup->control;
+    int signals = child_signalfd();
+    /* AF_NETLINK, NETLINK_ROUTE: lets the server set the inside's addresses without entering the namespace. */
+    int route = open_route_socket();
+    if (signals < 0 || route < 0) {
+        answer_failed(control, 0, STAGE_SETUP, errno, "open sockets");
+        _exit(1);
+    }
+    struct reply ready = {.op = RE_READY};
+    answer(control, &ready, NULL, 0, &route, 1);
+    close(route);
+    int more = 0;
+    for (;;) {
+        /* With all slots taken requests wait in the socket. */
+        short wanted = pending_count < PENDING_MAX && helper_count < HELPERS_MAX ? POLLIN : 0;
+        int count = pending_count;
+        polls[0] = (struct pollfd){.fd = control, .events = wanted};
+        polls[1] = (struct pollfd){.fd = signals, .events = POLLIN};
+        for (int i = 0; i < count; i++) polls[2 + i] = (struct pollfd){.fd = pending[i].pipe, .events = POLLIN};
+        if (poll(polls, (nfds_t)(2 + count), more ? 0 : -1) < 0) continue;
+        /* The server closed this sandbox or died; with init everything inside is killed. */
+        if (polls[0].revents & (POLLHUP | POLLERR)) _exit(0);
+        for (int i = count - 1; i >= 0; i--)
+            if (polls[2 + i].revents) settle(i);
+        if (polls[1].revents) {
+            struct signalfd_siginfo info;
+            more = read(signals, &info, sizeof info) > 0;
+        }
+        if (more || polls[1].revents) more = reap();
+        if (polls[0].revents & POLLIN) {
+            int got = receive(control, &request);
+            if (got < 0) _exit(0);
+            if (got > 0) serve_request();
+        }
+    }
+}

@@ -1,0 +1,180 @@
+"""A living sandbox of the namespaces engine. Owns its init's connection, its control group and its end; how it is
+made is namespaces.py's, how its layer is kept layers.py's.
+"""
+
+import asyncio
+import contextlib
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from runyard.runtimes.isolation.agent import Agent, AgentProcess
+from runyard.runtimes.isolation.cgroups import Group
+from runyard.runtimes.isolation.engine import (
+    CannotEnforce,
+    Command,
+    Limits,
+    Network,
+    OpenFile,
+    OpenMode,
+    SandboxGone,
+    Usage,
+    WarmShell,
+)
+from runyard.runtimes.isolation.launcher import Launcher
+from runyard.runtimes.isolation.layers import LayerStore
+
+_DEATH_SECONDS = 5.0
+
+
+@dataclass(slots=True)
+class Parts:
+    """What a sandbox is made of; filled in as it is built."""
+
+    launcher: Launcher
+    layers: LayerStore
+    group: Group
+    agent: Agent
+    layer_id: str
+    limits: Limits
+    handle: int = 0
+    init_pid: int = 0
+    route_fd: int = -1
+    frozen: bool = False
+
+
+class NamespaceSandbox:
+    """A sandbox; made by NamespacesEngine."""
+
+    def __init__(self, sandbox_id: str, parts: Parts, on_end: Callable[["NamespaceSandbox"], None]) -> None:
+        """Take the finished parts; `on_end` is called once when it is gone."""
+        self._id = sandbox_id
+        self._parts = parts
+        self._on_end = on_end
+        self._reason: str | None = None
+        self._dead = asyncio.Event()
+        self._gone = asyncio.Event()
+        self._ending: asyncio.Task[None] | None = None
+
+    @property
+    def id(self) -> str:
+        """The id of the spec."""
+        return self._id
+
+    @property
+    def gone(self) -> bool:
+        """Tell whether it has ended or is ending."""
+        return self._reason is not None
+
+    async def spawn(self, command: Command) -> AgentProcess:
+        """Start a command. Raises SpawnError, SandboxGone, InvalidArgument."""
+        self._check()
+        return await self._parts.agent.spawn(command)
+
+    async def open_file(self, path: str, mode: OpenMode) -> OpenFile:
+        """Open a regular file. Raises NotFound, InvalidArgument, LimitExceeded, SandboxGone."""
+        self._check()
+        return await self._parts.agent.open_file(path, mode)
+
+    async def open_terminal(self) -> tuple[int, int]:
+        """Open a pseudo-terminal; return (master, slave). Raises SandboxGone, SpawnError."""
+        self._check()
+        return await self._parts.agent.open_terminal()
+
+    async def take_shell(self) -> WarmShell | None:
+        """Hand over a waiting shell or None. Never blocks."""
+        return None
+
+    async def freeze(self) -> None:
+        """Stop all processes, init among them: requests wait until `thaw`. Raises CannotEnforce."""
+        self._check()
+        await self._parts.group.freeze()
+        self._parts.frozen = True
+
+    async def thaw(self) -> None:
+        """Let frozen processes run on."""
+        self._check()
+        await self._parts.group.thaw()
+        self._parts.frozen = False
+
+    async def set_limits(self, limits: Limits) -> None:
+        """Change the limits. Raises CannotEnforce."""
+        self._check()
+        self._parts.group.set_limits(limits)
+        if limits.disk_bytes != self._parts.limits.disk_bytes:
+            await self._parts.layers.set_limit(self._parts.layer_id, limits.disk_bytes)
+        self._parts.limits = limits
+
+    async def set_network(self, network: Network) -> None:
+        """Connect or cut off. Raises CannotEnforce."""
+        if network is not Network.NONE:
+            raise CannotEnforce("This host cannot connect sandboxes.")
+
+    async def usage(self) -> Usage:
+        """Measure what it uses now."""
+        self._check()
+        disk = await self._parts.layers.usage(self._parts.layer_id)
+        return replace(self._parts.group.usage(), disk_bytes=disk)
+
+    async def wait_gone(self) -> str:
+        """Return the reason when it has ended by itself or was destroyed."""
+        await self._gone.wait()
+        assert self._reason is not None
+        return self._reason
+
+    async def destroy(self, *, keep_layer: bool) -> None:
+        """End it and free everything; idempotent."""
+        self.end("The sandbox was destroyed.")
+        await self._gone.wait()
+        if not keep_layer:
+            await self._parts.layers.delete(self._parts.layer_id)
+
+    def init_exited(self, status: int | None) -> None:
+        """Take the launcher's notice that everything inside is dead."""
+        self._dead.set()
+        self.end(_describe(status, self._parts.group))
+
+    def end(self, reason: str) -> None:
+        """Begin to end it, once; the first reason stays."""
+        if self._reason is None:
+            self._reason = reason
+            self._ending = asyncio.get_running_loop().create_task(self._end(reason))
+
+    async def _end(self, reason: str) -> None:
+        parts = self._parts
+        try:
+            parts.launcher.kill(parts.handle)
+            parts.agent.close(reason)
+            if parts.frozen:
+                parts.group.kill()
+            if not await self._died():
+                # Killed init takes all with it; what stays is stuck in the kernel or was frozen by somebody else.
+                parts.group.kill()
+                await self._died()
+            await parts.group.remove()
+        finally:
+            if parts.route_fd >= 0:
+                os.close(parts.route_fd)
+                parts.route_fd = -1
+            self._on_end(self)
+            self._gone.set()
+
+    async def _died(self) -> bool:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_DEATH_SECONDS):
+                await self._dead.wait()
+        return self._dead.is_set()
+
+    def _check(self) -> None:
+        if self._reason is not None:
+            raise SandboxGone(self._reason)
+
+
+def _describe(status: int | None, group: Group) -> str:
+    if status is None:
+        return "The launcher of sandboxes ended unexpectedly."
+    if group.usage().oom_kills:
+        return "The sandbox ran out of memory and its init was killed."
+    if os.WIFSIGNALED(status):
+        return f"The sandbox's init was killed from outside by signal {os.WTERMSIG(status)}."
+    return f"The sandbox's init ended with code {os.WEXITSTATUS(status)}."
