@@ -1,0 +1,65 @@
+"""Options that define a runtime, shared by `run` and `runtime create`. Owns how they become the body of a create."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
+
+import click
+
+from runyard.cli.kit.known import complete_checkpoints
+from runyard.cli.kit.options import Memory
+from runyard.cli.kit.refs import reference
+
+if TYPE_CHECKING:
+    from runyard.client.models import NewRuntime
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+class RuntimeGiven(TypedDict):
+    """The options that say what a runtime is like."""
+
+    name: str | None
+    image: str | None
+    cpus: int | None
+    memory: int | None
+    disk: int | None
+    network: str | None
+    checkpoint: str | None
+
+
+def runtime_options(function: Function) -> Function:
+    """Add the options."""
+    decorators = [
+        click.option("--name", help="Its name; by default two words."),
+        click.option("--image", metavar="BASE", help="What it starts from; by default the host's Debian."),
+        click.option("--cpus", type=click.IntRange(1), help="Processors."),
+        click.option("--memory", type=Memory(), metavar="SIZE", help="Memory: 512M, 2G."),
+        click.option("--disk", type=click.IntRange(1), metavar="GIB", help="Room for its files, in GiB."),
+        click.option("--network", type=click.Choice(["open", "none"]), help="Where it may connect to."),
+        click.option(
+            "--checkpoint",
+            metavar="CHECKPOINT",
+            shell_complete=complete_checkpoints,
+            help="Restore these files.",
+        ),
+    ]
+    for decorator in reversed(decorators):
+        function = decorator(function)
+    return function
+
+
+def new_runtime(given: RuntimeGiven, environment: dict[str, str]) -> "NewRuntime":
+    """Return the body of the create."""
+    from runyard.client.models import NewRuntime
+
+    checkpoint = given["checkpoint"]
+    return NewRuntime(
+        name=given["name"],
+        base=given["image"],
+        vcpus=given["cpus"],
+        memory_mib=given["memory"],
+        disk_gib=given["disk"],
+        egress=given["network"],
+        checkpoint_id=reference(checkpoint) if checkpoint else None,
+        environment=environment,
+    )

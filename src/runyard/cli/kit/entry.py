@@ -1,0 +1,110 @@
+"""Running a command line. Owns how every ending becomes an exit status and a sentence; the only place that reports errors."""
+
+import os
+import sys
+from collections.abc import Sequence
+
+import click
+
+from runyard.cli.kit.exits import CONTROL_PLANE, INTERRUPTED, OK, USAGE, status_of
+from runyard.cli.kit.state import State
+from runyard.client.errors import ApiError, ClientError
+
+PROGRAM = "runyard"
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line and return its exit status."""
+    from runyard.cli.root import root
+
+    state = State(json=_asks_for_json(arguments))
+    try:
+        outcome = root.main(list(arguments), prog_name=PROGRAM, standalone_mode=False, obj=state)
+    except click.ClickException as error:
+        return _report_usage(state, error)
+    except ClientError as error:
+        return _report(state, error)
+    except (click.Abort, KeyboardInterrupt):
+        state.say("interrupted")
+        return INTERRUPTED
+    except BrokenPipeError:
+        return _reader_gone()
+    return outcome if isinstance(outcome, int) else OK
+
+
+def _asks_for_json(arguments: Sequence[str]) -> bool:
+    """Look for `--json` before parsing, so that a usage error is JSON too; nothing behind `--` is ours."""
+    ours = list(arguments[: arguments.index("--")] if "--" in arguments else arguments)
+    pairs = list(zip(ours, [*ours[1:], ""], strict=True))
+    return any(
+        one in ("--json", "--output=json") or (one, then) == ("--output", "json") for one, then in pairs
+    )
+
+
+def _report_usage(state: State, error: click.ClickException) -> int:
+    """Report wrong usage with the command's usage line."""
+    context = getattr(error, "ctx", None)
+    remote = bool(getattr(getattr(context, "command", None), "remote", False))
+    status = CONTROL_PLANE if remote else USAGE
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        print(error.format_message(), file=sys.stderr)
+        return status
+    if state.as_json:
+        _print_json(code="usage", message=error.format_message(), exit_status=status)
+        return status
+    print(f"{PROGRAM}: {error.format_message()}", file=sys.stderr)
+    if context is not None:
+        print(f"Try `{context.command_path} --help`.", file=sys.stderr)
+    return status
+
+
+def _report(state: State, error: ClientError) -> int:
+    """Report a failure of the client or the server: what, what to do, and the request id to quote."""
+    http_status = error.status if isinstance(error, ApiError) else None
+    request_id = error.request_id if isinstance(error, ApiError) else None
+    status = status_of(error.code, http_status, remote=state.remote)
+    if state.as_json:
+        _print_json(
+            code=error.code,
+            message=error.message,
+            exit_status=status,
+            http_status=http_status,
+            request_id=request_id,
+        )
+        return status
+    print(f"{PROGRAM}: {error.message}", file=sys.stderr)
+    hint = _hint(state, error)
+    if hint:
+        print(hint, file=sys.stderr)
+    if request_id:
+        print(f"request id: {request_id}", file=sys.stderr)
+    return status
+
+
+def _hint(state: State, error: ClientError) -> str:
+    """Say what to do next, with the server and profile that were used."""
+    if error.code not in ("unauthenticated", "permission_denied", "unreachable", "not_found"):
+        return ""
+    try:
+        chosen = state.connection()
+    except ClientError:
+        return ""
+    where = f"server: {chosen.url} ({chosen.source})"
+    if error.code == "unauthenticated":
+        return f"{where}; set RUNYARD_TOKEN or store a token with `runyard profile set NAME --token-stdin`"
+    if error.code == "unreachable":
+        return f"{where}; is it running? start one with `runyard serve`"
+    return where
+
+
+def _print_json(**fields: object) -> None:
+    """Print the error document on stderr."""
+    from runyard.cli.kit.output import print_error_json
+
+    print_error_json(fields)
+
+
+def _reader_gone() -> int:
+    """End quietly when the reader of our stdout left; the interpreter must not complain while closing it."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    return OK

@@ -1,0 +1,82 @@
+"""How resources look in tables. Owns the columns of each noun, so that every command shows the same thing alike."""
+
+from runyard.cli.kit.output import Column, size, span
+from runyard.client.models import Checkpoint, Event, Execution, Runtime, Token
+
+RUNTIME_COLUMNS: tuple[Column[Runtime], ...] = (
+    Column("NAME", lambda one: one.name, flexible=True),
+    Column("STATUS", lambda one: one.status),
+    Column("ID", lambda one: one.id),
+    Column("MEMORY", lambda one: one.memory_mib and f"{one.memory_mib} MiB"),
+    Column("NETWORK", lambda one: one.egress),
+    Column("CREATED", lambda one: one.created_at),
+    Column("CPUS", lambda one: one.vcpus, wide=True),
+    Column("DISK", lambda one: one.disk_gib and f"{one.disk_gib} GiB", wide=True),
+    Column("BASE", lambda one: one.base, wide=True),
+    Column("PROJECT", lambda one: one.project, wide=True),
+    Column("ERROR", lambda one: one.error_message, wide=True),
+)
+
+CHECKPOINT_COLUMNS: tuple[Column[Checkpoint], ...] = (
+    Column("NAME", lambda one: one.name, flexible=True),
+    Column("STATE", lambda one: one.state),
+    Column("ID", lambda one: one.id),
+    Column("RUNTIME", lambda one: one.runtime_name or one.runtime_id, flexible=True),
+    Column("SIZE", lambda one: size(one.size_bytes)),
+    Column("CREATED", lambda one: one.created_at),
+)
+
+TOKEN_COLUMNS: tuple[Column[Token], ...] = (
+    Column("NAME", lambda one: one.name, flexible=True),
+    Column("ID", lambda one: one.id),
+    Column("PREFIX", lambda one: one.prefix),
+    Column("SCOPES", lambda one: " ".join(one.scopes), flexible=True),
+    Column("CREATED", lambda one: one.created_at),
+    Column("EXPIRES", lambda one: one.expires_at),
+    Column("USED", lambda one: one.last_used_at),
+    Column("REVOKED", lambda one: one.revoked_at, wide=True),
+    Column("USER", lambda one: one.user, wide=True),
+    Column("PROJECT", lambda one: one.project, wide=True),
+)
+
+
+def place_of(one: Execution) -> str | None:
+    """Return the name of the place, or its id."""
+    return one.place.name or one.place.id if one.place else None
+
+
+def took(one: Execution) -> str | None:
+    """Return how long an execution ran."""
+    return None if one.duration_ms is None else span(one.duration_ms / 1000)
+
+
+EXECUTION_COLUMNS: tuple[Column[Execution], ...] = (
+    Column("ID", lambda one: one.id),
+    Column("STATUS", lambda one: one.status),
+    Column("EXIT", lambda one: one.exit_code),
+    Column("PLACE", place_of, flexible=True),
+    Column("COMMAND", lambda one: one.command or one.name, flexible=True),
+    Column("STARTED", lambda one: one.started_at or one.created_at),
+    Column("TOOK", took),
+    Column("KIND", lambda one: one.kind, wide=True),
+    Column("ACTOR", lambda one: one.actor, wide=True),
+    Column("DOOR", lambda one: one.door, wide=True),
+    Column("OUTPUT", lambda one: size(one.output_bytes), wide=True),
+)
+
+EXECUTION_DETAILS: tuple[Column[Execution], ...] = (
+    *EXECUTION_COLUMNS,
+    Column("REASON", lambda one: one.status_reason),
+    Column("ENDED BY", lambda one: one.ended_by),
+    Column("ENDED", lambda one: one.ended_at),
+    Column("PARENT", lambda one: one.parent_id),
+    Column("PROJECT", lambda one: one.project),
+    Column("LABELS", lambda one: one.labels),
+)
+
+EVENT_COLUMNS: tuple[Column[Event], ...] = (
+    Column("TIME", lambda one: one.time),
+    Column("WHAT", lambda one: one.type),
+    Column("ACTOR", lambda one: one.actor),
+    Column("REASON", lambda one: one.reason, flexible=True),
+)

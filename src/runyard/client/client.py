@@ -1,0 +1,40 @@
+"""The client: one object per server, one attribute per noun. Owns no calls itself, see the nouns' modules."""
+
+from types import TracebackType
+from typing import Self
+
+from runyard.client.executions import Executions
+from runyard.client.http import Request, Transport, path_of
+from runyard.client.models import Health
+from runyard.client.runtimes import Checkpoints, Runtimes
+from runyard.client.tokens import Tokens
+
+
+class Client:
+    """Talks to one Runyard server. Synchronous; may be used from several threads; close it, or use `with`."""
+
+    def __init__(self, url: str, token: str | None = None, *, patience: float | None = None) -> None:
+        """Take the address of the server and a token; nothing is sent yet. `patience` caps every wait, in seconds."""
+        self.transport = Transport(url, token, patience=patience)
+        self.runtimes = Runtimes(self.transport)
+        self.checkpoints = Checkpoints(self.transport)
+        self.executions = Executions(self.transport)
+        self.tokens = Tokens(self.transport)
+
+    def __enter__(self) -> Self:
+        """Return the client itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close all connections."""
+        self.close()
+
+    def close(self) -> None:
+        """Close all connections."""
+        self.transport.close()
+
+    def health(self) -> Health:
+        """Ask whether the server is ready, and why not."""
+        return self.transport.call(Request("GET", path_of("health", "ready"), repeatable=True), Health)
