@@ -1,0 +1,288 @@
+"""The settings: one documented tree, filled from flags, environment, a TOML file and defaults, in that order.
+
+Owns names, units and bounds. Domains get small frozen records made from it by the composition root and never
+read it. `python -m runyard.settings` prints the reference page.
+"""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    InitSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+from runyard.kernel.errors import RunyardError
+
+MIB = 1 << 20
+GIB = 1 << 30
+
+
+class BadSettings(RunyardError):
+    """A setting is not valid."""
+
+    code = "bad_settings"
+
+
+class _Group(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class Limits(_Group):
+    """What one request or one account may take."""
+
+    body_bytes: Annotated[int, Field(ge=MIB, le=4 * GIB)] = 128 * MIB
+    """Largest request body, in bytes. File uploads are streamed and have their own limit."""
+    upload_bytes: Annotated[int, Field(ge=0)] = 0
+    """Largest file upload, in bytes; 0 means that only the disk limit of the runtime counts."""
+    requests_at_once: Annotated[int, Field(ge=1, le=100_000)] = 4096
+    """Connections served at once; more are answered 503."""
+    runtimes_per_account: Annotated[int, Field(ge=1, le=1_000_000)] = 10_000
+    """Runtimes of one account, whatever their state."""
+    execs_per_runtime: Annotated[int, Field(ge=1, le=10_000)] = 256
+    """Commands running at once in one runtime; one more is answered 429."""
+    execs_total: Annotated[int, Field(ge=1, le=100_000)] = 2048
+    """Commands running at once on this server; one more is answered 429."""
+
+
+class Exec(_Group):
+    """Commands in runtimes."""
+
+    default_timeout_secs: Annotated[int, Field(ge=1, le=7 * 86_400)] = 3600
+    """Used when a caller names no timeout, in seconds."""
+    max_timeout_secs: Annotated[int, Field(ge=1, le=7 * 86_400)] = 86_400
+    """Longest timeout that a caller may name, in seconds."""
+    default_output_bytes: Annotated[int, Field(ge=0, le=GIB)] = 4 * MIB
+    """Bytes of each stream in a buffered answer when the caller names no cap."""
+    max_output_bytes: Annotated[int, Field(ge=0, le=GIB)] = 64 * MIB
+    """Largest cap that a caller may name, in bytes."""
+    kill_grace_secs: Annotated[float, Field(ge=0, le=60)] = 2.0
+    """Between TERM and KILL of a command that ran too long, in seconds."""
+    quiet_secs: Annotated[float, Field(ge=0, le=10)] = 0.25
+    """How long to go on reading after a command ended while background children hold its output, in seconds."""
+
+
+class Runtimes(_Group):
+    """Runtimes and how they are isolated."""
+
+    engine: Literal["namespaces", "process"] = "namespaces"
+    """What isolates: `namespaces`, or `process`, which isolates nothing and must be asked for by name."""
+    default_base: str = "host"
+    """Base of runtimes that name no image: `host`, `dir:<name>` or an imported image."""
+    directory_bases: Mapping[str, Path] = {}
+    """Root file systems by name, usable as `dir:<name>`."""
+    host_base_hidden: tuple[str, ...] = ("/usr/local", "/usr/src")
+    """Folders of the host whose content the base `host` does not show."""
+    warm_pool_size: Annotated[int, Field(ge=0, le=1000)] = 2
+    """Blank sandboxes kept ready."""
+    warm_shells: Annotated[int, Field(ge=0, le=16)] = 1
+    """Shells kept waiting in each runtime in use."""
+    pids: Annotated[int, Field(ge=16, le=1_000_000)] = 1024
+    """Processes and threads in one runtime."""
+    max_vcpus: Annotated[int, Field(ge=1, le=4096)] = 64
+    """Largest number of processors that a runtime may ask for."""
+    max_memory_mib: Annotated[int, Field(ge=64)] = 1 << 20
+    """Largest memory that a runtime may ask for, in MiB."""
+    max_disk_gib: Annotated[int, Field(ge=1)] = 256
+    """Largest writable layer that a runtime may ask for, in GiB."""
+    default_disk_bytes: Annotated[int, Field(ge=16 * MIB)] = 32 * GIB
+    """Limit of a writable layer when the caller names none, in bytes."""
+    disk_pool_bytes: Annotated[int, Field(ge=GIB)] = 64 * GIB
+    """Size of the sparse image that holds all writable layers, in bytes."""
+    uid_base: Annotated[int, Field(ge=65_536, le=0xFFFE0000)] = 0x7000_0000
+    """Host user id that root inside every runtime is mapped to."""
+    network_cidr: str = "10.83.0.0/16"
+    """Addresses of runtimes with outgoing network."""
+    block_private: bool = False
+    """Refuse connections of runtimes to private address ranges."""
+    nameservers: tuple[str, ...] = ()
+    """Resolvers inside runtimes; empty means the host's own."""
+    idle_scan_secs: Annotated[float, Field(ge=0.05, le=3600)] = 5.0
+    """How often idle runtimes are looked for, in seconds."""
+    after_restart: Literal["start", "crash"] = "start"
+    """What becomes of running runtimes when the server comes back: started again from their files, or `crashed`."""
+
+
+class Output(_Group):
+    """The output logs."""
+
+    log_bytes: Annotated[int, Field(ge=0, le=1 << 40)] = 64 * MIB
+    """Bytes kept of the output of one execution; the first are kept, the rest is counted."""
+    retention_days: Annotated[float, Field(ge=0)] = 30.0
+    """Finished executions and their output are removed after this many days; 0 keeps them for ever."""
+    retention_bytes: Annotated[int, Field(ge=0)] = 20 * GIB
+    """Total size of all output logs above which the oldest are removed, in bytes; 0 means no limit."""
+
+
+class Logging(_Group):
+    """The server's own log, on standard error."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    """Least level that is written."""
+    format: Literal["auto", "json", "console"] = "auto"
+    """`auto` writes for people on a terminal and JSON elsewhere."""
+
+
+class Metrics(_Group):
+    """Prometheus metrics."""
+
+    open: bool = False
+    """Answer `GET /metrics` without a token."""
+
+
+class Settings(BaseSettings):
+    """All settings of a server."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="RUNYARD_",
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        use_attribute_docstrings=True,
+        hide_input_in_errors=True,
+    )
+
+    host: str = "127.0.0.1"
+    """Address to listen on."""
+    port: Annotated[int, Field(ge=0, le=65_535)] = 8080
+    """Port to listen on; 0 takes a free one."""
+    data_dir: Path = Field(default_factory=lambda: default_data_dir())
+    """Folder of the database, the output logs, the layers and the key ring."""
+    database_url: str | None = None
+    """`sqlite:////path` or `postgresql://user:password@host/name`; default is SQLite in the data folder."""
+    admin_token: SecretStr | None = None
+    """First admin token, used only while the data folder is new; at least 8 characters. Else one is made and printed."""
+    stop_secs: Annotated[float, Field(ge=0, le=3600)] = 5.0
+    """How long running requests may go on after a stop was asked for, in seconds."""
+    limits: Limits = Limits()
+    """What one request or one account may take."""
+    exec: Exec = Exec()
+    """Commands in runtimes."""
+    runtimes: Runtimes = Runtimes()
+    """Runtimes and how they are isolated."""
+    output: Output = Output()
+    """The output logs."""
+    logging: Logging = Logging()
+    """The server's own log."""
+    metrics: Metrics = Metrics()
+    """Prometheus metrics."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Rank the sources: flags, environment, file. No `.env` file is ever read by surprise."""
+        path = _config_path(init_settings(), env_settings())
+        return init_settings, env_settings, InitSettingsSource(settings_cls, _read_file(path))
+
+
+def default_data_dir() -> Path:
+    """Return `/var/lib/runyard` for root, else `runyard` in the user's data folder."""
+    if os.geteuid() == 0:
+        return Path("/var/lib/runyard")
+    base = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
+    return Path(base) / "runyard"
+
+
+def load(**flags: object) -> Settings:
+    """Read the settings; `flags` that are None were not given. Raises BadSettings naming each bad setting."""
+    _refuse_unknown_environment()
+    try:
+        return Settings(**{name: value for name, value in flags.items() if value is not None})  # type: ignore[arg-type]
+    except ValidationError as error:
+        lines = [f"{_spelled(item['loc'])}: {item['msg']}" for item in error.errors(include_input=False)]
+        raise BadSettings("; ".join(lines)) from None
+
+
+def _spelled(location: tuple[int | str, ...]) -> str:
+    path = ".".join(str(part) for part in location)
+    variable = "RUNYARD_" + "__".join(str(part) for part in location).upper()
+    return f"{path} ({variable})"
+
+
+def _refuse_unknown_environment() -> None:
+    """Raise BadSettings for a nested variable that no setting has: a typing error must not pass in silence.
+
+    Flat names are left alone, because the command line has variables of its own (RUNYARD_URL, RUNYARD_TOKEN).
+    """
+    known = {name.upper() for name in _leaves(Settings)}
+    for variable in os.environ:
+        name = variable.upper().removeprefix("RUNYARD_")
+        if variable.upper().startswith("RUNYARD_") and "__" in name and name not in known:
+            raise BadSettings(f"there is no setting {variable}; the settings are listed in docs/settings.md")
+
+
+def _leaves(model: type[BaseModel], prefix: str = "") -> dict[str, Any]:
+    """Return every leaf of the tree by its path with double underscores."""
+    found: dict[str, Any] = {}
+    for name, info in model.model_fields.items():
+        inner = info.annotation
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            found.update(_leaves(inner, f"{prefix}{name}__"))
+        else:
+            found[f"{prefix}{name}"] = info
+    return found
+
+
+def _config_path(flags: Mapping[str, Any], environment: Mapping[str, Any]) -> Path | None:
+    """Find the file: RUNYARD_CONFIG, which must exist, else `runyard.toml` in the data folder."""
+    named = os.environ.get("RUNYARD_CONFIG")
+    if named:
+        if not Path(named).is_file():
+            raise BadSettings(f"the settings file {named} (RUNYARD_CONFIG) does not exist")
+        return Path(named)
+    folder = flags.get("data_dir") or environment.get("data_dir") or default_data_dir()
+    path = Path(folder) / "runyard.toml"
+    return path if path.is_file() else None
+
+
+def _read_file(path: Path | None) -> dict[str, Any]:
+    if path is None:
+        return {}
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BadSettings(f"the settings file {path} cannot be read: {error}") from None
+
+
+def reference_page() -> str:
+    """Write the reference page of all settings as Markdown."""
+    lines = [
+        "# Settings",
+        "",
+        "Flags win over the environment, the environment over the file, the file over the default. The file is TOML:",
+        "`RUNYARD_CONFIG`, else `runyard.toml` in the data folder; groups are its tables. `make docs` writes this page.",
+        "",
+        "| setting | environment | default | meaning |",
+        "|---|---|---|---|",
+    ]
+    for name, info in _leaves(Settings).items():
+        default = "depends on the user" if info.default_factory else _shown(info.default)
+        path = name.replace("__", ".")
+        lines.append(f"| `{path}` | `RUNYARD_{name.upper()}` | {default} | {info.description} |")
+    return "\n".join(lines) + "\n"
+
+
+def _shown(value: object) -> str:
+    if value is None or value in ("", (), {}):
+        return "none"
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
+    if isinstance(value, tuple):
+        return "`" + ", ".join(str(item) for item in value) + "`"
+    return f"`{value}`"
+
+
+if __name__ == "__main__":
+    print(reference_page(), end="")
