@@ -1,0 +1,82 @@
+"""Ends a process that must not go on. Owns the steps from TERM to KILL to giving up, and who asked for them."""
+
+import asyncio
+import enum
+import signal
+from collections.abc import Coroutine
+from typing import Any
+
+from runyard.runtimes.isolation.engine import Exit, Process
+
+GIVE_UP_SECS = 5.0
+"""After KILL. A frozen process dies only when it is thawed; its caller does not wait for that."""
+
+
+class Why(enum.StrEnum):
+    """Who ended a command."""
+
+    TIMEOUT = "timeout"
+    CANCELED = "canceled"
+    CLIENT = "client"
+
+
+class Leash:
+    """Holds one process: on `end` its group gets TERM, after a grace KILL, and at last nobody waits for it."""
+
+    def __init__(self, process: Process, grace: float) -> None:
+        """Take the process; nothing happens before `end`."""
+        self._process = process
+        self._grace = grace
+        self._loop = asyncio.get_running_loop()
+        self._timers: list[asyncio.TimerHandle] = []
+        self._watch: asyncio.Task[Any] | None = None
+        self._waiting: asyncio.Task[Exit] | None = None
+        self.why: Why | None = None
+        self.reason: str | None = None
+
+    def end_after(self, seconds: float) -> None:
+        """End it as timed out after some seconds."""
+        self._timers.append(self._loop.call_later(seconds, self.end, Why.TIMEOUT))
+
+    def end_when(self, happened: Coroutine[Any, Any, object], why: Why) -> None:
+        """End it when a coroutine returns."""
+        self._watch = asyncio.ensure_future(happened)
+        self._watch.add_done_callback(lambda task: None if task.cancelled() else self.end(why))
+
+    def end(self, why: Why) -> None:
+        """Begin to end it; the first reason counts."""
+        if self.why is not None:
+            return
+        self.why = why
+        self._process.signal_group(signal.SIGTERM)
+        self._timers.append(self._loop.call_later(self._grace, self._kill))
+
+    def _kill(self) -> None:
+        self._process.signal_group(signal.SIGKILL)
+        self._timers.append(self._loop.call_later(GIVE_UP_SECS, self._give_up))
+
+    def _give_up(self) -> None:
+        if self._waiting is not None:
+            self._waiting.cancel()
+
+    async def wait(self) -> Exit:
+        """Return how the process ended. Raises SandboxGone."""
+        self._waiting = asyncio.ensure_future(self._process.wait())
+        try:
+            return await self._waiting
+        except asyncio.CancelledError:
+            if self.why is None or not self._waiting.cancelled():
+                raise
+            return Exit(signal=signal.SIGKILL)
+
+    def sweep(self) -> None:
+        """Kill what is left of the group after its leader's end."""
+        self._process.signal_group(signal.SIGKILL)
+
+    def drop(self) -> None:
+        """Stop all timers and watches."""
+        for timer in self._timers:
+            timer.cancel()
+        self._timers.clear()
+        if self._watch is not None:
+            self._watch.cancel()
