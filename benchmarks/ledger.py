@@ -14,7 +14,7 @@ QUERIES = {
     "by kind": "?limit=50&kind=exec",
     "by place": "?limit=50&place={place}",
     "by text in the command": "?limit=50&text=needle",
-    "by time": "?limit=50&created_from=2026-01-01T00:00:00Z",
+    "by time": "?limit=50&created_after=2026-01-01T00:00:00Z",
 }
 
 

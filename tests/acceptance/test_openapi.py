@@ -1,0 +1,67 @@
+"""The served OpenAPI document, and a walk over it with made-up input that must never end in a fault of the server."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.support.http import Api
+from tests.support.server import Server
+
+EXAMPLES = 8
+SECONDS = 110
+
+
+def test_openapi_lists_both_generations_and_the_native_api(api: Api) -> None:
+    document = api.get("/openapi.json").expect(200).json()
+    assert document["openapi"].startswith("3.1")
+    paths = document["paths"]
+    for path in ("/healthz", "/v1/runtimes", "/v2/runtimes", "/runyard/v1/executions"):
+        assert path in paths, sorted(paths)
+    assert any(path.endswith("/exec") for path in paths)
+
+
+def test_docs_viewer_works_offline(api: Api) -> None:
+    page = api.anonymous().get("/docs").expect(200)
+    assert b"<html" in page.body.lower()
+    assert b"https://cdn" not in page.body
+    assert b"//unpkg" not in page.body
+
+
+def test_metrics_are_served(api: Api, shared: str) -> None:
+    api.sh(shared, "true")
+    text = api.get("/metrics").expect(200).body.decode()
+    assert "runyard_" in text
+
+
+def test_schemathesis_finds_no_server_error(server: Server, tmp_path: Path) -> None:
+    tool = Path(sys.executable).parent / "schemathesis"
+    command = [
+        str(tool),
+        "run",
+        f"{server.url}/openapi.json",
+        "--checks",
+        "not_a_server_error",
+        "--seed",
+        "1",
+    ]
+    command += [
+        "--max-examples",
+        str(EXAMPLES),
+        "--header",
+        f"Authorization: Bearer {server.token}",
+        "--workers",
+        "2",
+    ]
+    command += ["--phases", "examples,coverage,fuzzing", "--request-timeout", "20", "--no-color"]
+    command += ["--exclude-path-regex", "exec/stream|output/live|/metrics"]
+    done = subprocess.run(
+        command,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+        env={**os.environ},
+    )
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
