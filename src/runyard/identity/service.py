@@ -1,0 +1,362 @@
+"""Verbs of identity: first set-up, authentication, tokens, projects, users.
+
+Owns the cache of authenticated tokens. Knows nothing of headers: a door finds the secret, this finds the caller.
+"""
+
+import hashlib
+import hmac
+import re
+import secrets
+from collections import OrderedDict
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+from runyard.database.engine import Database, Transaction
+from runyard.database.errors import ReferenceViolation, UniqueViolation
+from runyard.identity import store
+from runyard.identity.errors import SlugTaken, StillInUse, TreeTooDeep
+from runyard.identity.model import (
+    ALL_PERMISSIONS,
+    MAX_DEPTH,
+    ROLE_PERMISSIONS,
+    Account,
+    Permission,
+    Principal,
+    Project,
+    Role,
+    Scope,
+    Token,
+    User,
+    UserKind,
+)
+from runyard.kernel.clock import Now, monotonic, utc_now
+from runyard.kernel.errors import AlreadyExists, InvalidArgument, NotFound, PermissionDenied, Unauthenticated
+from runyard.kernel.events import Event
+from runyard.kernel.ids import AccountId, ProjectId, TokenId, UserId
+from runyard.kernel.paging import Page
+
+TOKEN_PREFIX: Final = "ry_"
+MIN_ADMIN_TOKEN: Final = 8
+_SLUG = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?\Z")
+_CACHED_TOKENS = 10_000
+_CACHE_SECONDS = 30.0
+"""How long another server process on the same database may honour a token that this one revoked."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewToken:
+    """What a token shall be. `expires_in` None means that it does not expire."""
+
+    name: str
+    permissions: Collection[Permission] = ALL_PERMISSIONS
+    project_id: ProjectId | None = None
+    expires_in: timedelta | None = None
+    user_name: str | None = None
+    """A user of the account; None means the caller."""
+
+
+@dataclass(slots=True)
+class _Cached:
+    principal: Principal
+    digest: bytes
+    expires_at: datetime | None
+    stale_after: float
+
+
+class IdentityService:
+    """The verbs of identity over one database."""
+
+    def __init__(self, database: Database, now: Now = utc_now) -> None:
+        """Work on a database."""
+        self._database = database
+        self._now = now
+        self._cache: OrderedDict[bytes, _Cached] = OrderedDict()
+        self._used: dict[TokenId, datetime] = {}
+
+    async def bootstrap(self, admin_token: str | None = None) -> str | None:
+        """Set up a new installation: account `default`, root `global`, below it `default`, below that `default`,
+        user `admin` with a token. Return the token when one was made here and must be shown, else None.
+        Does nothing on an installation that was set up before. Raises InvalidArgument for a short token.
+        """
+        if admin_token is not None and len(admin_token) < MIN_ADMIN_TOKEN:
+            raise InvalidArgument(f"the admin token needs at least {MIN_ADMIN_TOKEN} characters")
+        secret = admin_token or _new_secret()
+        async with self._database.transaction() as tx:
+            if await store.any_account(tx):
+                return None
+            await self._set_up(tx, secret)
+        return None if admin_token else secret
+
+    async def _set_up(self, tx: Transaction, secret: str) -> None:
+        now = self._now()
+        account = Account(id=AccountId.new(), slug="default", name="Default", created_at=now)
+        await store.insert_account(tx, account)
+        root = await self._add_project(tx, account.id, None, "global", "Global")
+        first = await self._add_project(tx, account.id, root, "default", "Default")
+        await self._add_project(tx, account.id, first, "default", "Default")
+        user = User(id=UserId.new(), account_id=account.id, name="admin", kind=UserKind.USER, created_at=now)
+        await store.insert_user(tx, user)
+        await store.set_member(tx, root.id, user.id, Role.ADMIN, now)
+        await self._add_token(tx, user, root, NewToken(name="admin"), secret)
+
+    # --- authentication ---
+
+    def authenticate_cached(self, secret: str) -> Principal | None:
+        """Return the caller of a secret that was authenticated a moment ago, without touching the database."""
+        digest = _digest(secret)
+        found = self._cache.get(digest)
+        if found is None or found.stale_after < monotonic() or not hmac.compare_digest(found.digest, digest):
+            return None
+        now = self._now()
+        if found.expires_at is not None and found.expires_at <= now:
+            return None
+        if found.principal.token_id is not None:
+            self._used[found.principal.token_id] = now
+        return found.principal
+
+    async def authenticate(self, secret: str) -> Principal:
+        """Return the caller of a secret. Raises Unauthenticated; never says which part was wrong."""
+        known = self.authenticate_cached(secret)
+        if known is not None:
+            return known
+        digest = _digest(secret)
+        async with self._database.read() as tx:
+            found = await store.token_by_digest(tx, digest)
+            roles = await store.roles_of(tx, found[2].id) if found else []
+        if found is None or not hmac.compare_digest(found[1], digest):
+            raise Unauthenticated("the token is not valid")
+        token, _, user, project = found
+        now = self._now()
+        if token.revoked_at is not None or (token.expires_at is not None and token.expires_at <= now):
+            raise Unauthenticated("the token has expired or was revoked")
+        principal = _principal(token, user, project, roles)
+        self._remember(digest, principal, token.expires_at)
+        self._used[token.id] = now
+        return principal
+
+    def _remember(self, digest: bytes, principal: Principal, expires_at: datetime | None) -> None:
+        self._cache[digest] = _Cached(principal, digest, expires_at, monotonic() + _CACHE_SECONDS)
+        self._cache.move_to_end(digest)
+        while len(self._cache) > _CACHED_TOKENS:
+            self._cache.popitem(last=False)
+
+    async def flush_last_used(self) -> None:
+        """Write down when tokens were last used; called now and then, never on a request."""
+        used, self._used = self._used, {}
+        if used:
+            async with self._database.transaction() as tx:
+                await store.touch_tokens(tx, used)
+
+    # --- tokens ---
+
+    async def create_token(self, caller: Principal, new: NewToken) -> tuple[Token, str]:
+        """Make a token and return it with its secret, which is shown this once. A token never gets a permission
+        or a project that the caller lacks. Raises PermissionDenied, NotFound, InvalidArgument.
+        """
+        caller.require(Permission.TOKENS_MANAGE)
+        if not new.name or len(new.name) > 256:
+            raise InvalidArgument("a token needs a name of 1 to 256 characters")
+        lacking = [item.value for item in new.permissions if not caller.may(item)]
+        if lacking:
+            raise PermissionDenied(
+                f"a token cannot have permissions that its maker lacks: {', '.join(sorted(lacking))}"
+            )
+        secret = _new_secret()
+        account_id = caller.scope.account_id
+        async with self._database.transaction() as tx:
+            project = await self._visible_project(tx, caller.scope, new.project_id or caller.scope.project_id)
+            user = await store.user_by_name(tx, account_id, new.user_name or caller.user_name)
+            if user is None:
+                raise NotFound(f"there is no user {new.user_name!r}")
+            if user.id != caller.user_id:
+                caller.require(Permission.ADMIN)
+            token = await self._add_token(tx, user, project, new, secret)
+            await tx.record(_event(account_id, "token", token.id, "token.created", caller.actor, self._now()))
+        return token, secret
+
+    async def _add_token(
+        self, tx: Transaction, user: User, project: Project, new: NewToken, secret: str
+    ) -> Token:
+        now = self._now()
+        token = Token(
+            id=TokenId.new(),
+            account_id=user.account_id,
+            user_id=user.id,
+            project_id=project.id,
+            name=new.name,
+            prefix=secret[:7] if secret.startswith(TOKEN_PREFIX) else "",
+            permissions=tuple(sorted(new.permissions)),
+            created_at=now,
+            expires_at=None if new.expires_in is None else now + new.expires_in,
+        )
+        await store.insert_token(tx, token, _digest(secret))
+        return token
+
+    async def list_tokens(self, caller: Principal, limit: int, cursor: str | None = None) -> Page[Token]:
+        """List the account's tokens, the newest first, without their secrets."""
+        caller.require(Permission.TOKENS_MANAGE)
+        async with self._database.read() as tx:
+            return await store.page_of_tokens(tx, caller.scope.account_id, limit, cursor)
+
+    async def revoke_token(self, caller: Principal, token_id: str) -> Token:
+        """End a token at once; idempotent. Anybody may end the own one. Raises NotFound, PermissionDenied."""
+        if token_id != caller.token_id:
+            caller.require(Permission.TOKENS_MANAGE)
+        async with self._database.transaction() as tx:
+            token = await store.token_by_id(tx, caller.scope.account_id, token_id)
+            if token is None:
+                raise NotFound(f"there is no token {token_id}")
+            if await store.revoke_token(tx, token.id, self._now()):
+                await tx.record(
+                    _event(token.account_id, "token", token.id, "token.revoked", caller.actor, self._now())
+                )
+        self._cache = OrderedDict(
+            (digest, entry) for digest, entry in self._cache.items() if entry.principal.token_id != token.id
+        )
+        return token
+
+    # --- the tree ---
+
+    async def create_project(
+        self, caller: Principal, parent_id: str, slug: str, name: str | None = None
+    ) -> Project:
+        """Add a node below another. Raises NotFound, SlugTaken, TreeTooDeep, InvalidArgument."""
+        caller.require(Permission.ADMIN)
+        async with self._database.transaction() as tx:
+            parent = await self._visible_project(tx, caller.scope, parent_id)
+            return await self._add_project(tx, parent.account_id, parent, slug, name or slug)
+
+    async def _add_project(
+        self, tx: Transaction, account_id: AccountId, parent: Project | None, slug: str, name: str
+    ) -> Project:
+        if _SLUG.match(slug) is None:
+            raise InvalidArgument(
+                "a slug has 1 to 64 lower-case letters, digits, dots, dashes or underscores and begins and ends "
+                "with a letter or digit"
+            )
+        depth = 0 if parent is None else parent.depth + 1
+        if depth >= MAX_DEPTH:
+            raise TreeTooDeep
+        project_id = ProjectId.new()
+        project = Project(
+            id=project_id,
+            account_id=account_id,
+            parent_id=None if parent is None else parent.id,
+            slug=slug,
+            name=name,
+            path=f"{'/' if parent is None else parent.path}{project_id}/",
+            depth=depth,
+            created_at=self._now(),
+        )
+        try:
+            await store.insert_project(tx, project)
+        except UniqueViolation:
+            raise SlugTaken(f"there is a project {slug!r} at this place already") from None
+        return project
+
+    async def list_projects(self, caller: Principal) -> Sequence[Project]:
+        """List the caller's project and all below it, parents first."""
+        async with self._database.read() as tx:
+            return await store.subtree_of(tx, caller.scope.account_id, caller.scope.project_path)
+
+    async def get_project(self, caller: Principal, project_id: str) -> Project:
+        """Read one visible node. Raises NotFound."""
+        async with self._database.read() as tx:
+            return await self._visible_project(tx, caller.scope, project_id)
+
+    async def delete_project(self, caller: Principal, project_id: str) -> None:
+        """Remove a node on which nothing hangs. Raises NotFound, StillInUse, InvalidArgument for the root."""
+        caller.require(Permission.ADMIN)
+        async with self._database.transaction() as tx:
+            project = await self._visible_project(tx, caller.scope, project_id)
+            if project.parent_id is None:
+                raise InvalidArgument("the root of the tree cannot be deleted")
+            try:
+                await store.delete_project(tx, project.id)
+            except ReferenceViolation:
+                raise StillInUse from None
+
+    async def _visible_project(self, tx: Transaction, scope: Scope, project_id: str) -> Project:
+        found = await store.project_by_id(tx, scope.account_id, project_id)
+        if found is None or not found.path.startswith(scope.project_path):
+            raise NotFound(f"there is no project {project_id}")
+        return found
+
+    # --- users and accounts ---
+
+    async def create_user(self, caller: Principal, name: str, kind: UserKind, role: Role) -> User:
+        """Add a user with a role on the caller's project. Raises AlreadyExists, InvalidArgument, PermissionDenied."""
+        caller.require(Permission.ADMIN)
+        if not name or len(name) > 256:
+            raise InvalidArgument("a user needs a name of 1 to 256 characters")
+        now, account_id = self._now(), caller.scope.account_id
+        user = User(id=UserId.new(), account_id=account_id, name=name, kind=kind, created_at=now)
+        async with self._database.transaction() as tx:
+            try:
+                await store.insert_user(tx, user)
+            except UniqueViolation:
+                raise AlreadyExists(f"there is a user {name!r} already") from None
+            await store.set_member(tx, caller.scope.project_id, user.id, role, now)
+            await tx.record(_event(account_id, "user", user.id, "user.created", caller.actor, now))
+        return user
+
+    async def create_account(self, slug: str, name: str) -> tuple[Account, str]:
+        """Add a tenant with a tree and an `admin` of its own; return it with the admin's token, shown this once.
+        Raises AlreadyExists, InvalidArgument. Who may call this is the composition root's business.
+        """
+        if _SLUG.match(slug) is None:
+            raise InvalidArgument(
+                "an account's slug has lower-case letters, digits, dots, dashes or underscores"
+            )
+        now, secret = self._now(), _new_secret()
+        account = Account(id=AccountId.new(), slug=slug, name=name, created_at=now)
+        async with self._database.transaction() as tx:
+            try:
+                await store.insert_account(tx, account)
+            except UniqueViolation:
+                raise AlreadyExists(f"there is an account {slug!r} already") from None
+            root = await self._add_project(tx, account.id, None, "global", "Global")
+            user = User(
+                id=UserId.new(), account_id=account.id, name="admin", kind=UserKind.USER, created_at=now
+            )
+            await store.insert_user(tx, user)
+            await store.set_member(tx, root.id, user.id, Role.ADMIN, now)
+            await self._add_token(tx, user, root, NewToken(name="admin"), secret)
+        return account, secret
+
+    async def system_principal(self, account_slug: str = "default") -> Principal:
+        """Return the server itself as a caller in an account. Raises NotFound."""
+        async with self._database.read() as tx:
+            account = await store.account_by_slug(tx, account_slug)
+            if account is None:
+                raise NotFound(f"there is no account {account_slug!r}")
+            root = await store.root_project(tx, account.id)
+        scope = Scope(account.id, root.id, root.path)
+        return Principal(scope, UserId("0" * 24), "runyard", None, ALL_PERMISSIONS)
+
+
+def _principal(token: Token, user: User, project: Project, roles: Sequence[tuple[str, Role]]) -> Principal:
+    """Narrow the token's permissions to those that the user's roles give at the token's project."""
+    held: set[Permission] = set()
+    for path, role in roles:
+        if project.path.startswith(path):
+            held |= ROLE_PERMISSIONS[role]
+    scope = Scope(token.account_id, project.id, project.path)
+    return Principal(scope, user.id, user.name, token.id, frozenset(held & set(token.permissions)))
+
+
+def _new_secret() -> str:
+    return TOKEN_PREFIX + secrets.token_urlsafe(32)
+
+
+def _digest(secret: str) -> bytes:
+    """Hash a secret. Tokens made here have 256 random bits, so one plain SHA-256 is enough (and fast)."""
+    return hashlib.sha256(secret.encode("utf-8", "surrogateescape")).digest()
+
+
+def _event(account_id: AccountId, kind: str, subject_id: str, name: str, actor: str, now: datetime) -> Event:
+    return Event(
+        account_id=account_id, subject_kind=kind, subject_id=subject_id, type=name, actor=actor, at=now
+    )

@@ -1,0 +1,184 @@
+"""SQL of identity. Owns every statement on its tables; decides nothing and never commits."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Row, Table, delete, insert, select, update
+
+from runyard.database.engine import Transaction
+from runyard.identity.model import Account, Permission, Project, Role, Token, User, UserKind
+from runyard.identity.tables import accounts, members, projects, tokens, users
+from runyard.kernel.ids import AccountId, ProjectId, TokenId, UserId
+from runyard.kernel.paging import Page, decode_cursor, encode_cursor
+
+
+async def insert_account(tx: Transaction, account: Account) -> None:
+    """Add an account. Raises UniqueViolation."""
+    await tx.execute(insert(accounts), asdict(account))
+
+
+async def any_account(tx: Transaction) -> bool:
+    """Tell whether the installation has an account: whether it was set up before."""
+    return await tx.scalar(select(accounts.c.id).limit(1)) is not None
+
+
+async def account_by_slug(tx: Transaction, slug: str) -> Account | None:
+    """Read one account."""
+    row = await tx.one_or_none(select(accounts).where(accounts.c.slug == slug))
+    return None if row is None else _account(row)
+
+
+async def insert_project(tx: Transaction, project: Project) -> None:
+    """Add a node. Raises UniqueViolation for a slug among siblings, ReferenceViolation for a parent that went away."""
+    await tx.execute(insert(projects), asdict(project))
+
+
+async def root_project(tx: Transaction, account_id: AccountId) -> Project:
+    """Read the root of an account's tree."""
+    wanted = (projects.c.account_id == account_id) & projects.c.parent_id.is_(None)
+    return _project((await tx.execute(select(projects).where(wanted))).one())
+
+
+async def project_by_id(tx: Transaction, account_id: AccountId, project_id: str) -> Project | None:
+    """Read one node of an account."""
+    wanted = (projects.c.account_id == account_id) & (projects.c.id == project_id)
+    row = await tx.one_or_none(select(projects).where(wanted))
+    return None if row is None else _project(row)
+
+
+async def children_of(tx: Transaction, parent_id: ProjectId) -> Sequence[Project]:
+    """Read the direct children of a node by slug."""
+    found = await tx.all(select(projects).where(projects.c.parent_id == parent_id).order_by(projects.c.slug))
+    return [_project(row) for row in found]
+
+
+async def subtree_of(tx: Transaction, account_id: AccountId, path: str) -> Sequence[Project]:
+    """Read a node and everything below it, parents first."""
+    wanted = (projects.c.account_id == account_id) & projects.c.path.startswith(path, autoescape=True)
+    found = await tx.all(select(projects).where(wanted).order_by(projects.c.depth, projects.c.slug))
+    return [_project(row) for row in found]
+
+
+async def delete_project(tx: Transaction, project_id: ProjectId) -> None:
+    """Remove a node. Raises ReferenceViolation while something hangs on it."""
+    await tx.execute(delete(projects).where(projects.c.id == project_id))
+
+
+async def insert_user(tx: Transaction, user: User) -> None:
+    """Add a user. Raises UniqueViolation."""
+    await tx.execute(insert(users), asdict(user))
+
+
+async def user_by_name(tx: Transaction, account_id: AccountId, name: str) -> User | None:
+    """Read one user of an account."""
+    row = await tx.one_or_none(
+        select(users).where((users.c.account_id == account_id) & (users.c.name == name))
+    )
+    return None if row is None else _user(row)
+
+
+async def set_member(
+    tx: Transaction, project_id: ProjectId, user_id: UserId, role: Role, now: datetime
+) -> None:
+    """Give a user a role on a project, instead of the one it had there."""
+    await tx.execute(
+        delete(members).where((members.c.project_id == project_id) & (members.c.user_id == user_id))
+    )
+    row = {"project_id": project_id, "user_id": user_id, "role": role.value, "created_at": now}
+    await tx.execute(insert(members), row)
+
+
+async def roles_of(tx: Transaction, user_id: UserId) -> Sequence[tuple[str, Role]]:
+    """Read where a user is what: pairs of project path and role."""
+    statement = (
+        select(projects.c.path, members.c.role)
+        .join(projects, projects.c.id == members.c.project_id)
+        .where(members.c.user_id == user_id)
+    )
+    return [(row.path, Role(row.role)) for row in await tx.all(statement)]
+
+
+async def insert_token(tx: Transaction, token: Token, digest: bytes) -> None:
+    """Add a token by the hash of its secret. Raises UniqueViolation."""
+    await tx.execute(
+        insert(tokens), {**asdict(token), "permissions": list(token.permissions), "digest": digest}
+    )
+
+
+async def token_by_digest(tx: Transaction, digest: bytes) -> tuple[Token, bytes, User, Project] | None:
+    """Read the token with this hash, the hash itself, its user and its project."""
+    found = await tx.one_or_none(select(tokens).where(tokens.c.digest == digest))
+    if found is None:
+        return None
+    user = (await tx.execute(select(users).where(users.c.id == found.user_id))).one()
+    project = (await tx.execute(select(projects).where(projects.c.id == found.project_id))).one()
+    return _token(found), bytes(found.digest), _user(user), _project(project)
+
+
+async def token_by_id(tx: Transaction, account_id: AccountId, token_id: str) -> Token | None:
+    """Read one token of an account."""
+    wanted = (tokens.c.account_id == account_id) & (tokens.c.id == token_id)
+    row = await tx.one_or_none(select(tokens).where(wanted))
+    return None if row is None else _token(row)
+
+
+async def page_of_tokens(
+    tx: Transaction, account_id: AccountId, limit: int, cursor: str | None
+) -> Page[Token]:
+    """Read tokens of an account, the newest first."""
+    statement = select(tokens).where(tokens.c.account_id == account_id)
+    if cursor is not None:
+        statement = statement.where(tokens.c.id < decode_cursor(cursor, str)[0])
+    rows = await tx.all(statement.order_by(tokens.c.id.desc()).limit(limit + 1))
+    found = [_token(row) for row in rows[:limit]]
+    return Page(found, encode_cursor(found[-1].id) if len(rows) > limit else None)
+
+
+async def revoke_token(tx: Transaction, token_id: TokenId, now: datetime) -> int:
+    """Mark a token as revoked, once; return how many rows changed."""
+    wanted = (tokens.c.id == token_id) & tokens.c.revoked_at.is_(None)
+    return (await tx.execute(update(tokens).where(wanted).values(revoked_at=now))).rowcount
+
+
+async def touch_tokens(tx: Transaction, used: dict[TokenId, datetime]) -> None:
+    """Note when tokens were last used."""
+    for token_id, moment in used.items():
+        await tx.execute(update(tokens).where(tokens.c.id == token_id).values(last_used_at=moment))
+
+
+def _values(row: Row[Any], table: Table) -> dict[str, Any]:
+    return {column.name: row._mapping[column.name] for column in table.columns}
+
+
+def _account(row: Row[Any]) -> Account:
+    return Account(**{**_values(row, accounts), "id": AccountId(row.id)})
+
+
+def _project(row: Row[Any]) -> Project:
+    values = _values(row, projects)
+    values["id"], values["account_id"] = ProjectId(row.id), AccountId(row.account_id)
+    values["parent_id"] = None if row.parent_id is None else ProjectId(row.parent_id)
+    return Project(**values)
+
+
+def _user(row: Row[Any]) -> User:
+    values = _values(row, users)
+    return User(
+        **{
+            **values,
+            "id": UserId(row.id),
+            "account_id": AccountId(row.account_id),
+            "kind": UserKind(row.kind),
+        }
+    )
+
+
+def _token(row: Row[Any]) -> Token:
+    values = _values(row, tokens)
+    del values["digest"]
+    values["id"], values["account_id"] = TokenId(row.id), AccountId(row.account_id)
+    values["user_id"], values["project_id"] = UserId(row.user_id), ProjectId(row.project_id)
+    values["permissions"] = tuple(Permission(name) for name in row.permissions)
+    return Token(**values)
