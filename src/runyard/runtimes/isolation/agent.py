@@ -58,6 +58,11 @@ class AgentProcess:
         """The process id inside the sandbox."""
         return self._pid
 
+    @property
+    def running(self) -> bool:
+        """Tell whether no end of it is known yet."""
+        return self._exit is None
+
     async def wait(self) -> Exit:
         """Return how the process ended; any number of callers may wait. Raises SandboxGone."""
         while self._exit is None:

@@ -4,6 +4,7 @@ Owns the folder `layers` of the engine's data folder. `start` picks the better o
 image with a size limit each, or plain directories without one. Knows nothing of mounts of sandboxes or of bases.
 """
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from runyard.kernel.errors import InvalidArgument, NotFound
+from runyard.kernel.errors import InvalidArgument, NotFound, Unavailable
 from runyard.runtimes.isolation.engine import CannotEnforce, Capability
 from runyard.runtimes.isolation.options import IsolationOptions
 from runyard.runtimes.isolation.pool import BtrfsPool, PoolUnavailable, Space
@@ -89,6 +90,7 @@ class LayerStore:
         self._workers = Workers("layers", 4)
         self._backend: LayerBackend = DirectoryBackend(options.data_dir / "layers")
         self._why_unbounded = ""
+        self._lock_fd = -1
 
     @property
     def bounded(self) -> bool:
@@ -96,13 +98,17 @@ class LayerStore:
         return self._backend.bounded
 
     async def start(self) -> None:
-        """Open the store. Raises Unavailable when another process of this installation still uses it."""
+        """Open the store and lock it: of all that an engine starts this comes first, so that a second server never
+        sweeps away what a living one uses. Raises Unavailable when another server has it.
+        """
         await self._workers.run(self._open)
 
     async def stop(self) -> None:
         """Close the store; layers and checkpoints stay."""
         await self._workers.run(self._backend.close)
         self._workers.close()
+        os.close(self._lock_fd)
+        self._lock_fd = -1
 
     def capability(self) -> Capability:
         """Tell how disk limits are enforced; valid after `start`."""
@@ -165,6 +171,10 @@ class LayerStore:
         """Return the room in the store."""
         return await self._workers.run(self._backend.space)
 
+    def has(self, layer_id: str) -> bool:
+        """Tell whether there is a kept layer of that id."""
+        return self._live(layer_id).is_dir()
+
     def ids(self) -> list[str]:
         """Return the ids of all kept layers."""
         entries = os.listdir(self._backend.root / "live")
@@ -177,8 +187,18 @@ class LayerStore:
     def _open(self) -> None:
         folder = self._options.data_dir / "layers"
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._lock_fd = _lock(folder / "lock")
+        try:
+            self._open_backend(folder)
+        except BaseException:
+            os.close(self._lock_fd)
+            raise
+
+    def _open_backend(self, folder: Path) -> None:
         pool = BtrfsPool(folder, self._options.disk_pool_bytes)
         try:
+            if self._options.disk_pool_bytes <= 0:
+                raise PoolUnavailable("the image is switched off in the settings")
             pool.open()
             self._backend = pool
         except PoolUnavailable as error:
@@ -337,6 +357,16 @@ def _tree_size(path: Path) -> int:
                 if entry.is_dir(follow_symlinks=False):
                     stack.append(entry.path)
     return total
+
+
+def _lock(path: Path) -> int:
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(fd)
+        raise Unavailable("Another server already uses this data folder.") from None
+    return fd
 
 
 def _part(path: Path) -> Path:

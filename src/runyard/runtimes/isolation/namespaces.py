@@ -10,16 +10,19 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from runyard.kernel.errors import AlreadyExists, RunyardError, Unavailable
-from runyard.runtimes.isolation import cgroups, protocol
+from runyard.runtimes.isolation import cgroups, hostns, protocol
 from runyard.runtimes.isolation.agent import Agent
 from runyard.runtimes.isolation.bases import Base, BaseStore
-from runyard.runtimes.isolation.engine import CannotEnforce, Capability, Network, SandboxSpec
+from runyard.runtimes.isolation.engine import Capability, Limits, SandboxGone, SandboxSpec
 from runyard.runtimes.isolation.images import ImageStore
 from runyard.runtimes.isolation.launcher import Launcher
 from runyard.runtimes.isolation.layers import Layer, LayerStore
+from runyard.runtimes.isolation.network import Uplink
 from runyard.runtimes.isolation.options import IsolationOptions
 from runyard.runtimes.isolation.program import find_agent
-from runyard.runtimes.isolation.sandbox import NamespaceSandbox, Parts
+from runyard.runtimes.isolation.sandbox import NamespaceSandbox, Parts, identity_files
+from runyard.runtimes.isolation.shells import ShellPool
+from runyard.runtimes.isolation.warm import WarmPool
 from runyard.runtimes.isolation.workers import Workers
 
 _MOUNT_OPTIONS_MAX = 4095
@@ -40,12 +43,35 @@ class NamespacesEngine:
         self._bases = BaseStore(options, self._images)
         self._workers = Workers("attach", 4)
         self._launcher: Launcher | None = None
+        self._uplink = Uplink(options, self._bases.nameservers())
+        self._pool = WarmPool(options.warm_pool_size, self._make_blank)
         self._sandboxes: dict[str, NamespaceSandbox] = {}
+        self._blanks: set[NamespaceSandbox] = set()
+        self._creating: set[str] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
         self._mountpoint = options.data_dir / "root"
 
     def capabilities(self) -> Sequence[Capability]:
         """List what is enforced on this host and what is not; valid after `start`."""
-        return [*self._cgroups.capabilities(), self._layers.capability(), self._bases.capability()]
+        mounts = hostns.mounts_are_private()
+        return [
+            Capability(
+                name="process isolation",
+                enforced=True,
+                how="mount, pid, network, ipc, uts, cgroup and user namespaces; system call filter; no capability"
+                " over the host",
+            ),
+            Capability(
+                name="private mounts",
+                enforced=mounts,
+                how="a mount namespace of the server's own" if mounts else "mounts show on the host",
+                fix="" if mounts else "start the server before any thread exists, with CAP_SYS_ADMIN",
+            ),
+            *self._cgroups.capabilities(),
+            self._layers.capability(),
+            self._bases.capability(),
+            self._uplink.capability(),
+        ]
 
     async def start(self) -> None:
         """Remove what a killed server left, start the launcher, fill the warm pool. Raises Unavailable."""
@@ -61,14 +87,22 @@ class NamespacesEngine:
         await self._images.start()
         await self._bases.start()
         await self._launcher.start()
+        await self._uplink.start()
         await self._bases.prepare(self._options.default_base)
+        await self._pool.start()
 
     async def stop(self) -> None:
         """End every sandbox (layers stay) and everything that `start` made."""
-        living = list(self._sandboxes.values())
-        await asyncio.gather(*(sandbox.destroy(keep_layer=True) for sandbox in living))
+        await self._pool.stop()
+        blanks, self._blanks = self._blanks, set()
+        await asyncio.gather(
+            *(sandbox.destroy(keep_layer=True) for sandbox in list(self._sandboxes.values())),
+            *(sandbox.destroy(keep_layer=False) for sandbox in blanks),
+        )
+        await asyncio.gather(*self._tasks)
         if self._launcher is not None:
             await self._launcher.stop()
+        await self._uplink.stop()
         await self._bases.stop()
         await self._images.stop()
         await self._layers.stop()
@@ -79,11 +113,13 @@ class NamespacesEngine:
         """Make a sandbox, or bring one back from its kept layer. Raises CannotEnforce, NotFound (base, checkpoint),
         AlreadyExists (it lives), Unavailable.
         """
-        if spec.id in self._sandboxes:
+        if spec.id in self._sandboxes or spec.id in self._creating:
             raise AlreadyExists("This sandbox lives already.")
-        if spec.network is not Network.NONE:
-            raise CannotEnforce("This host cannot connect sandboxes.")
-        sandbox = await self._build(spec)
+        self._creating.add(spec.id)
+        try:
+            sandbox = await self._adopt(spec) or await self._build(spec)
+        finally:
+            self._creating.discard(spec.id)
         self._sandboxes[spec.id] = sandbox
         return sandbox
 
@@ -103,29 +139,63 @@ class NamespacesEngine:
         """Name the bases that `create` accepts."""
         return self._bases.names()
 
+    async def _adopt(self, spec: SandboxSpec) -> NamespaceSandbox | None:
+        """Turn a blank sandbox into this one; None when there is none or the spec asks for more than blank."""
+        if spec.base != self._options.default_base or spec.restore_from is not None:
+            return None
+        if self._layers.has(spec.id):
+            return None
+        self._cgroups.check(spec.limits)
+        sandbox = self._pool.take()
+        if sandbox is None:
+            return None
+        self._blanks.discard(sandbox)
+        try:
+            await sandbox.adopt(spec, limits_changed=spec.limits != Limits())
+        except BaseException as error:
+            await asyncio.shield(sandbox.destroy(keep_layer=False))
+            if isinstance(error, SandboxGone):
+                return None  # it died in the pool; another way is open
+            raise
+        return sandbox
+
+    async def _make_blank(self) -> NamespaceSandbox:
+        name = f"{_WARM}{secrets.token_hex(8)}"
+        sandbox = await self._build(SandboxSpec(id=name, hostname="runtime", base=self._options.default_base))
+        self._blanks.add(sandbox)
+        return sandbox
+
     async def _build(self, spec: SandboxSpec) -> NamespaceSandbox:
         preparing = asyncio.ensure_future(
             self._layers.prepare(spec.id, spec.limits.disk_bytes, spec.restore_from)
         )
+        group = None
         try:
             group = self._cgroups.create(f"s-{secrets.token_hex(6)}", spec.limits)
-        except BaseException:
-            with contextlib.suppress(RunyardError):
-                await preparing
-            raise
-        try:
             base, layer = await asyncio.gather(self._bases.prepare(spec.base), preparing)
-            return await self._start(spec, group, self._specification(base, layer))
+            specification = self._specification(base, layer)
         except BaseException:
-            group.kill()
-            await group.remove()
+            with contextlib.suppress(RunyardError, OSError):
+                await preparing
+            if group is not None:
+                await group.remove()
             raise
+        return await self._start(spec, group, specification)
 
     async def _start(self, spec: SandboxSpec, group: cgroups.Group, specification: bytes) -> NamespaceSandbox:
         assert self._launcher is not None
         ours, theirs = protocol.seqpacket_pair()
         agent = Agent(ours, self._options.uid_base, lambda: group.usage().oom_kills or 0)
-        parts = Parts(self._launcher, self._layers, group, agent, spec.id, spec.limits)
+        parts = Parts(
+            launcher=self._launcher,
+            layers=self._layers,
+            uplink=self._uplink,
+            group=group,
+            agent=agent,
+            shells=ShellPool(agent, self._options.warm_shells),
+            layer_id=spec.id,
+            limits=spec.limits,
+        )
         sandbox = NamespaceSandbox(spec.id, parts, self._forget)
         try:
             with theirs:
@@ -136,18 +206,25 @@ class NamespacesEngine:
             attaching = asyncio.ensure_future(self._workers.run(group.attach, parts.init_pid))
             try:
                 parts.route_fd = await agent.ready
+                await sandbox.set_network(spec.network)
             finally:
                 with contextlib.suppress(ProcessLookupError):
                     await attaching
-            hosts = f"127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost\n127.0.1.1\t{spec.hostname}\n"
-            files = [("/etc/hostname", spec.hostname + "\n"), ("/etc/hosts", hosts)]
-            await asyncio.gather(agent.go(spec.hostname), agent.identify(spec.hostname, files))
+            await asyncio.gather(
+                agent.go(spec.hostname), agent.identify(spec.hostname, identity_files(spec.hostname))
+            )
         except BaseException:
-            sandbox.end("The sandbox could not be set up.")
+            sandbox.abort("The sandbox could not be set up.")
             raise
         return sandbox
 
     def _forget(self, sandbox: NamespaceSandbox) -> None:
+        self._pool.drop(sandbox)
+        if sandbox in self._blanks:
+            self._blanks.discard(sandbox)
+            task = asyncio.get_running_loop().create_task(self._layers.delete(sandbox.id))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
         if self._sandboxes.get(sandbox.id) is sandbox:
             del self._sandboxes[sandbox.id]
 
@@ -169,4 +246,3 @@ def _escape(path: Path, folder: Path) -> str:
     """Write a path for an option list of overlayfs, relative to the data folder where possible."""
     short = path.relative_to(folder) if path.is_relative_to(folder) else path
     return os.fspath(short).replace("\\", "\\\\").replace(",", "\\,").replace(":", "\\:")
-

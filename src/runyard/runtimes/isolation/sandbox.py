@@ -11,18 +11,19 @@ from dataclasses import dataclass, replace
 from runyard.runtimes.isolation.agent import Agent, AgentProcess
 from runyard.runtimes.isolation.cgroups import Group
 from runyard.runtimes.isolation.engine import (
-    CannotEnforce,
     Command,
     Limits,
     Network,
     OpenFile,
     OpenMode,
     SandboxGone,
+    SandboxSpec,
     Usage,
-    WarmShell,
 )
 from runyard.runtimes.isolation.launcher import Launcher
 from runyard.runtimes.isolation.layers import LayerStore
+from runyard.runtimes.isolation.network import Attachment, Uplink
+from runyard.runtimes.isolation.shells import PreparedShell, ShellPool
 
 _DEATH_SECONDS = 5.0
 
@@ -33,13 +34,17 @@ class Parts:
 
     launcher: Launcher
     layers: LayerStore
+    uplink: Uplink
     group: Group
     agent: Agent
+    shells: ShellPool
     layer_id: str
     limits: Limits
     handle: int = 0
     init_pid: int = 0
     route_fd: int = -1
+    """A route socket inside the sandbox's network namespace."""
+    attachment: Attachment | None = None
     frozen: bool = False
 
 
@@ -55,6 +60,7 @@ class NamespaceSandbox:
         self._dead = asyncio.Event()
         self._gone = asyncio.Event()
         self._ending: asyncio.Task[None] | None = None
+        self._networking = asyncio.Lock()
 
     @property
     def id(self) -> str:
@@ -81,9 +87,10 @@ class NamespaceSandbox:
         self._check()
         return await self._parts.agent.open_terminal()
 
-    async def take_shell(self) -> WarmShell | None:
+    async def take_shell(self) -> PreparedShell | None:
         """Hand over a waiting shell or None. Never blocks."""
-        return None
+        self._check()
+        return None if self._parts.frozen else self._parts.shells.take()
 
     async def freeze(self) -> None:
         """Stop all processes, init among them: requests wait until `thaw`. Raises CannotEnforce."""
@@ -106,9 +113,15 @@ class NamespaceSandbox:
         self._parts.limits = limits
 
     async def set_network(self, network: Network) -> None:
-        """Connect or cut off. Raises CannotEnforce."""
-        if network is not Network.NONE:
-            raise CannotEnforce("This host cannot connect sandboxes.")
+        """Connect or cut off. Raises CannotEnforce, LimitExceeded, Unavailable."""
+        self._check()
+        parts = self._parts
+        async with self._networking:
+            if network is Network.OPEN and parts.attachment is None:
+                parts.attachment = await parts.uplink.attach(self._id, parts.init_pid, parts.route_fd)
+            elif network is Network.NONE and parts.attachment is not None:
+                await parts.uplink.detach(parts.attachment)
+                parts.attachment = None
 
     async def usage(self) -> Usage:
         """Measure what it uses now."""
@@ -129,10 +142,36 @@ class NamespaceSandbox:
         if not keep_layer:
             await self._parts.layers.delete(self._parts.layer_id)
 
+    async def adopt(self, spec: SandboxSpec, limits_changed: bool) -> None:
+        """Become the sandbox of `spec`; for blank ones only. Raises CannotEnforce, LimitExceeded, Unavailable."""
+        parts = self._parts
+        if limits_changed:
+            parts.group.set_limits(spec.limits)
+        self._id = spec.id
+        await asyncio.gather(
+            self._take_layer(spec),
+            parts.agent.identify(spec.hostname, identity_files(spec.hostname)),
+            self.set_network(spec.network),
+        )
+        parts.limits = spec.limits
+
+    async def _take_layer(self, spec: SandboxSpec) -> None:
+        parts = self._parts
+        await parts.layers.rename(parts.layer_id, spec.id)
+        parts.layer_id = spec.id
+        if spec.limits.disk_bytes is not None:
+            await parts.layers.set_limit(spec.id, spec.limits.disk_bytes)
+
     def init_exited(self, status: int | None) -> None:
         """Take the launcher's notice that everything inside is dead."""
         self._dead.set()
         self.end(_describe(status, self._parts.group))
+
+    def abort(self, reason: str) -> None:
+        """End one that is not finished; without an init there is no death to wait for."""
+        if not self._parts.handle:
+            self._dead.set()
+        self.end(reason)
 
     def end(self, reason: str) -> None:
         """Begin to end it, once; the first reason stays."""
@@ -144,6 +183,7 @@ class NamespaceSandbox:
         parts = self._parts
         try:
             parts.launcher.kill(parts.handle)
+            parts.shells.close()
             parts.agent.close(reason)
             if parts.frozen:
                 parts.group.kill()
@@ -156,6 +196,8 @@ class NamespaceSandbox:
             if parts.route_fd >= 0:
                 os.close(parts.route_fd)
                 parts.route_fd = -1
+            if parts.attachment is not None:
+                parts.uplink.release(parts.attachment)
             self._on_end(self)
             self._gone.set()
 
@@ -168,6 +210,12 @@ class NamespaceSandbox:
     def _check(self) -> None:
         if self._reason is not None:
             raise SandboxGone(self._reason)
+
+
+def identity_files(hostname: str) -> list[tuple[str, str]]:
+    """Return the small files that tell a sandbox its name, by path and content."""
+    hosts = f"127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost\n127.0.1.1\t{hostname}\n"
+    return [("/etc/hostname", f"{hostname}\n"), ("/etc/hosts", hosts)]
 
 
 def _describe(status: int | None, group: Group) -> str:

@@ -1,0 +1,193 @@
+"""Shells that were started before their script is known. Owns the few waiting ones of one sandbox and the rules of
+which script such a shell may run; any other takes the ordinary way.
+
+Starting a shell costs more than what most scripts do. A waiting one sits in `/bin/sh -c '. /proc/self/fd/9'` and reads
+environment, folder and script from a pipe. What it then does is what `/bin/sh -c script` does (the contract tests
+compare them) but for one thing: the shell's own diagnostics say `/bin/sh: 1: eval: x: not found`.
+"""
+
+import asyncio
+import contextlib
+import os
+import re
+import shlex
+from collections.abc import Mapping
+
+from runyard.kernel.errors import RunyardError
+from runyard.runtimes.isolation.agent import Agent, AgentProcess
+from runyard.runtimes.isolation.engine import Command, OpenMode
+from runyard.runtimes.isolation.protocol import EXTRA_FD, close_fds
+
+_ARGV = ("/bin/sh", "-c", f". /proc/self/fd/{EXTRA_FD}")
+_PIPE_ROOM = 60_000
+"""A pipe takes 64 KiB at once; more would need a writer that waits."""
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+_NOT_THE_SAME = re.compile(r"LINENO|/proc/|\b(?:ps|pgrep|pkill|pidof|killall)\b|\bset\b[^\n]*\s[-+][a-z]*v")
+"""Scripts that could see their shell's command line, which differs, or its input being read."""
+_SHELL_VARIABLES = re.compile(
+    r"(?:IFS|PPID|OPTIND|OPTARG|LINENO|PWD|OLDPWD|ENV|FUNCNAME|PS[0-9]|_|LD_.*|MALLOC_.*|GLIBC_.*|LOCPATH)\Z"
+)
+"""Variables that a starting shell or its loader treats differently from an assignment."""
+_KNOWN_SHELL = "/usr/bin/dash"
+"""The only shell whose source and behaviour were compared."""
+
+
+class PreparedShell:
+    """A waiting shell that was taken. The three pipe ends belong to the taker."""
+
+    def __init__(self, process: AgentProcess, cwd: str, fds: tuple[int, int, int, int]) -> None:
+        """Take over the descriptors: script, stdin, stdout, stderr."""
+        self._process = process
+        self._cwd = cwd
+        self._script_fd, self._stdin, self._stdout, self._stderr = fds
+
+    @property
+    def process(self) -> AgentProcess:
+        """The waiting shell, leader of its own session and group."""
+        return self._process
+
+    @property
+    def stdin(self) -> int:
+        """Write end of its standard input."""
+        return self._stdin
+
+    @property
+    def stdout(self) -> int:
+        """Read end of its standard output."""
+        return self._stdout
+
+    @property
+    def stderr(self) -> int:
+        """Read end of its standard error."""
+        return self._stderr
+
+    def run(self, script: str, env: Mapping[str, str], cwd: str) -> bool:
+        """Give the shell its script, once. Return False when it has ended or could not run exactly this; it is then
+        killed and a cold spawn is safe.
+        """
+        payload = _payload(script, env, cwd) if cwd == self._cwd and self._process.running else None
+        try:
+            # In one piece or not at all: the pipe is empty and has room.
+            if payload is not None and os.write(self._script_fd, payload) == len(payload):
+                return True
+        except OSError:
+            pass
+        finally:
+            self._close_script()
+        self._process.signal_group(9)
+        return False
+
+    def discard(self) -> None:
+        """End a shell that nobody took, with its pipes."""
+        self._close_script()
+        close_fds((self._stdin, self._stdout, self._stderr))
+        self._process.signal_group(9)
+
+    def _close_script(self) -> None:
+        if self._script_fd >= 0:
+            os.close(self._script_fd)
+            self._script_fd = -1
+
+    def __del__(self) -> None:
+        """Let the shell go: without a script it ends."""
+        self._close_script()
+
+
+class ShellPool:
+    """The waiting shells of one sandbox; none before the first was asked for."""
+
+    def __init__(self, agent: Agent, size: int) -> None:
+        """Bound the number of waiting shells."""
+        self._agent = agent
+        self._size = size
+        self._waiting: list[PreparedShell] = []
+        self._filling: asyncio.Task[None] | None = None
+        self._cwd = "/root"
+        self._closed = False
+
+    def take(self, cwd: str | None = None) -> PreparedShell | None:
+        """Return a waiting shell, or None; replace it in the background. `cwd` is where the next ones will wait."""
+        if self._size == 0 or self._closed:
+            return None
+        if cwd is not None and cwd != self._cwd:
+            self._cwd = cwd
+        taken = None
+        while self._waiting and taken is None:
+            shell = self._waiting.pop(0)
+            if shell.process.running:
+                taken = shell
+            else:
+                shell.discard()
+        if self._filling is None:
+            self._filling = asyncio.get_running_loop().create_task(self._fill())
+        return taken
+
+    def close(self) -> None:
+        """End all waiting shells."""
+        self._closed = True
+        if self._filling is not None:
+            self._filling.cancel()
+        while self._waiting:
+            self._waiting.pop().discard()
+
+    async def _fill(self) -> None:
+        try:
+            if not await self._shell_is_known():
+                return
+            while len(self._waiting) < self._size:
+                shell = await self._start()
+                if self._closed:
+                    shell.discard()
+                    return
+                self._waiting.append(shell)
+        except (RunyardError, OSError):
+            pass  # a full or ending sandbox; the next `take` tries again
+        finally:
+            self._filling = None
+
+    async def _shell_is_known(self) -> bool:
+        # Each time: the inside may have replaced its shell.
+        places = []
+        for path in (_ARGV[0], _KNOWN_SHELL):
+            file = await self._agent.open_file(path, OpenMode.READ)
+            about = os.fstat(file.fd)
+            os.close(file.fd)
+            places.append((about.st_dev, about.st_ino))
+        return places[0] == places[1]
+
+    async def _start(self) -> PreparedShell:
+        reads, writes = zip(*(os.pipe() for _ in range(4)), strict=True)
+        script_r, stdin_r, stdout_r, stderr_r = reads
+        script_w, stdin_w, stdout_w, stderr_w = writes
+        ours = (script_w, stdin_w, stdout_r, stderr_r)
+        command = Command(argv=_ARGV, cwd=self._cwd, stdin=stdin_r, stdout=stdout_w, stderr=stderr_w)
+        try:
+            os.set_blocking(script_w, False)
+            process = await self._agent.spawn(command, script_r)
+        except BaseException:
+            close_fds(ours)
+            raise
+        finally:
+            close_fds((script_r, stdin_r, stdout_w, stderr_w))
+        return PreparedShell(process, command.cwd, ours)
+
+
+def _payload(script: str, env: Mapping[str, str], cwd: str) -> bytes | None:
+    """Write what the waiting shell reads, or None when it would not behave the same."""
+    if _NOT_THE_SAME.search(script) or any(_SHELL_VARIABLES.match(name) for name in env):
+        return None
+    # The shell drops names that are no identifiers, and so does one that is started with them.
+    exports = [f"{name}={shlex.quote(value)}" for name, value in env.items() if _NAME.match(name)]
+    lines = [
+        f"exec {EXTRA_FD}<&-",
+        # Anew, because the folder may have been replaced since; a fresh shell has no OLDPWD.
+        f"cd -P -- {shlex.quote(cwd)} || exit 127; unset OLDPWD",
+        *([f"export {' '.join(exports)}"] if exports else []),
+        f"eval {shlex.quote(script)}",
+        "",
+    ]
+    with contextlib.suppress(UnicodeEncodeError):
+        payload = os.fsencode("\n".join(lines))
+        if len(payload) <= _PIPE_ROOM and b"\0" not in payload:
+            return payload
+    return None
