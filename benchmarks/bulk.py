@@ -60,12 +60,12 @@ def output(plan: Plan) -> Section:
     cases = (
         (
             "drained under a cap (1 MiB to the caller and to the log)",
-            {"output__log_limit_bytes": BLOCK},
+            {"output__log_bytes": BLOCK},
             1000,
         ),
         (
             "kept whole in the log",
-            {"output__log_limit_bytes": size * 2, "output__retention_total_bytes": size * 8},
+            {"output__log_bytes": size * 2, "output__retention_bytes": size * 8},
             400,
         ),
     )

@@ -26,7 +26,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """Serve for the whole session; at the end assert a clean exit and that nothing is left on the host."""
-    one = Server(tmp_path_factory.mktemp("server"))
+    one = Server(tmp_path_factory.mktemp("server"), {"RUNYARD_RUNTIMES__IDLE_SCAN_SECS": "0.25"})
     one.start()
     yield one
     one.close()

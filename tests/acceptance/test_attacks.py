@@ -37,6 +37,32 @@ def small(make_runtime: Callable[..., str], memory_mib: int = 256) -> str:
     return make_runtime(resources=sizes)
 
 
+def test_disk_filler_stops_at_its_limit(fresh_server: Callable[..., Server]) -> None:
+    server = fresh_server(runtimes__default_disk_bytes=128 << 20)
+    with server.api() as client, Bystander(server):
+        runtime = client.create()["id"]
+        data = client.exec(runtime, "head -c 2000000000 /dev/zero > /root/big", timeout_secs=60)
+        assert data["exit_code"] != 0
+        assert "space" in data["stderr"].lower() or "quota" in data["stderr"].lower()
+        many = "mkdir -p /root/d; cd /root/d; for i in $(seq 3000); do echo x > f$i || exit 1; done"
+        client.exec(runtime, many, timeout_secs=60)
+        assert client.exec(runtime, "fallocate -l 100G /root/huge")["exit_code"] != 0
+        client.write_file(runtime, "/root/more", b"x" * 20_000_000)
+        client.sh(runtime, "rm -rf /root/big /root/d /root/huge /root/more; sync")
+        assert client.sh(runtime, "echo recovered > /root/note; cat /root/note") == "recovered\n"
+        client.delete(f"/v1/runtimes/{runtime}").expect(200)
+
+
+def test_upload_over_the_disk_limit_is_refused_clearly(fresh_server: Callable[..., Server]) -> None:
+    server = fresh_server(runtimes__default_disk_bytes=64 << 20)
+    with server.api() as client, Bystander(server):
+        runtime = client.create()["id"]
+        answer = client.write_file(runtime, "/root/big", os.urandom(100 << 20))
+        assert answer.status in (413, 422, 429, 507), answer.body
+        assert client.read_file(runtime, "/root/big").status == 404
+        assert client.sh(runtime, "echo recovered") == "recovered\n"
+
+
 BOMBS = {
     "shell": "b() { b | b & }; b; sleep 60",
     "sessions": 'b() { setsid sh -c "$0" "$0" & setsid sh -c "$0" "$0" & }; b; sleep 60',

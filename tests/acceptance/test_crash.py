@@ -206,6 +206,12 @@ def test_server_killed_at_random_points_loses_and_leaves_nothing(fresh_server: C
     server.start()
 
 
+def kill_process(server: Server) -> None:
+    """Kill whatever process the server has now, leaving its owner to notice."""
+    if server.process is not None:
+        server.process.kill()
+
+
 def test_server_killed_during_start_comes_back(fresh_server: Callable[..., Server]) -> None:
     server = fresh_server()
     with server.api() as api:
@@ -213,9 +219,11 @@ def test_server_killed_during_start_comes_back(fresh_server: Callable[..., Serve
         api.write_file(runtime, "/root/kept", b"kept").expect(204)
     for delay in (0.05, 0.2, 0.4, 0.8):
         server.kill()
-        threading.Timer(delay, lambda: server.process is not None and server.process.kill()).start()
+        timer = threading.Timer(delay, kill_process, [server])
+        timer.start()
         with contextlib.suppress(AssertionError):
             server.start()
+        timer.join()
     server.kill()
     server.start()
     with server.api() as api:

@@ -80,6 +80,8 @@ class Server:
             "RUNYARD_PORT": str(self.port),
             "RUNYARD_DATA_DIR": str(self.data_dir),
             "RUNYARD_ADMIN_TOKEN": self.token,
+            # Servers beside each other must not hand out the same addresses.
+            "RUNYARD_RUNTIMES__NETWORK_CIDR": f"10.{100 + self.port % 100}.0.0/16",
             "PYTHONWARNINGS": "default",
         }
         return {**kept, **fixed, **self.settings}
