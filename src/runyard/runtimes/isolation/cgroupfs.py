@@ -18,6 +18,10 @@ class CgroupFs:
         """Tell whether a folder or a knob is there."""
         return path.exists()
 
+    def writable(self, path: Path) -> bool:
+        """Tell whether this process may make groups in a folder."""
+        return os.access(path, os.W_OK)
+
     def read(self, path: Path) -> str:
         """Return a knob's text. Raises OSError."""
         return path.read_text()

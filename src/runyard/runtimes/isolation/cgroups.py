@@ -68,10 +68,13 @@ class Group:
     def set_limits(self, limits: Limits) -> None:
         """Set all limits; None lifts one. Raises CannotEnforce, FailedPrecondition (more memory in use than that)."""
         self._host.check(limits)
-        if self._v2 is not None:
-            self._v2.set_limits(limits)
-        if self._v1 is not None:
-            self._v1.set_limits(limits)
+        try:
+            if self._v2 is not None:
+                self._v2.set_limits(limits)
+            if self._v1 is not None:
+                self._v1.set_limits(limits)
+        except OSError as error:
+            raise CannotEnforce(f"The kernel refused the limits: {error.strerror}.") from error
 
     def usage(self) -> Usage:
         """Measure; None where this host cannot tell."""
@@ -219,7 +222,11 @@ class CgroupHost:
         v2 = V2Group(self.fs, parents[""] / name, self._v2_controllers) if "" in parents else None
         v1_paths = {controller: path / name for controller, path in parents.items() if controller}
         group = Group(self, name, v2, V1Group(self.fs, v1_paths) if v1_paths else None)
-        group.set_limits(limits)
+        try:
+            group.set_limits(limits)
+        except BaseException:
+            self.remove_tree([path / name for path in parents.values()])
+            raise
         return group
 
     def sweep(self) -> None:
@@ -291,14 +298,14 @@ class CgroupHost:
             and unified.name == _SERVER_LEAF
             and self.fs.exists(unified.parent / "cgroup.type")
         ):
-            return unified.parent
-        return unified
+            unified = unified.parent
+        return unified if unified is not None and self.fs.writable(unified) else None
 
     def _usable_v1(self, standing: Standing) -> dict[str, Path]:
         usable = {name: path for name, path in standing.v1.items() if name in CONTROLLERS}
         if "freezer" in standing.v1 and standing.unified is None:
             usable["freezer"] = standing.v1["freezer"]
-        return {name: path for name, path in usable.items() if self.fs.exists(path / "cgroup.procs")}
+        return {name: path for name, path in usable.items() if self.fs.writable(path)}
 
     def _usable_v2(self) -> frozenset[str]:
         if self._unified is None or self._v1:

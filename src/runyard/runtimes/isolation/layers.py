@@ -207,7 +207,7 @@ class LayerStore:
         for name in ("live", "checkpoints"):
             (self._backend.root / name).mkdir(exist_ok=True, mode=0o700)
         # What a killed server left half made or half deleted.
-        for leftover in self._backend.root.glob("*/.part-*"):
+        for leftover in self._backend.root.glob("*/.[pg]*"):
             self._backend.remove(leftover)
 
     def _prepare(self, layer_id: str, disk_bytes: int | None, restore_from: str | None) -> Layer:
@@ -324,7 +324,7 @@ class DirectoryBackend:
     def remove(self, path: Path) -> None:
         """Delete the tree; first moved aside, so that the id is free at once and a half-deleted one never shows."""
         if not path.name.startswith("."):
-            path = path.rename(_part(path))
+            path = path.rename(path.with_name(f".gone-{path.name}"))
         shutil.rmtree(path)
 
     def limit(self, path: Path, limit_bytes: int | None) -> None:

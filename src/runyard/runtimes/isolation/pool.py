@@ -6,7 +6,6 @@ one image would destroy it.
 
 import contextlib
 import errno
-import fcntl
 import os
 import subprocess
 import time
@@ -47,10 +46,8 @@ class BtrfsPool:
     def __init__(self, folder: Path, size_bytes: int) -> None:
         """Take the folder for image and mount point, and the image's apparent size (it is sparse)."""
         self._image = folder / "pool.img"
-        self._lock_file = folder / "pool.lock"
         self._mount_point = folder / "pool"
         self._size = max(size_bytes, _MINIMUM_SIZE)
-        self._lock_fd = -1
         self._fresh = False
         self._quota = "simple"
         self._groups = Path()
@@ -68,24 +65,18 @@ class BtrfsPool:
             raise PoolUnavailable("not running as root")
         if not Path("/dev/loop-control").exists():
             raise PoolUnavailable("no loop devices")
-        self._lock()
-        try:
-            self._mount_point.mkdir(exist_ok=True, mode=0o700)
-            # Without a mount namespace of its own a killed server leaves its mount behind.
-            while os.path.ismount(self._mount_point):
-                syscalls.umount(self._mount_point, syscalls.MNT_DETACH)
-            self._make_image()
-            self._wait_released()
-            self._mount()
-        except BaseException:
-            self._unlock()
-            raise
+        self._mount_point.mkdir(exist_ok=True, mode=0o700)
+        # Without a mount namespace of its own a killed server leaves its mount behind.
+        while os.path.ismount(self._mount_point):
+            syscalls.umount(self._mount_point, syscalls.MNT_DETACH)
+        self._make_image()
+        self._wait_released()
+        self._mount()
 
     def close(self) -> None:
         """Unmount the image. Sandboxes that still hold it keep it alive until they end."""
         with contextlib.suppress(OSError):
             syscalls.umount(self._mount_point, syscalls.MNT_DETACH)
-        self._unlock()
 
     def create(self, path: Path) -> None:
         """Make an empty subvolume. Raises LimitExceeded when the reserve is touched."""
@@ -142,27 +133,21 @@ class BtrfsPool:
                 return 0
             raise
 
-    def _lock(self) -> None:
-        self._lock_fd = os.open(self._lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self._unlock()
-            raise Unavailable("Another server already uses this data folder.") from None
-
-    def _unlock(self) -> None:
-        if self._lock_fd >= 0:
-            os.close(self._lock_fd)
-            self._lock_fd = -1
-
     def _make_image(self) -> None:
+        # Never promise more than the disk below has: a sparse image that cannot grow breaks for everyone at once.
+        below = os.statvfs(self._image.parent)
+        possible = below.f_bavail * below.f_frsize - _RESERVE
         if self._image.exists():
-            if self._image.stat().st_size < self._size:
-                os.truncate(self._image, self._size)
+            status = self._image.stat()
+            size = min(self._size, possible + status.st_blocks * 512)
+            if status.st_size < size:
+                os.truncate(self._image, size)
             return
+        if possible < _MINIMUM_SIZE:
+            raise PoolUnavailable("the disk of the data folder is full")
         draft = self._image.with_suffix(".new")
         draft.touch(mode=0o600)
-        os.truncate(draft, self._size)
+        os.truncate(draft, min(self._size, possible))
         # -K: nothing to discard in a fresh sparse file. Single copies: there is one disk below.
         command = ["mkfs.btrfs", "-f", "-q", "-K", "-m", "single", "-d", "single", str(draft)]
         try:
