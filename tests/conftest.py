@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.http import Api
+from tests.support.postgres import MISSING, Postgres, binaries, running
 from tests.support.server import Server
 
 LOG_LINES_ON_FAILURE = 80
@@ -55,6 +56,21 @@ def fresh_server(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Ser
     yield factory
     for one in factory.made:
         one.close()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """Run a PostgreSQL instance for the session; its tests are skipped where it is not installed."""
+    if binaries() is None:
+        pytest.skip(MISSING)
+    with running() as instance:
+        yield instance
+
+
+@pytest.fixture
+def postgres_url(postgres: Postgres) -> str:
+    """Return the address of an empty PostgreSQL database."""
+    return postgres.database()
 
 
 @pytest.fixture
