@@ -20,6 +20,10 @@ WEBSOCKET = "WEBSOCKET"
 """The `method` of a route that is a WebSocket handshake."""
 
 
+class ClientGone(Exception):
+    """The client went away before its request was whole; there is nobody left to answer."""
+
+
 @dataclass(slots=True)
 class Call:
     """One request on its way through a door: the raw ASGI triple and what the server already knows about it."""

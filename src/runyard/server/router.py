@@ -1,0 +1,132 @@
+"""The routing table. Owns how a method and a path find a route of a door; answers nothing itself.
+
+A path is split into segments and walked through a tree; a literal segment wins over a parameter. Two routes for
+one method and shape are a mistake of the doors and refused when the table is built.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from urllib.parse import unquote
+
+from runyard.dialects.door import Door, Route
+from runyard.kernel.errors import InvalidArgument, NotFound, RunyardError
+
+
+class MethodNotAllowed(NotFound):
+    """This path does not know this method."""
+
+    code = "method_not_allowed"
+
+    def __init__(self, message: str, *, allowed: list[str]) -> None:
+        """Carry the methods that the path knows."""
+        super().__init__(message, allowed=allowed)
+        self.allowed = allowed
+
+
+class AmbiguousRoute(RunyardError):
+    """Two routes claim the same method and path."""
+
+    code = "ambiguous_route"
+
+
+@dataclass(slots=True)
+class _Node:
+    literal: dict[str, "_Node"] = field(default_factory=dict)
+    parameter: "_Node | None" = None
+    routes: dict[str, tuple[Door, Route, tuple[str, ...]]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """A found route and its path parameters, percent-decoded."""
+
+    door: Door
+    route: Route
+    params: dict[str, str]
+
+
+class Router:
+    """All routes of all doors."""
+
+    def __init__(self, doors: Iterable[Door]) -> None:
+        """Build the table. Raises AmbiguousRoute."""
+        self.doors = tuple(doors)
+        self._root = _Node()
+        self._prefixes = sorted(
+            ((prefix, door) for door in self.doors for prefix in door.prefixes),
+            key=lambda pair: -len(pair[0]),
+        )
+        for door in self.doors:
+            for route in door.routes:
+                self._add(door, route)
+
+    def _add(self, door: Door, route: Route) -> None:
+        node, names = self._root, []
+        for segment in _segments(route.path):
+            if segment.startswith("{"):
+                names.append(segment[1:-1])
+                node.parameter = node.parameter or _Node()
+                node = node.parameter
+            else:
+                node = node.literal.setdefault(segment, _Node())
+        taken = node.routes.get(route.method)
+        if taken is not None:
+            raise AmbiguousRoute(f"{taken[0].name} and {door.name} both claim {route.method} {route.path}")
+        node.routes[route.method] = (door, route, tuple(names))
+
+    def door_for(self, path: str) -> Door | None:
+        """Return the door in whose words a request for this path is refused; None when no door owns it."""
+        for prefix, door in self._prefixes:
+            if path.startswith(prefix) or path == prefix[:-1]:
+                return door
+        return None
+
+    def find(self, method: str, raw_path: str) -> Match:
+        """Return the route. `raw_path` is still percent-encoded. HEAD is served by GET.
+        Raises NotFound, MethodNotAllowed, InvalidArgument (a bad escape or a NUL in the path).
+        """
+        segments = _segments(raw_path)
+        allowed: set[str] = set()
+        for node, values in _walk(self._root, segments, 0, ()):
+            found = node.routes.get(method) or (node.routes.get("GET") if method == "HEAD" else None)
+            if found is not None:
+                door, route, names = found
+                return Match(
+                    door, route, {name: _decoded(value) for name, value in zip(names, values, strict=True)}
+                )
+            allowed.update(node.routes)
+        if allowed:
+            raise MethodNotAllowed(f"{method} is not known here", allowed=sorted(allowed))
+        raise NotFound("there is nothing at this path")
+
+
+def _segments(path: str) -> list[str]:
+    return path.strip("/").split("/")
+
+
+def _walk(
+    node: _Node, segments: list[str], depth: int, values: tuple[str, ...]
+) -> Iterator[tuple[_Node, tuple[str, ...]]]:
+    """Yield every node with routes that the segments lead to, literals first."""
+    if depth == len(segments):
+        if node.routes:
+            yield node, values
+        return
+    segment = segments[depth]
+    literal = node.literal.get(segment)
+    if literal is not None:
+        yield from _walk(literal, segments, depth + 1, values)
+    if node.parameter is not None and segment:
+        yield from _walk(node.parameter, segments, depth + 1, (*values, segment))
+
+
+def _decoded(segment: str) -> str:
+    if "%" not in segment:
+        return segment
+    try:
+        value = unquote(segment, errors="strict")
+    except UnicodeDecodeError:
+        raise InvalidArgument("the path is not valid UTF-8") from None
+    if "\0" in value:
+        raise InvalidArgument("the path contains a NUL")
+    return value
