@@ -50,6 +50,13 @@ END = Prepared(
 """The end of an attempt that a worker holds; changes nothing when the row has ended or belongs to another attempt."""
 
 
+LOCATE = Prepared(
+    select(executions.c.output_ref, executions.c.ended_at).where(executions.c.id == bindparam("of_id")),
+    ("of_id",),
+)
+"""Where the log of an execution lies, and whether it is closed."""
+
+
 def _json(value: Any) -> str:  # noqa: ANN401  any document
     return msgspec.json.encode(value).decode()
 

@@ -1,0 +1,159 @@
+"""Draining of pipes. Owns how the bytes of a command get from its pipes to the caller and into the log.
+
+The caller who ran the command gets the first bytes as they are; what is kept goes through the masked log. Memory is
+flat whatever the command prints: one buffer for all pipes of the process, a bounded head for each stream.
+"""
+
+import asyncio
+import fcntl
+import os
+from collections.abc import Awaitable
+from contextlib import suppress
+from typing import Final
+
+from runyard.executions.output.model import Stream
+from runyard.executions.output.writer import OutputWriter
+
+PIPE_BYTES: Final = 1 << 20
+QUIET_SECONDS: Final = 0.25
+_TURNS: Final = 4
+"""Reads of one pipe in a row before the loop gets its turn."""
+
+_buffer = bytearray(PIPE_BYTES)
+_view = memoryview(_buffer)
+# One buffer for every pipe: it is filled and emptied within one call, and the loop makes one call at a time.
+
+
+def widen(fd: int) -> None:
+    """Make a pipe hold 1 MiB, so that the command waits less; silently nothing where the user's quota is used up."""
+    with suppress(OSError):
+        fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+
+
+class Head:
+    """The first bytes of one stream, as they were written."""
+
+    __slots__ = ("data", "limit", "total")
+
+    def __init__(self, limit: int) -> None:
+        """Keep at most `limit` bytes."""
+        self.data = bytearray()
+        self.limit = limit
+        self.total = 0
+        """Bytes seen, kept or not."""
+
+    @property
+    def truncated(self) -> bool:
+        """Tell whether there were more than are kept."""
+        return self.total > len(self.data)
+
+    def take(self, data: memoryview) -> None:
+        """Note some bytes."""
+        self.total += len(data)
+        room = self.limit - len(self.data)
+        if room > 0:
+            self.data += data[:room]
+
+
+class Drain:
+    """Reads the pipes of one command until they end.
+
+    `finished` returns at the end of all pipes, or when the command has ended and its pipes were quiet for 250 ms:
+    a process that it left in the background may hold them for ever. Those pipes are then read to nowhere (still
+    counted) so that the background process neither blocks nor dies of a broken pipe, until it ends or `close`.
+    """
+
+    def __init__(self, writer: OutputWriter | None = None) -> None:
+        """Copy everything into a log when there is one. Use within a running event loop."""
+        self._writer = writer
+        self._loop = asyncio.get_running_loop()
+        self._open: dict[int, tuple[Stream, Head]] = {}
+        self._ended: asyncio.Future[None] | None = None
+        self._last_read = self._loop.time()
+        self.bytes_read = 0
+
+    def add(self, fd: int, stream: Stream, *, head_limit: int = 0) -> Head:
+        """Read a pipe; the descriptor belongs to the drain from now on. Return the head that fills."""
+        head = Head(head_limit)
+        os.set_blocking(fd, False)
+        widen(fd)
+        self._open[fd] = (stream, head)
+        self._loop.add_reader(fd, self._readable, fd)
+        return head
+
+    async def finished(self, child: Awaitable[object] | None = None) -> bool:
+        """Wait for the end of all pipes, or for `child` to end and 250 ms of quiet after that.
+        Return False when a pipe was still held. Afterwards nothing more goes into heads and log.
+        """
+        if not self._open:
+            return True
+        ended = self._ended = self._loop.create_future()
+        if child is None:
+            await ended
+            return True
+        waiting = asyncio.ensure_future(child)
+        await asyncio.wait((ended, waiting), return_when=asyncio.FIRST_COMPLETED)
+        self._last_read = max(self._last_read, self._loop.time())
+        while not ended.done():
+            left = self._last_read + QUIET_SECONDS - self._loop.time()
+            if left <= 0:
+                break
+            await asyncio.wait((ended,), timeout=left)
+        if ended.done():
+            return True
+        self._hand_over()
+        return False
+
+    def close(self) -> None:
+        """Stop reading and close what is open; whoever still writes gets a broken pipe."""
+        for fd in list(self._open):
+            self._end(fd)
+
+    def _readable(self, fd: int) -> None:
+        stream, head = self._open[fd]
+        for _ in range(_TURNS):
+            try:
+                count = os.readv(fd, (_buffer,))
+            except BlockingIOError:
+                return
+            except OSError:  # EIO: the other end of a terminal is gone
+                count = 0
+            if count == 0:
+                self._end(fd)
+                return
+            data = _view[:count]
+            self.bytes_read += count
+            if len(head.data) < head.limit:
+                head.take(data)
+            else:
+                head.total += count
+            if self._writer is not None:
+                self._writer.write(stream, data)
+            self._last_read = self._loop.time()
+            if count < 4096:
+                return
+
+    def _end(self, fd: int) -> None:
+        self._loop.remove_reader(fd)
+        os.close(fd)
+        del self._open[fd]
+        if not self._open and self._ended is not None and not self._ended.done():
+            self._ended.set_result(None)
+
+    def _hand_over(self) -> None:
+        """Leave the pipes that are still held to `_discard`."""
+        for fd in list(self._open):
+            self._loop.remove_reader(fd)
+            self._loop.add_reader(fd, self._discard, fd)
+        self._writer = None
+
+    def _discard(self, fd: int) -> None:
+        try:
+            count = os.readv(fd, (_buffer,))
+        except BlockingIOError:
+            return
+        except OSError:
+            count = 0
+        if count == 0:
+            self._end(fd)
+        self.bytes_read += count

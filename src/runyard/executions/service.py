@@ -1,0 +1,521 @@
+"""The verbs of the ledger. Owns when an execution begins, ends, is canceled, waits in line and is found again.
+
+The ledger is the truth and the carrier only carries: whatever is lost in memory is rebuilt from the rows. An exec
+runs at most once. Output is read through `output`; check the scope with `get` first.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
+from datetime import datetime
+from functools import partial
+from typing import Any
+
+import msgspec
+import structlog
+
+from runyard.database.engine import Database, Transaction
+from runyard.database.errors import DatabaseUnavailable, Retryable, UniqueViolation
+from runyard.database.tables import INSERT_EVENTS, event_values
+from runyard.executions import store
+from runyard.executions.dispatch.embedded import EmbeddedCarrier
+from runyard.executions.dispatch.port import Assignment, Claim, NewAssignment
+from runyard.executions.errors import ExecutionEnded, ExecutionNotFound, ServerStopping
+from runyard.executions.model import (
+    ALREADY_ENDED,
+    Abandon,
+    Cancel,
+    Command,
+    Delay,
+    Execution,
+    ExecutionFilter,
+    Finish,
+    NewExecution,
+    Outcome,
+    OutputTotals,
+    Schedule,
+    Start,
+    Status,
+    Tenant,
+    apply,
+    requested,
+)
+from runyard.executions.output.log import OutputLog
+from runyard.executions.output.model import OutputLocation
+from runyard.executions.queries import list_page
+from runyard.executions.recovery import RecoveryReport, recover
+from runyard.executions.worker import RunContext, Runner, Worker
+from runyard.kernel.clock import Now, utc_now
+from runyard.kernel.errors import InvalidArgument, RunyardError
+from runyard.kernel.events import Event
+from runyard.kernel.ids import ExecutionId
+from runyard.kernel.paging import Page
+from runyard.kernel.transitions import Changed, Refused
+
+__all__ = ["ExecutionHandle", "ExecutionOptions", "ExecutionService", "NewAssignment", "RunContext", "Runner"]
+
+RunnerFactory = Callable[[Assignment], Runner]
+
+_LOCAL = "local"
+"""The runner of an execution whose coroutine lives in this process; it cannot be offered again after a restart."""
+_END_RETRIES = (0.02, 0.1, 0.5, 2.0, 5.0)
+_LONGEST_TIMER = 86_400.0
+
+_log = structlog.get_logger(__name__)
+_rows = store.ExecutionRows()
+
+
+class ExecutionOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """Limits of the embedded worker."""
+
+    slots: int = 1024
+    """Executions that run at one time; more wait in line."""
+    worker: str = "embedded"
+    """Its name in the ledger; what it left running is abandoned when it starts again."""
+    pools: Sequence[str] = ("default",)
+
+
+class ExecutionHandle:
+    """An execution that was begun or queued here."""
+
+    __slots__ = ("_ended", "_service", "execution")
+
+    def __init__(
+        self, service: "ExecutionService", execution: Execution, ended: asyncio.Future[Execution]
+    ) -> None:
+        """Made by the service."""
+        self._service = service
+        self._ended = ended
+        self.execution = execution
+        """As it was when the handle was made."""
+
+    async def finished(self) -> Execution:
+        """Wait for the end and return the execution as the ledger has it. Giving up the wait changes nothing."""
+        return await asyncio.shield(self._ended)
+
+    async def cancel(self, actor: str, reason: str | None = None) -> Execution:
+        """Ask for its end; see `ExecutionService.cancel`."""
+        return await self._service.cancel(self.execution, self.execution.id, actor=actor, reason=reason)
+
+
+class _Queued(msgspec.Struct):
+    """A runner that waits in line in this process."""
+
+    run: Runner
+    secrets: Sequence[bytes]
+
+
+class ExecutionService:
+    """The ledger of all executions and the embedded worker that runs them."""
+
+    def __init__(
+        self,
+        database: Database,
+        output: OutputLog,
+        *,
+        options: ExecutionOptions | None = None,
+        carrier: EmbeddedCarrier | None = None,
+        now: Now = utc_now,
+    ) -> None:
+        """Use a migrated database and an output log; call `recover` before anything is begun."""
+        self.options = options or ExecutionOptions()
+        self.database = database
+        self.output = output
+        self.carrier = carrier or EmbeddedCarrier()
+        self.worker = Worker(self.options.worker, self.options.slots, output, self._report)
+        self._now = now
+        self._actor = f"worker:{self.options.worker}"
+        self._factories: dict[str, RunnerFactory] = {}
+        self._queued: dict[ExecutionId, _Queued] = {}
+        self._ended: dict[ExecutionId, asyncio.Future[Execution]] = {}
+        self._claims: dict[ExecutionId, Claim] = {}
+        self._timers: dict[ExecutionId, asyncio.TimerHandle] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._pump: asyncio.Task[None] | None = None
+        self._stopping = False
+        output.locate = self._locate
+
+    # -- begin ------------------------------------------------------------------------------------------------
+
+    async def start(
+        self, new: NewExecution, run: Runner, *, secrets: Sequence[bytes] = (), priority: int = 0
+    ) -> ExecutionHandle:
+        """Run it now when a slot is free, else in line. `secrets` are masked in its output.
+        Raises ServerStopping, AlreadyExists (a fixed id was used before).
+        """
+        if self._stopping:
+            raise ServerStopping
+        first = requested(await self._rooted(new), self._now())
+        if self.carrier.idle and self.worker.reserve():
+            return await self._start_now(first, run, secrets)
+        execution_id = first.value.id
+        self._queued[execution_id] = _Queued(run, secrets)
+        try:
+            assignment = Assignment(execution_id=execution_id, priority=priority, runner=_LOCAL)
+            return await self._enqueue(first, assignment, None, keep=False)
+        except BaseException:
+            self._queued.pop(execution_id, None)
+            raise
+
+    async def submit(self, new: NewExecution, assignment: NewAssignment) -> ExecutionHandle:
+        """Run it through dispatch: pool, priority, not before a time, at most so many of a key.
+        With a fixed id that exists already the existing execution's handle is returned. Raises ServerStopping.
+        """
+        if self._stopping:
+            raise ServerStopping
+        if assignment.runner == _LOCAL:
+            raise InvalidArgument("this runner name is reserved")
+        first = requested(await self._rooted(new), self._now())
+        made = Assignment(
+            execution_id=first.value.id,
+            pool=assignment.pool,
+            priority=assignment.priority,
+            key=assignment.key,
+            key_limit=assignment.key_limit,
+            runner=assignment.runner,
+            document=assignment.document,
+        )
+        try:
+            return await self._enqueue(first, made, assignment.not_before, keep=True)
+        except UniqueViolation:
+            return await self.handle(first.value, first.value.id)
+
+    def register_runner(self, name: str, factory: RunnerFactory) -> None:
+        """Say what obeys the assignments of `runner == name`."""
+        self._factories[name] = factory
+
+    # -- look -------------------------------------------------------------------------------------------------
+
+    async def get(self, scope: Tenant, execution_id: ExecutionId) -> Execution:
+        """Return one execution. Raises ExecutionNotFound, also for what the scope may not see."""
+        async with self.database.read() as tx:
+            return _visible(scope, await store.get(tx, execution_id))
+
+    async def list(
+        self, scope: Tenant, wanted: ExecutionFilter | None = None, limit: int = 50, cursor: str | None = None
+    ) -> Page[Execution]:
+        """Return executions, newest first. A page may be short and still have a next cursor: with several filters
+        a bounded number of rows is examined. Raises InvalidArgument (limit beyond 1 to 1000, bad cursor).
+        """
+        async with self.database.scan() if _slow(wanted) else self.database.read() as tx:
+            return await list_page(tx, self.database.name, scope, wanted or ExecutionFilter(), limit, cursor)
+
+    async def history(self, scope: Tenant, execution_id: ExecutionId) -> Sequence[Event]:
+        """Return what happened to an execution, oldest first. Raises ExecutionNotFound."""
+        async with self.database.read() as tx:
+            _visible(scope, await store.get(tx, execution_id))
+            return await store.history(tx, execution_id)
+
+    async def handle(self, scope: Tenant, execution_id: ExecutionId) -> ExecutionHandle:
+        """Return a handle of any execution. Raises ExecutionNotFound."""
+        execution = await self.get(scope, execution_id)
+        ended = self._ended.get(execution_id)
+        if ended is None:
+            ended = asyncio.get_running_loop().create_future()
+            if execution.ended:
+                ended.set_result(execution)
+            else:
+                self._ended[execution_id] = ended
+        return ExecutionHandle(self, execution, ended)
+
+    async def wait(self, scope: Tenant, execution_id: ExecutionId) -> Execution:
+        """Wait for the end of any execution and return it. Raises ExecutionNotFound."""
+        return await (await self.handle(scope, execution_id)).finished()
+
+    # -- change -----------------------------------------------------------------------------------------------
+
+    async def cancel(
+        self, scope: Tenant, execution_id: ExecutionId, *, actor: str, reason: str | None = None
+    ) -> Execution:
+        """End it: at once before it began, else `canceling` and word to its worker. Again is harmless.
+        Raises ExecutionNotFound, ExecutionEnded.
+        """
+        command = Cancel(reason)
+        async with self.database.transaction() as tx:
+            before = _visible(scope, await _rows.lock(tx, execution_id))
+            decision = await self._decide(tx, before, command, actor)
+        if isinstance(decision, Refused):
+            if decision.code == ALREADY_ENDED:
+                raise ExecutionEnded(decision.reason, status=before.status.value)
+            self.worker.cancel(execution_id, reason)
+            return before
+        if decision.value.ended:
+            await self._ended_before_start(decision.value)
+        else:
+            self.worker.cancel(execution_id, reason)
+        return decision.value
+
+    async def command(
+        self, execution_id: ExecutionId, command: Command, *, actor: str
+    ) -> Changed[Execution] | Refused:
+        """Apply any command for the domain that owns the execution (waits, resumes); scope is the caller's matter.
+        Raises ExecutionNotFound.
+        """
+        async with self.database.transaction() as tx:
+            before = await _rows.lock(tx, execution_id)
+            if before is None:
+                raise ExecutionNotFound
+            decision = await self._decide(tx, before, command, actor)
+        if isinstance(decision, Changed) and decision.value.ended:
+            await self._ended_before_start(decision.value)
+        return decision
+
+    # -- life of the server -----------------------------------------------------------------------------------
+
+    async def recover(self) -> RecoveryReport:
+        """Bring the ledger and the logs to order after a stop of any kind, and begin to take work.
+        What this worker had running ends `abandoned`; what had not begun is offered again.
+        """
+        report = await recover(self.database, self.output, self.options.worker, self._now)
+        for assignment, not_before in report.offers:
+            await self._offer(assignment, not_before)
+        self._pump = asyncio.create_task(self._pump_forever())
+        return report
+
+    async def stop(self, grace_seconds: float = 10.0) -> None:
+        """Begin nothing new, tell what runs to end, wait for the grace, close the logs. Idempotent."""
+        if self._stopping:
+            return
+        self._stopping = True
+        for timer in self._timers.values():
+            timer.cancel()
+        for execution_id in list(self._queued):
+            await self._stop_one(execution_id, "the server stopped before it began")
+        for execution_id in list(self.worker.in_flight):
+            await self._stop_one(execution_id, "the server is stopping")
+        await self.worker.stop(grace_seconds)
+        await self.carrier.close()
+        tasks = [task for task in (self._pump, *self._tasks) if task is not None]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+        self.output.close()
+
+    async def _stop_one(self, execution_id: ExecutionId, reason: str) -> None:
+        try:
+            await self.command(execution_id, Cancel(reason), actor="server")
+        except RunyardError as error:
+            _log.warning("executions.stop_not_recorded", execution_id=execution_id, error=error.message)
+
+    # -- inside -----------------------------------------------------------------------------------------------
+
+    async def _rooted(self, new: NewExecution) -> NewExecution:
+        """Fill in the top of the tree for a child whose caller does not know it."""
+        if new.parent_id is None or new.root_id is not None:
+            return new
+        async with self.database.read() as tx:
+            parent = await store.get(tx, new.parent_id)
+        if parent is None or parent.account_id != new.account_id:
+            raise ExecutionNotFound("there is no such parent execution")
+        return msgspec.structs.replace(new, root_id=parent.root_id)
+
+    async def _start_now(
+        self, first: Changed[Execution], run: Runner, secrets: Sequence[bytes]
+    ) -> ExecutionHandle:
+        """Write `requested`, `scheduled` and `running` in one transaction and go."""
+        moment = first.value.created_at
+        scheduled = _accepted(apply(first.value, Schedule(), actor=first.value.actor, now=moment))
+        started = _accepted(apply(scheduled.value, Start(self.worker.name), actor=self._actor, now=moment))
+        happened = (first.event, scheduled.event, started.event)
+        try:
+            async with self.database.transaction() as tx:
+                await store.add(tx, started.value, happened)
+                tx.after_commit(partial(self._publish, happened))
+        except BaseException as error:
+            self.worker.give_back()
+            if isinstance(error, asyncio.CancelledError):
+                # The commit may have come through: a row that says running must not stay without a runner.
+                self._background(self._abandon(started.value.id, "the caller left before it began"))
+            raise
+        ended: asyncio.Future[Execution] = asyncio.get_running_loop().create_future()
+        self._ended[started.value.id] = ended
+        self.worker.launch(started.value, run, secrets, ended)
+        return ExecutionHandle(self, started.value, ended)
+
+    async def _enqueue(
+        self, first: Changed[Execution], assignment: Assignment, not_before: datetime | None, *, keep: bool
+    ) -> ExecutionHandle:
+        """Write `requested` and `scheduled` (or `delayed`), keep the assignment, and offer it."""
+        moment, actor = first.value.created_at, first.value.actor
+        later = not_before is not None and not_before > moment
+        command: Command = Delay(f"not before {not_before:%Y-%m-%dT%H:%M:%SZ}") if later else Schedule()
+        second = _accepted(apply(first.value, command, actor=actor, now=moment))
+        happened = (first.event, second.event)
+        async with self.database.transaction() as tx:
+            await store.add(tx, second.value, happened)
+            if keep:
+                await store.add_assignment(tx, assignment, not_before, moment)
+            tx.after_commit(partial(self._publish, happened))
+        ended = self._ended.setdefault(second.value.id, asyncio.get_running_loop().create_future())
+        await self._offer(assignment, not_before if later else None)
+        return ExecutionHandle(self, second.value, ended)
+
+    async def _offer(self, assignment: Assignment, not_before: datetime | None) -> None:
+        if not_before is None:
+            await self.carrier.offer(assignment)
+            return
+        left = (not_before - self._now()).total_seconds()
+        loop = asyncio.get_running_loop()
+        self._timers[assignment.execution_id] = loop.call_later(
+            max(0.0, min(left, _LONGEST_TIMER)), self._due, assignment, not_before
+        )
+
+    def _due(self, assignment: Assignment, not_before: datetime) -> None:
+        del self._timers[assignment.execution_id]
+        self._background(self._release(assignment, not_before))
+
+    async def _release(self, assignment: Assignment, not_before: datetime) -> None:
+        """Schedule what was delayed, unless its time is still far or it was canceled meanwhile."""
+        if self._now() < not_before:
+            await self._offer(assignment, not_before)
+            return
+        decision = await self.command(assignment.execution_id, Schedule(), actor="server")
+        if isinstance(decision, Changed):
+            await self._offer(assignment, None)
+
+    async def _pump_forever(self) -> None:
+        """Take work from the carrier whenever a slot is free."""
+        while True:
+            await self.worker.slot_free()
+            claim = await self.carrier.claim(self.options.pools, self.worker.name)
+            while not self.worker.reserve():
+                await self.worker.slot_free()
+            try:
+                await self._begin(claim)
+            except Exception as error:  # noqa: BLE001  one assignment must not stop the line
+                self.worker.give_back()
+                _log.exception("executions.begin_failed", execution_id=claim.assignment.execution_id)
+                await self._give_up(claim, f"it could not be begun: {type(error).__name__}")
+
+    async def _begin(self, claim: Claim) -> None:
+        """Start a claimed assignment in the slot that is reserved for it."""
+        assignment = claim.assignment
+        queued = self._queued.pop(assignment.execution_id, None)
+        run = queued.run if queued is not None else self._runner_of(assignment)
+        decision = await self.command(
+            assignment.execution_id, Start(self.worker.name, assignment.attempt), actor=self._actor
+        )
+        if isinstance(decision, Refused):
+            self.worker.give_back()
+            await self.carrier.finished(claim, Outcome(status=Status.CANCELED, reason=decision.reason))
+            return
+        execution = decision.value
+        self._claims[execution.id] = claim
+        ended = self._ended.setdefault(execution.id, asyncio.get_running_loop().create_future())
+        self.worker.launch(execution, run, queued.secrets if queued is not None else (), ended)
+
+    def _runner_of(self, assignment: Assignment) -> Runner:
+        factory = self._factories.get(assignment.runner)
+        if factory is None:
+            return _no_runner(assignment.runner)
+        return factory(assignment)
+
+    async def _give_up(self, claim: Claim, reason: str) -> None:
+        outcome = Outcome(status=Status.ABANDONED, reason=reason)
+        await self.carrier.finished(claim, outcome)
+        await self._abandon(claim.assignment.execution_id, reason)
+
+    async def _abandon(self, execution_id: ExecutionId, reason: str) -> None:
+        try:
+            await self.command(execution_id, Abandon(reason), actor="server")
+        except ExecutionNotFound:
+            return
+
+    async def _report(self, execution: Execution, outcome: Outcome, output: OutputTotals) -> Execution:
+        """Write an end; the database may be away for some seconds. Then let everyone know."""
+        for pause in (*_END_RETRIES, None):
+            try:
+                ended = await self._write_end(execution, outcome, output)
+                break
+            except (DatabaseUnavailable, Retryable):
+                if pause is None:
+                    raise
+                await asyncio.sleep(pause)
+        claim = self._claims.pop(execution.id, None)
+        if claim is not None:
+            await self.carrier.finished(claim, outcome)
+        self.output.settle(execution.id, ended.output_ref)
+        self._ended.pop(execution.id, None)
+        return ended
+
+    async def _write_end(self, execution: Execution, outcome: Outcome, output: OutputTotals) -> Execution:
+        command = Finish(outcome, execution.attempt, output)
+        decision = _accepted(
+            apply(execution, command, actor=outcome.ended_by or self._actor, now=self._now())
+        )
+        async with self.database.transaction() as tx:
+            if await store.end(tx, decision.value):
+                await tx.run(INSERT_EVENTS[1], event_values(decision.event))
+                tx.after_commit(partial(self._publish, (decision.event,)))
+                if execution.id in self._claims:
+                    await store.remove_assignments(tx, execution.id)
+                return decision.value
+            # Somebody ended it first, or another attempt has taken over: the ledger's word stands.
+            return await store.get(tx, execution.id) or decision.value
+
+    async def _decide(
+        self, tx: Transaction, before: Execution, command: Command, actor: str
+    ) -> Changed[Execution] | Refused:
+        """Apply a command to a row that is locked already, write it and record the event."""
+        decision = apply(before, command, actor=actor, now=self._now())
+        if isinstance(decision, Changed):
+            await _rows.write(tx, before, decision.value)
+            await tx.record(decision.event)
+        return decision
+
+    async def _ended_before_start(self, execution: Execution) -> None:
+        """Clean up after an end that no worker reported."""
+        timer = self._timers.pop(execution.id, None)
+        if timer is not None:
+            timer.cancel()
+        self._queued.pop(execution.id, None)
+        await self.carrier.withdraw(execution.id, execution.attempt)
+        self.output.settle(execution.id, execution.output_ref)
+        ended = self._ended.pop(execution.id, None)
+        if ended is not None and not ended.done():
+            ended.set_result(execution)
+
+    async def _locate(self, execution_id: ExecutionId) -> OutputLocation:
+        async with self.database.read() as tx:
+            rows = await tx.fetch(store.LOCATE, (execution_id,))
+        if not rows:
+            raise ExecutionNotFound
+        return OutputLocation(rows[0][0], rows[0][1] is not None)
+
+    def _publish(self, happened: Sequence[Event]) -> None:
+        for event in happened:
+            self.database.broker.publish(event)
+
+    def _background(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def _visible(scope: Tenant, execution: Execution | None) -> Execution:
+    """Hide what belongs to somebody else: it is not found, rather than forbidden."""
+    if execution is None or execution.account_id != scope.account_id:
+        raise ExecutionNotFound
+    if not execution.project_path.startswith(scope.project_path):
+        raise ExecutionNotFound
+    return execution
+
+
+def _slow(wanted: ExecutionFilter | None) -> bool:
+    """Tell whether a listing may look at many rows, so that it belongs into the scan thread."""
+    return wanted is not None and wanted.text is not None
+
+
+def _accepted(decision: Changed[Execution] | Refused) -> Changed[Execution]:
+    if isinstance(decision, Refused):
+        raise decision.error()
+    return decision
+
+
+def _no_runner(name: str) -> Runner:
+    async def fail(context: RunContext) -> Outcome:  # noqa: ARG001
+        return Outcome(
+            status=Status.FAILED, reason=f"this worker has no runner named {name}", ended_by="server"
+        )
+
+    return fail
