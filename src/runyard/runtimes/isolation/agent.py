@@ -29,6 +29,7 @@ _NOT_FOUND = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOO
 _NO_RESOURCES = frozenset(
     {errno.E2BIG, errno.ENOMEM, errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ETXTBSY}
 )
+_ENTERED_MAX = 256
 _DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _MESSAGES = {
     SpawnFailure.NOT_FOUND: "The program {name} was not found.",
@@ -115,6 +116,8 @@ class Agent:
         self._processes: dict[int, AgentProcess] = {}
         self._started: dict[int, AgentProcess] = {}
         self._gone_reason: str | None = None
+        self.entered: set[str] = set()
+        """Some folders in which commands could be started."""
         self.ready: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         """Resolves to a route socket of the sandbox's network, the awaiter's, once it is set up."""
 
@@ -143,6 +146,8 @@ class Agent:
             reply = await self._request(Op.SPAWN, numbers, payload, fds)
         except Failed as failure:
             raise _spawn_error(failure, command) from None
+        if len(self.entered) < _ENTERED_MAX:
+            self.entered.add(command.cwd)
         return self._started.pop(reply.id)
 
     def signal_group(self, pid: int, signum: int) -> None:

@@ -12,6 +12,7 @@ import os
 import re
 import shlex
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 
 from runyard.kernel.errors import RunyardError
 from runyard.runtimes.isolation.agent import Agent, AgentProcess
@@ -35,10 +36,12 @@ _KNOWN_SHELL = "/usr/bin/dash"
 class PreparedShell:
     """A waiting shell that was taken. The three pipe ends belong to the taker."""
 
-    def __init__(self, process: AgentProcess, cwd: str, fds: tuple[int, int, int, int]) -> None:
-        """Take over the descriptors: script, stdin, stdout, stderr."""
+    def __init__(
+        self, process: AgentProcess, entered: AbstractSet[str], fds: tuple[int, int, int, int]
+    ) -> None:
+        """Take over the descriptors: script, stdin, stdout, stderr. `entered` are folders known to exist."""
         self._process = process
-        self._cwd = cwd
+        self._entered = entered
         self._script_fd, self._stdin, self._stdout, self._stderr = fds
 
     @property
@@ -65,7 +68,9 @@ class PreparedShell:
         """Give the shell its script, once. Return False when it has ended or could not run exactly this; it is then
         killed and a cold spawn is safe.
         """
-        payload = _payload(script, env, cwd) if cwd == self._cwd and self._process.running else None
+        # A folder that does not exist must be a failed spawn, which only the cold way can tell.
+        fits = cwd in self._entered and self._process.running
+        payload = _payload(script, env, cwd) if fits else None
         try:
             # In one piece or not at all: the pipe is empty and has room.
             if payload is not None and os.write(self._script_fd, payload) == len(payload):
@@ -102,15 +107,12 @@ class ShellPool:
         self._size = size
         self._waiting: list[PreparedShell] = []
         self._filling: asyncio.Task[None] | None = None
-        self._cwd = "/root"
         self._closed = False
 
-    def take(self, cwd: str | None = None) -> PreparedShell | None:
-        """Return a waiting shell, or None; replace it in the background. `cwd` is where the next ones will wait."""
+    def take(self) -> PreparedShell | None:
+        """Return a waiting shell, or None; replace it in the background."""
         if self._size == 0 or self._closed:
             return None
-        if cwd is not None and cwd != self._cwd:
-            self._cwd = cwd
         taken = None
         while self._waiting and taken is None:
             shell = self._waiting.pop(0)
@@ -160,7 +162,7 @@ class ShellPool:
         script_r, stdin_r, stdout_r, stderr_r = reads
         script_w, stdin_w, stdout_w, stderr_w = writes
         ours = (script_w, stdin_w, stdout_r, stderr_r)
-        command = Command(argv=_ARGV, cwd=self._cwd, stdin=stdin_r, stdout=stdout_w, stderr=stderr_w)
+        command = Command(argv=_ARGV, stdin=stdin_r, stdout=stdout_w, stderr=stderr_w)
         try:
             os.set_blocking(script_w, False)
             process = await self._agent.spawn(command, script_r)
@@ -169,7 +171,7 @@ class ShellPool:
             raise
         finally:
             close_fds((script_r, stdin_r, stdout_w, stderr_w))
-        return PreparedShell(process, command.cwd, ours)
+        return PreparedShell(process, self._agent.entered, ours)
 
 
 def _payload(script: str, env: Mapping[str, str], cwd: str) -> bytes | None:
