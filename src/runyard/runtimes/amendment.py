@@ -41,7 +41,9 @@ def amended(runtime: Runtime, patch: Patch, actor: str, expected_revision: int |
     if expected_revision not in (None, runtime.revision):
         raise RevisionConflict(expected_revision or 0, runtime.revision)
     old = runtime.definition
-    name = runtime.display_name if patch.display_name is None else check_name(patch.display_name, "display_name")
+    name = (
+        runtime.display_name if patch.display_name is None else check_name(patch.display_name, "display_name")
+    )
     definition = replace(
         old,
         resources=_resources(runtime, patch),

@@ -130,7 +130,9 @@ class CheckpointService:
             raise CheckpointNotFound(reference)
         if len(named) > 1:
             ids = ", ".join(item.id for item in named)
-            raise AmbiguousName(f"{len(named)} checkpoints are named '{reference}'; use one of the ids: {ids}")
+            raise AmbiguousName(
+                f"{len(named)} checkpoints are named '{reference}'; use one of the ids: {ids}"
+            )
         return named[0]
 
     async def page(self, scope: Scope, limit: int, after: str | None) -> Page[Checkpoint]:

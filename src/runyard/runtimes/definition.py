@@ -253,5 +253,12 @@ def _check_template(template: str) -> None:
 
 def _check_home_path(path: str) -> None:
     parts = path.split("/")
-    if not path or len(path) > 4096 or "\0" in path or path.startswith("/") or ".." in parts or parts[-1] in ("", "."):
+    if (
+        not path
+        or len(path) > 4096
+        or "\0" in path
+        or path.startswith("/")
+        or ".." in parts
+        or parts[-1] in ("", ".")
+    ):
         raise InvalidArgument("a secret file's path must be relative to the home folder and stay below it")

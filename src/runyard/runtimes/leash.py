@@ -32,7 +32,6 @@ class Leash:
         self._watch: asyncio.Task[Any] | None = None
         self._waiting: asyncio.Task[Exit] | None = None
         self.why: Why | None = None
-        self.reason: str | None = None
 
     def end_after(self, seconds: float) -> None:
         """End it as timed out after some seconds."""
@@ -59,24 +58,28 @@ class Leash:
         if self._waiting is not None:
             self._waiting.cancel()
 
-    async def wait(self) -> Exit:
-        """Return how the process ended. Raises SandboxGone."""
-        self._waiting = asyncio.ensure_future(self._process.wait())
-        try:
-            return await self._waiting
-        except asyncio.CancelledError:
-            if self.why is None or not self._waiting.cancelled():
-                raise
-            return Exit(signal=signal.SIGKILL)
+    def waiting(self) -> asyncio.Task[Exit]:
+        """Return the one task that waits for the end."""
+        if self._waiting is None:
+            self._waiting = asyncio.ensure_future(self._process.wait())
+        return self._waiting
+
+    async def result(self) -> Exit:
+        """Return how the process ended, or, when it was given up, how it will. Raises SandboxGone."""
+        waiting = self.waiting()
+        await asyncio.wait((waiting,))
+        return Exit(signal=signal.SIGKILL) if waiting.cancelled() else waiting.result()
 
     def sweep(self) -> None:
         """Kill what is left of the group after its leader's end."""
         self._process.signal_group(signal.SIGKILL)
 
     def drop(self) -> None:
-        """Stop all timers and watches."""
+        """Stop all timers, watches and waits."""
         for timer in self._timers:
             timer.cancel()
         self._timers.clear()
         if self._watch is not None:
             self._watch.cancel()
+        if self._waiting is not None:
+            self._waiting.cancel()

@@ -1,7 +1,6 @@
 """Pipes and terminals between a command and its caller. Owns descriptors and non-blocking transfers; judges nothing."""
 
 import asyncio
-import contextlib
 import errno
 import fcntl
 import os
@@ -10,18 +9,7 @@ import termios
 from dataclasses import dataclass
 
 READ_SIZE = 64 << 10
-PIPE_SIZE = 1 << 20
 _ENDED = (errno.EPIPE, errno.EIO, errno.ECONNRESET)
-
-
-def make_pipe(*, large: bool = False) -> tuple[int, int]:
-    """Return a close-on-exec pipe (read end, write end), both blocking; `large` asks for a buffer of 1 MiB."""
-    ends = os.pipe2(os.O_CLOEXEC)
-    if large:
-        # Refused when the user's pipe pages are used up; the default size works too.
-        with contextlib.suppress(OSError):
-            fcntl.fcntl(ends[1], fcntl.F_SETPIPE_SZ, PIPE_SIZE)
-    return ends
 
 
 def close_all(*fds: int) -> None:
@@ -46,7 +34,11 @@ class Ends:
 
     def close_child(self) -> None:
         """Close what the child has its own copies of."""
-        child = {self.child_out, self.child_err} if self.shared_in else {self.child_in, self.child_out, self.child_err}
+        child = (
+            {self.child_out, self.child_err}
+            if self.shared_in
+            else {self.child_in, self.child_out, self.child_err}
+        )
         close_all(*child)
         self.child_in = self.child_out = self.child_err = -1
 
@@ -58,9 +50,9 @@ class Ends:
 
 def make_ends(devnull: int, *, with_stdin: bool) -> Ends:
     """Return pipes for a command; without `with_stdin` its input is `devnull`, which stays the caller's."""
-    child_in, stdin = (devnull, -1) if not with_stdin else make_pipe()
-    stdout, child_out = make_pipe(large=True)
-    stderr, child_err = make_pipe(large=True)
+    child_in, stdin = (devnull, -1) if not with_stdin else os.pipe2(os.O_CLOEXEC)
+    stdout, child_out = os.pipe2(os.O_CLOEXEC)
+    stderr, child_err = os.pipe2(os.O_CLOEXEC)
     return Ends(child_in, child_out, child_err, stdin, stdout, stderr, shared_in=not with_stdin)
 
 
@@ -150,6 +142,14 @@ class Source:
                 self.close()
             return data
         return b""
+
+    def detach(self) -> int:
+        """Give the descriptor away; -1 when the stream has ended."""
+        if self._waiting is not None:
+            self._loop.remove_reader(self._fd)
+            _set(self._waiting)
+        fd, self._fd = self._fd, -1
+        return fd
 
     async def _readable(self) -> None:
         waiting = self._loop.create_future()

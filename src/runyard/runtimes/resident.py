@@ -17,7 +17,19 @@ class Resident:
     Whoever changes the status or the sandbox holds `lock`. Reading needs no lock: all of it happens in one event loop.
     """
 
-    __slots__ = ("active", "boot", "boot_error", "environment", "last_used", "lock", "masks", "runtime", "sandbox", "watch")
+    __slots__ = (
+        "active",
+        "boot",
+        "boot_error",
+        "commands",
+        "environment",
+        "last_used",
+        "lock",
+        "masks",
+        "runtime",
+        "sandbox",
+        "watch",
+    )
 
     def __init__(self, runtime: Runtime) -> None:
         """Start without a sandbox."""
@@ -25,6 +37,7 @@ class Resident:
         self.sandbox: Sandbox | None = None
         self.lock = asyncio.Lock()
         self.active = 0
+        self.commands = 0
         self.last_used = monotonic()
         self.boot: asyncio.Task[None] | None = None
         self.boot_error: RunyardError | None = None

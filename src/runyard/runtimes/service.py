@@ -50,7 +50,9 @@ class NewRuntime:
 
     def digest(self) -> str:
         """Return a fingerprint by which a repeated request is known."""
-        return hashlib.sha256(msgspec.json.encode(msgspec.to_builtins(self), order="deterministic")).hexdigest()
+        return hashlib.sha256(
+            msgspec.json.encode(msgspec.to_builtins(self), order="deterministic")
+        ).hexdigest()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,7 +180,9 @@ class RuntimeService:
         if new.checkpoint is not None:
             checkpoint = await self._checkpoints.get(principal.scope, new.checkpoint)
             if checkpoint.state is not CheckpointState.READY:
-                raise CheckpointNotReady(f"checkpoint '{checkpoint.id}' is not ready (state: {checkpoint.state})")
+                raise CheckpointNotReady(
+                    f"checkpoint '{checkpoint.id}' is not ready (state: {checkpoint.state})"
+                )
             source, restored_from = checkpoint.definition, CheckpointId(checkpoint.id)
             definition = replace(
                 definition,
@@ -209,7 +213,9 @@ class RuntimeService:
 
     # --- life cycle ------------------------------------------------------------------------------------------------
 
-    async def order(self, principal: Principal, resident: Resident, verb: Verb, expected: int | None = None) -> Runtime:
+    async def order(
+        self, principal: Principal, resident: Resident, verb: Verb, expected: int | None = None
+    ) -> Runtime:
         """Start, stop, pause, resume or delete. Repeating what already holds succeeds. Raises TransitionRefused with
         what to do instead, RevisionConflict, CannotEnforce.
         """

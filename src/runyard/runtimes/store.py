@@ -32,7 +32,7 @@ class Idempotency:
     digest: str
 
 
-def _columns(value: Any) -> dict[str, Any]:
+def _columns(value: Runtime | Checkpoint | Secret) -> dict[str, Any]:
     row = {item.name: getattr(value, item.name) for item in fields(value)}
     if "definition" in row:
         row["definition"] = msgspec.to_builtins(row["definition"])
@@ -79,13 +79,17 @@ class RuntimeStore:
 
     async def get(self, tx: Transaction, scope: Scope, runtime_id: str) -> Runtime | None:
         """Read one runtime of the scope."""
-        row = await tx.one_or_none(scoped(select(runtimes).where(runtimes.c.id == runtime_id), runtimes, scope))
+        row = await tx.one_or_none(
+            scoped(select(runtimes).where(runtimes.c.id == runtime_id), runtimes, scope)
+        )
         return self._runtime(row) if row else None
 
     async def named(self, tx: Transaction, scope: Scope, name: str) -> list[Runtime]:
         """Read the runtimes of the scope with this name, the newest first, at most 20."""
         statement = scoped(select(runtimes).where(runtimes.c.display_name == name), runtimes, scope)
-        return [self._runtime(row) for row in await tx.all(_newest_first(statement, runtimes, NAMESAKES, None))]
+        return [
+            self._runtime(row) for row in await tx.all(_newest_first(statement, runtimes, NAMESAKES, None))
+        ]
 
     async def by_key(self, tx: Transaction, account_id: AccountId, key: str) -> tuple[Runtime, str] | None:
         """Read the runtime that was created with an idempotency key, and the digest of that request."""
@@ -108,7 +112,9 @@ class RuntimeStore:
     async def delete(self, tx: Transaction, runtime_id: RuntimeId) -> None:
         """Remove a runtime; its checkpoints forget their source's id."""
         await tx.execute(
-            update(checkpoints).where(checkpoints.c.source_runtime_id == runtime_id).values(source_runtime_id=None)
+            update(checkpoints)
+            .where(checkpoints.c.source_runtime_id == runtime_id)
+            .values(source_runtime_id=None)
         )
         await tx.execute(delete(runtimes).where(runtimes.c.id == runtime_id))
 
@@ -142,7 +148,11 @@ class RuntimeStore:
 
 
 def _in_status(statement: Select[Any], statuses: Collection[Status]) -> Select[Any]:
-    return statement.where(runtimes.c.status.in_([str(status) for status in statuses])) if statuses else statement
+    return (
+        statement.where(runtimes.c.status.in_([str(status) for status in statuses]))
+        if statuses
+        else statement
+    )
 
 
 class CheckpointStore:
@@ -174,7 +184,11 @@ class CheckpointStore:
 
     async def finish(self, tx: Transaction, checkpoint: Checkpoint) -> None:
         """Write how the copy ended."""
-        values = {"state": str(checkpoint.state), "size_bytes": checkpoint.size_bytes, "error_code": checkpoint.error_code}
+        values = {
+            "state": str(checkpoint.state),
+            "size_bytes": checkpoint.size_bytes,
+            "error_code": checkpoint.error_code,
+        }
         await tx.execute(update(checkpoints).where(checkpoints.c.id == checkpoint.id).values(**values))
 
     async def get(self, tx: Transaction, scope: Scope, checkpoint_id: str) -> Checkpoint | None:
@@ -198,7 +212,9 @@ class CheckpointStore:
 
     async def unfinished(self, tx: Transaction) -> list[Checkpoint]:
         """Read the checkpoints of all accounts whose copy or deletion has not ended."""
-        wanted = (checkpoints.c.state == str(CheckpointState.CREATING)) | (checkpoints.c.error_code == BEING_DELETED)
+        wanted = (checkpoints.c.state == str(CheckpointState.CREATING)) | (
+            checkpoints.c.error_code == BEING_DELETED
+        )
         return [self._checkpoint(row) for row in await tx.all(select(checkpoints).where(wanted))]
 
     async def delete(self, tx: Transaction, checkpoint_id: CheckpointId) -> None:
@@ -247,7 +263,9 @@ class SecretStore:
         statement = scoped(select(secrets), secrets, scope).order_by(secrets.c.display_name)
         return [self._secret(row) for row in await tx.all(statement)]
 
-    async def sealed(self, tx: Transaction, account_id: AccountId, secret_id: str) -> tuple[bytes, int] | None:
+    async def sealed(
+        self, tx: Transaction, account_id: AccountId, secret_id: str
+    ) -> tuple[bytes, int] | None:
         """Read the sealed value and the cache time of a secret of an account."""
         wanted = (secrets.c.id == secret_id) & (secrets.c.account_id == account_id)
         row = await tx.one_or_none(select(secrets.c.sealed, secrets.c.cache_ttl_secs).where(wanted))

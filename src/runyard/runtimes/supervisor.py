@@ -35,7 +35,9 @@ _log = structlog.get_logger(__name__)
 class Supervisor:
     """Boots, freezes, thaws and ends the sandboxes of runtimes, and reacts when one ends by itself."""
 
-    def __init__(self, database: Database, engine: Engine, injector: Injector, options: RuntimesOptions) -> None:
+    def __init__(
+        self, database: Database, engine: Engine, injector: Injector, options: RuntimesOptions
+    ) -> None:
         """Take the parts; nothing runs before `start`."""
         self._database = database
         self._engine = engine
@@ -109,13 +111,19 @@ class Supervisor:
 
     async def _boot(self, resident: Resident) -> None:
         async with self._boots, resident.lock:
-            if resident.sandbox is not None or resident.runtime.status not in (Status.CREATING, Status.RUNNING):
+            if resident.sandbox is not None or resident.runtime.status not in (
+                Status.CREATING,
+                Status.RUNNING,
+            ):
                 return
             verb, reason, resident.boot_error = Verb.BOOTED, None, None
             try:
                 await self.raise_sandbox(resident)
             except TimeoutError:
-                verb, reason = Verb.FAIL, f"the sandbox did not come up within {self._options.boot_secs:g} seconds"
+                verb, reason = (
+                    Verb.FAIL,
+                    f"the sandbox did not come up within {self._options.boot_secs:g} seconds",
+                )
             except RunyardError as error:
                 verb, reason, resident.boot_error = Verb.FAIL, error.message, error
             except OSError as error:
@@ -201,7 +209,10 @@ class Supervisor:
                 return resident.sandbox
             if runtime.status in (Status.CREATING, Status.RUNNING):
                 await asyncio.wait({self.begin_boot(resident)}, timeout=deadline - monotonic())
-            elif runtime.status is Status.SUSPENDED and runtime.definition.idle.mode is IdleMode.SUSPEND_AND_WAKEUP:
+            elif (
+                runtime.status is Status.SUSPENDED
+                and runtime.definition.idle.mode is IdleMode.SUSPEND_AND_WAKEUP
+            ):
                 await self._wake(resident)
             else:
                 break
@@ -211,7 +222,9 @@ class Supervisor:
         async with resident.lock:
             # Of several callers that found it asleep, the first one wakes it.
             if resident.runtime.status is Status.SUSPENDED:
-                await self.unfreeze(resident, Order(verb=Verb.WAKE, actor=SYSTEM, at=utc_now(), reason="traffic"))
+                await self.unfreeze(
+                    resident, Order(verb=Verb.WAKE, actor=SYSTEM, at=utc_now(), reason="traffic")
+                )
 
     async def freeze(self, resident: Resident, command: Order) -> Runtime:
         """Stop all processes where they are, then write the status; the caller holds the lock."""
@@ -327,7 +340,11 @@ def idle(resident: Resident) -> bool:
     """Tell whether the idle policy says that it is time."""
     runtime = resident.runtime
     after = runtime.definition.idle.suspend_after_secs
-    if runtime.status is not Status.RUNNING or runtime.definition.idle.mode is IdleMode.DISABLED or after is None:
+    if (
+        runtime.status is not Status.RUNNING
+        or runtime.definition.idle.mode is IdleMode.DISABLED
+        or after is None
+    ):
         return False
     return resident.sandbox is not None and not resident.active and monotonic() - resident.last_used >= after
 

@@ -76,4 +76,6 @@ ABSENT_OPEN: Sequence[tuple[str, str, str]] = (
 
 async def absent(call: Call) -> None:
     """Refuse an operation that is published but not here."""
-    raise Unimplemented(f"{call.scope.get('method', 'GET')} {call.scope['path']} is not implemented by this server")
+    raise Unimplemented(
+        f"{call.scope.get('method', 'GET')} {call.scope['path']} is not implemented by this server"
+    )

@@ -6,7 +6,7 @@ from urllib.parse import parse_qsl
 
 import msgspec
 
-from runyard.dialects.door import Call, Scope
+from runyard.dialects.door import Call, ClientGone, Scope
 from runyard.kernel.errors import InvalidArgument, MalformedRequest, TooLarge, Unauthenticated
 from runyard.runtimes.model import Status
 
@@ -20,10 +20,6 @@ V1_PAGE_LIMIT = 1000
 
 _ALIASES = {"active": Status.RUNNING, "stopped": Status.SHUTDOWN}
 _HIDDEN_STATUSES = frozenset({"unavailable"})
-
-
-class Disconnected(Exception):
-    """The client went away in the middle of its body."""
 
 
 def credential(scope: Scope) -> str:
@@ -46,7 +42,7 @@ def header(call: Call, name: bytes) -> str | None:
 
 
 async def read_body(call: Call, limit: int = JSON_LIMIT) -> bytes:
-    """Read a whole body. Raises TooLarge, Disconnected."""
+    """Read a whole body. Raises TooLarge, ClientGone."""
     message = await call.receive()
     if not message.get("more_body", False) and message["type"] == "http.request":
         return bytes(message.get("body", b""))
@@ -54,7 +50,7 @@ async def read_body(call: Call, limit: int = JSON_LIMIT) -> bytes:
     size = 0
     while True:
         if message["type"] != "http.request":
-            raise Disconnected
+            raise ClientGone
         part = message.get("body", b"")
         size += len(part)
         if size > limit:

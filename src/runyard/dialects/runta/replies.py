@@ -1,8 +1,6 @@
 """Sends answers. Owns the encoder and the headers of the dialect's successes."""
 
 from collections.abc import Sequence
-from typing import Any
-
 import msgspec
 
 from runyard.dialects.door import Call
@@ -34,7 +32,7 @@ async def send_body(
 
 
 async def send_json(
-    call: Call, document: Any, status: int = 200, headers: Sequence[tuple[bytes, bytes]] = ()
+    call: Call, document: object, status: int = 200, headers: Sequence[tuple[bytes, bytes]] = ()
 ) -> None:
     """Encode and send a document."""
     await send_body(call, _encoder.encode(document), status, headers)
@@ -48,6 +46,6 @@ async def send_nothing(call: Call) -> None:
     await call.send({"type": "http.response.body", "body": b""})
 
 
-def encode(document: Any) -> bytes:
+def encode(document: object) -> bytes:
     """Encode a document as the dialect does."""
     return _encoder.encode(document)

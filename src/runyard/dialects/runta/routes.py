@@ -69,7 +69,7 @@ def _limit(maximum: int) -> Parameter:
     return Parameter(name="limit", summary="Items on the page at most.", schema=schema)
 
 
-def _route(method: str, path: str, name: str, summary: str, **more: Any) -> Route:
+def _route(method: str, path: str, name: str, summary: str, **more: Any) -> Route:  # noqa: ANN401  a table reads better than a builder
     errors = [status for status in DOCUMENTED if status != 501]
     return Route(
         method=method, path=path, name=name, summary=summary, errors=errors, tags=[path.split("/")[1]], **more
@@ -88,7 +88,9 @@ def _v1_runtimes(h: RuntimeHandlers) -> Iterator[Route]:
         "GET", base, "listRuntimesV1", "List runtimes, the newest first.",
         handler=h.list_v1, permission=_READ, response=Listed[list[RuntimeOut]], parameters=listing,
     )  # fmt: skip
-    yield _route("GET", one, "getRuntimeV1", "Get a runtime by id or name.", handler=h.get_v1, permission=_READ, **out)
+    yield _route(
+        "GET", one, "getRuntimeV1", "Get a runtime by id or name.", handler=h.get_v1, permission=_READ, **out
+    )
     yield _route(
         "PATCH", one, "patchRuntimeV1", "Change a runtime.",
         handler=h.patch_v1, permission=_WRITE, request=PatchV1, **out,
@@ -119,12 +121,21 @@ def _v2_runtimes(h: RuntimeHandlers) -> Iterator[Route]:
         handler=h.list_v2, permission=_READ, response=Listed[list[RuntimeOut]], parameters=listing,
     )  # fmt: skip
     yield _route("GET", one, "getRuntime", "Get a runtime by id.", handler=h.get_v2, permission=_READ, **out)
-    yield _route("PATCH", one, "patchRuntime", "Change a runtime.", handler=h.patch_v2, request=PatchV2, **locked)
-    yield _route("DELETE", one, "deleteRuntime", "Delete a runtime.", handler=h.delete_v2, status=202, **locked)
+    yield _route(
+        "PATCH", one, "patchRuntime", "Change a runtime.", handler=h.patch_v2, request=PatchV2, **locked
+    )
+    yield _route(
+        "DELETE", one, "deleteRuntime", "Delete a runtime.", handler=h.delete_v2, status=202, **locked
+    )
     verbs = (("start", h.start_v2), ("stop", h.stop_v2), ("pause", h.pause_v2), ("resume", h.resume_v2))
     for verb, handler in verbs:
         yield _route(
-            "POST", f"{one}/{verb}", f"{verb}Runtime", f"{verb.capitalize()} a runtime.", handler=handler, **locked
+            "POST",
+            f"{one}/{verb}",
+            f"{verb}Runtime",
+            f"{verb.capitalize()} a runtime.",
+            handler=handler,
+            **locked,
         )
 
 
@@ -207,7 +218,9 @@ def _secrets(h: SecretHandlers) -> Iterator[Route]:
 
 
 def _account(h: AccountHandlers) -> Iterator[Route]:
-    yield _route("GET", "/v2/me", "getMe", "Tell who the caller is.", handler=h.me, response=Enveloped[dict[str, str]])
+    yield _route(
+        "GET", "/v2/me", "getMe", "Tell who the caller is.", handler=h.me, response=Enveloped[dict[str, str]]
+    )
     yield _route(
         "DELETE", "/v2/auth/token", "revokeCurrentToken", "Revoke the caller's own token.",
         handler=h.revoke_token, status=204,

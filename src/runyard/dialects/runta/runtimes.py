@@ -109,7 +109,9 @@ class RuntimeHandlers:
         limit = reading.integer(values, "limit", 50, 1, reading.PAGE_LIMIT)
         statuses = reading.statuses(values, aliases=False)
         page = await self._runtimes.page(call.caller.scope, statuses, limit, reading.cursor(values))
-        await send_json(call, Listed(_views(call, page.items, v1=False), Cursors(page.next_cursor, page.has_more)))
+        await send_json(
+            call, Listed(_views(call, page.items, v1=False), Cursors(page.next_cursor, page.has_more))
+        )
 
     async def get_v2(self, call: Call) -> None:
         """Get by id."""

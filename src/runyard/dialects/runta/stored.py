@@ -146,5 +146,7 @@ class AccountHandlers:
 
     async def revoke_token(self, call: Call) -> None:
         """Revoke the caller's own token; 204."""
-        await self._identity.revoke_own(call.caller)
+        token_id = call.caller.token_id
+        if token_id is not None:
+            await self._identity.revoke_token(call.caller, token_id)
         await send_nothing(call)

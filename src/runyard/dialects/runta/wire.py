@@ -132,7 +132,9 @@ class IdleIn(Closed):
     def domain(self) -> IdlePolicy:
         """Return the policy; seconds of a disabled one are dropped."""
         mode = IdleMode(self.mode)
-        return IdlePolicy(mode=mode, suspend_after_secs=None if mode is IdleMode.DISABLED else self.suspend_after_secs)
+        return IdlePolicy(
+            mode=mode, suspend_after_secs=None if mode is IdleMode.DISABLED else self.suspend_after_secs
+        )
 
 
 class IngressIn(msgspec.Struct, kw_only=True):
@@ -168,9 +170,12 @@ class SecretUseIn(Closed):
         """Return the use. Raises Unimplemented for injection on the network path."""
         _refuse(self.egress_rules, "secret_configuration[].egress_rules")
         environment = tuple(
-            SecretVariable(name=item.name, value_template=item.value_template) for item in self.environment or ()
+            SecretVariable(name=item.name, value_template=item.value_template)
+            for item in self.environment or ()
         )
-        files = tuple(SecretFile(path=item.path, value_template=item.value_template) for item in self.files or ())
+        files = tuple(
+            SecretFile(path=item.path, value_template=item.value_template) for item in self.files or ()
+        )
         return SecretUse(secret_id=self.secret_id, environment=environment, files=files)
 
 
@@ -245,7 +250,9 @@ class CreateV1(Shared):
         _refuse(self.ssh_enabled, "ssh_enabled")
         idle = self.idle_policy.domain() if self.idle_policy else IdlePolicy()
         if self.idle_policy is None and self.idle_suspend_after_secs is not None:
-            idle = IdlePolicy(mode=IdleMode.SUSPEND_AND_WAKEUP, suspend_after_secs=self.idle_suspend_after_secs)
+            idle = IdlePolicy(
+                mode=IdleMode.SUSPEND_AND_WAKEUP, suspend_after_secs=self.idle_suspend_after_secs
+            )
         egress = (self.egress_policy or EgressV1()).domain()
         return NewRuntime(
             name=self.name, checkpoint=self.checkpoint_id, definition=self.definition(base, egress, idle)
