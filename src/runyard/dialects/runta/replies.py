@@ -1,6 +1,7 @@
 """Sends answers. Owns the encoder and the headers of the dialect's successes."""
 
 from collections.abc import Sequence
+
 import msgspec
 
 from runyard.dialects.door import Call
