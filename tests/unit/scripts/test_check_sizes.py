@@ -55,6 +55,7 @@ def test_gate_bad_source_is_refused(source: str, word: str) -> None:
         "from datetime import UTC, datetime\ndatetime.fromtimestamp(1, UTC)\n",
         "db.execute('SELECT a FROM t WHERE id = ?', (i,))\n",
         "db.execute('SELECT a ' + 'FROM t')\n",
+        "db.execute(f'PRAGMA cache_size={size}')\n",
         "label = f'selected {a} from {b}'\n",
         "log.info('x', token_id=token_id, secret_name=name, tokens_seen=3)\n",
         "print(token)\n",
