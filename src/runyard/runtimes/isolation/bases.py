@@ -6,6 +6,7 @@ kept by `images.py`; writable layers by `layers.py`. Nothing of a sandbox is kno
 
 import asyncio
 import contextlib
+import errno
 import os
 import shutil
 from collections.abc import Mapping
@@ -115,11 +116,22 @@ class BaseStore:
             self._map_fd = -1
 
     def _discard(self, folder: Path) -> None:
-        # Without a private mount namespace a killed server leaves its mounts; never delete through one.
+        # Without a private mount namespace a killed server leaves its mounts, and deleting through one would delete
+        # the base itself. os.path.ismount does not see bind mounts within one file system, so ask the kernel.
         for child in folder.iterdir():
-            while os.path.ismount(child):
-                syscalls.umount(child, syscalls.MNT_DETACH)
+            if child.is_dir():
+                self._unmount_all(child)
         shutil.rmtree(folder)
+
+    @staticmethod
+    def _unmount_all(path: Path) -> None:
+        while True:
+            try:
+                syscalls.umount(path, syscalls.MNT_DETACH | syscalls.UMOUNT_NOFOLLOW)
+            except OSError as error:
+                if error.errno == errno.EINVAL:  # not a mount point, or no longer one
+                    return
+                raise
 
     def _build(self, name: str) -> Base:
         try:

@@ -19,8 +19,7 @@ _ETC = (
     "ethertypes", "fonts", "gai.conf", "groff", "host.conf", "inputrc", "java-*", "ld.so.cache", "ld.so.conf",
     "ld.so.conf.d", "libaudit.conf", "locale.alias", "locale.conf", "localtime", "login.defs", "magic",
     "magic.mime", "mailcap", "manpath.config", "maven", "mime.types", "nanorc", "networks", "nsswitch.conf",
-    "os-release", "pam.conf", "pam.d", "perl", "protocols", "python3*", "rmt", "rpc", "selinux/semanage.conf",
-    "services", "shells", "skel", "ssl/certs", "ssl/openssl.cnf", "terminfo", "timezone", "vim", "xattr.conf",
+    "os-release", "pam.conf", "pam.d", "perl", "protocols", "python3*", "rmt", "rpc", "services", "shells", "skel", "ssl/certs", "ssl/openssl.cnf", "terminfo", "timezone", "vim", "xattr.conf",
     "xdg", "xml", "pki/tls/certs", "pki/ca-trust", "crypto-policies", "redhat-release", "alpine-release",
 )  # fmt: skip
 _LINKED_FOLDERS = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
@@ -115,7 +114,10 @@ def build_root(target: Path, host: Path, uid_base: int, nameservers: Sequence[st
     write_network_files(target / "etc", nameservers)
     _write(target / "etc/profile", _PROFILE)
     _write(target / "etc/bash.bashrc", _BASHRC)
-    _write(target / "etc/motd", "")
+    # Empty, for what reads them: the host's own tend to carry settings that are nobody's business inside.
+    for name in ("motd", "environment", "security/limits.conf", "security/pam_env.conf"):
+        _parent(target / "etc" / name)
+        _write(target / "etc" / name, "")
     _write(target / "var/lib/dpkg/status", "")
     for name, text in ((".profile", _ROOT_PROFILE), (".bashrc", _BASHRC)):
         original = host / "usr/share/base-files" / f"dot{name}"
