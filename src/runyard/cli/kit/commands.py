@@ -67,6 +67,10 @@ def write_exits(formatter: click.HelpFormatter, *, remote: bool) -> None:
         formatter.write_dl([(str(status), meaning) for status, meaning in table])
 
 
+class ReaderGone(Exception):
+    """Whoever read our stdout left."""
+
+
 class Command(click.Command):
     """A command with examples, the shared options and a known meaning of its exit status."""
 
@@ -78,7 +82,11 @@ class Command(click.Command):
     def invoke(self, ctx: click.Context) -> object:
         """Note which table of exit statuses applies, then run."""
         ctx.ensure_object(State).remote = self.remote
-        return super().invoke(ctx)
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as error:
+            # Unwrapped, click would end the process with 1, which exec would pass off as the command's own status.
+            raise ReaderGone from error
 
     def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write examples, usage, text, options and exit statuses, in this order."""

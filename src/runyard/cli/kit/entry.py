@@ -1,11 +1,13 @@
 """Running a command line. Owns how every ending becomes an exit status and a sentence; the only place that reports errors."""
 
 import os
+import signal
 import sys
 from collections.abc import Sequence
 
 import click
 
+from runyard.cli.kit.commands import ReaderGone
 from runyard.cli.kit.exits import CONTROL_PLANE, INTERRUPTED, OK, USAGE, status_of
 from runyard.cli.kit.state import State
 from runyard.client.errors import ApiError, ClientError
@@ -27,7 +29,7 @@ def run(arguments: Sequence[str]) -> int:
     except (click.Abort, KeyboardInterrupt):
         state.say("interrupted")
         return INTERRUPTED
-    except BrokenPipeError:
+    except ReaderGone:
         return _reader_gone()
     return outcome if isinstance(outcome, int) else OK
 
@@ -35,10 +37,9 @@ def run(arguments: Sequence[str]) -> int:
 def _asks_for_json(arguments: Sequence[str]) -> bool:
     """Look for `--json` before parsing, so that a usage error is JSON too; nothing behind `--` is ours."""
     ours = list(arguments[: arguments.index("--")] if "--" in arguments else arguments)
-    pairs = list(zip(ours, [*ours[1:], ""], strict=True))
-    return any(
-        one in ("--json", "--output=json") or (one, then) == ("--output", "json") for one, then in pairs
-    )
+    if "--json" in ours or "--output=json" in ours:
+        return True
+    return "--output" in ours and ours[ours.index("--output") + 1 :][:1] == ["json"]
 
 
 def _report_usage(state: State, error: click.ClickException) -> int:
@@ -97,14 +98,22 @@ def _hint(state: State, error: ClientError) -> str:
     return where
 
 
-def _print_json(**fields: object) -> None:
-    """Print the error document on stderr."""
+def _print_json(
+    *,
+    code: str,
+    message: str,
+    exit_status: int,
+    http_status: int | None = None,
+    request_id: str | None = None,
+) -> None:
+    """Print the error document on stderr, always with all keys."""
     from runyard.cli.kit.output import print_error_json
 
-    print_error_json(fields)
+    fields = {"code": code, "message": message, "exit_status": exit_status}
+    print_error_json(fields | {"http_status": http_status, "request_id": request_id})
 
 
 def _reader_gone() -> int:
-    """End quietly when the reader of our stdout left; the interpreter must not complain while closing it."""
+    """End quietly, as by SIGPIPE, when the reader of our stdout left; the interpreter must not complain about it."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    return OK
+    return 128 + signal.SIGPIPE

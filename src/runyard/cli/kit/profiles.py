@@ -38,8 +38,9 @@ class Book:
         return replace(self, active=active, profiles={**self.profiles, name: profile})
 
     def without(self, name: str) -> "Book":
-        """Return a book that does not have `name`."""
-        return replace(self, profiles={key: one for key, one in self.profiles.items() if key != name})
+        """Return a book that does not have `name`; when it was the active one, none is."""
+        left = {key: one for key, one in self.profiles.items() if key != name}
+        return Book("" if self.active == name else self.active, left)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,300 @@
+"""The command line as a process: signals, stdin, a real terminal, a reader that leaves."""
+
+import os
+import pty
+import re
+import select
+import signal
+import subprocess
+import termios
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.fakes.native_server import NativeServer, Session
+from tests.support.cli import environment_for, run_process, runyard_command
+
+
+@pytest.fixture
+def fake() -> Iterator[NativeServer]:
+    """Serve the native API from memory."""
+    with NativeServer() as one:
+        yield one
+
+
+@pytest.fixture
+def environment(fake: NativeServer, tmp_path: Path) -> dict[str, str]:
+    """Return the environment of a command that talks to the fake."""
+    return environment_for(tmp_path, fake.url, fake.token)
+
+
+@pytest.fixture
+def started(environment: dict[str, str]) -> Iterator["Starter"]:
+    """Return a starter of processes; what is left is killed at the end."""
+    starter = Starter(environment)
+    yield starter
+    for process in starter.made:
+        process.kill()
+        process.communicate()
+
+
+class Starter:
+    """Starts command lines in the background."""
+
+    def __init__(self, environment: dict[str, str]) -> None:
+        """Use this environment."""
+        self._environment = environment
+        self.made: list[subprocess.Popen[bytes]] = []
+
+    def __call__(self, *arguments: str) -> subprocess.Popen[bytes]:
+        """Start one."""
+        process = subprocess.Popen(
+            runyard_command(*arguments),
+            env=self._environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        self.made.append(process)
+        return process
+
+
+def read_until(process: subprocess.Popen[bytes], text: bytes) -> bytes:
+    """Read stdout until a text has come."""
+    assert process.stdout is not None
+    return read_descriptor_until(process.stdout.fileno(), text)
+
+
+def read_descriptor_until(descriptor: int, text: bytes) -> bytes:
+    """Read a descriptor until a text has come; fail after 20 s."""
+    data = b""
+    deadline = time.monotonic() + 20
+    while text not in data:
+        ready, _, _ = select.select([descriptor], [], [], max(0.0, deadline - time.monotonic()))
+        assert ready, f"{text!r} did not come, only {data!r}"
+        block = os.read(descriptor, 65536)
+        assert block, f"the output ended without {text!r}: {data!r}"
+        data += block
+    return data
+
+
+def test_exec_with_piped_stdin_forwards_all_of_it(fake: NativeServer, environment: dict[str, str]) -> None:
+    fake.add_runtime("web")
+    payload = ("0123456789" * 10 + "\n") * 10_000
+    ran = run_process(environment, "exec", "-i", "web", "--", "cat", stdin=payload.encode())
+    assert ran.expect(0).out == payload
+
+
+def test_exec_without_i_reads_nothing_of_our_stdin(fake: NativeServer, environment: dict[str, str]) -> None:
+    fake.add_runtime("web")
+    assert run_process(environment, "exec", "web", "--", "cat", stdin=b"secret").expect(0).out == ""
+
+
+def test_first_interrupt_is_forwarded_and_the_status_is_the_commands(
+    fake: NativeServer, started: Starter
+) -> None:
+    fake.add_runtime("web")
+    process = started("exec", "web", "--", "sleep", "INT")
+    read_until(process, b"sleeping\n")
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=20)
+    assert (process.returncode, out) == (130, b"got INT\n")
+    assert b"Ctrl-C again within 2 s kills" in err
+
+
+def test_second_interrupt_within_two_seconds_kills(fake: NativeServer, started: Starter) -> None:
+    fake.add_runtime("web")
+    process = started("exec", "web", "--", "sleep")
+    read_until(process, b"sleeping\n")
+    process.send_signal(signal.SIGINT)
+    read_until(process, b"got INT\n")
+    process.send_signal(signal.SIGINT)
+    out, _ = process.communicate(timeout=20)
+    assert (process.returncode, out) == (130, b"got KILL\n")
+
+
+def test_kill_of_a_server_that_answers_nothing_still_ends(fake: NativeServer, started: Starter) -> None:
+    def deaf(session: Session) -> None:
+        session.out(b"deaf\n")
+        while session.frames.get(timeout=30) is not None:
+            session.out(b"heard\n")
+
+    fake.programs["deaf"] = deaf
+    fake.add_runtime("web")
+    process = started("exec", "web", "--", "deaf")
+    read_until(process, b"heard\n")
+    process.send_signal(signal.SIGINT)
+    read_until(process, b"heard\n")
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=20)
+    assert process.returncode == 130
+
+
+def test_terminated_run_kills_the_command_and_deletes_the_runtime(
+    fake: NativeServer, started: Starter
+) -> None:
+    process = started("run", "--", "sleep")
+    read_until(process, b"sleeping\n")
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=20)
+    assert process.returncode == 143
+    assert fake.left.wait(10), "leaving closes the connection, which ends the command"
+    assert fake.runtimes == {}
+
+
+def test_interrupt_while_following_detaches_and_says_how_to_come_back(
+    fake: NativeServer, started: Starter
+) -> None:
+    found = fake.add_execution(("stdout", b"one\n"), ("stdout", b"two\n"), status="running")
+    fake.logs[found].open = True
+    process = started("logs", "-f", found)
+    read_until(process, b"two\n")
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=20)
+    fake.left.set()
+    assert process.returncode == 130
+    assert f"runyard logs -f --offset 8 {found}".encode() in err
+    assert fake.paths("POST") == [], "detaching cancels nothing"
+
+
+def test_reader_that_leaves_ends_the_command_quietly(fake: NativeServer, started: Starter) -> None:
+    def flood(session: Session) -> None:
+        while session.frames.empty() or session.frames.get() is not None:
+            session.out(b"y\n" * 10_000)
+
+    fake.programs["flood"] = flood
+    fake.add_runtime("web")
+    process = started("exec", "web", "--", "flood")
+    read_until(process, b"y\n")
+    assert process.stdout is not None
+    process.stdout.close()
+    assert process.wait(20) == 141
+    assert process.stderr is not None
+    assert process.stderr.read() == b""
+
+
+class Terminal:
+    """A command line on a terminal of its own."""
+
+    def __init__(self, environment: dict[str, str], *arguments: str) -> None:
+        """Start it on a fresh pseudo terminal of 40 rows and 100 columns."""
+        self.ours, theirs = pty.openpty()
+        self.resize(40, 100)
+        self.before = termios.tcgetattr(theirs)
+        self.theirs = theirs
+        self.process = subprocess.Popen(
+            runyard_command(*arguments),
+            env={**environment, "TERM": "xterm"},
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            start_new_session=True,
+        )
+
+    def resize(self, rows: int, cols: int) -> None:
+        """Change the size of the terminal."""
+        termios.tcsetwinsize(self.ours, (rows, cols))
+
+    def type(self, data: bytes) -> None:
+        """Type something."""
+        os.write(self.ours, data)
+
+    def close(self) -> None:
+        """End it."""
+        self.process.kill()
+        self.process.wait()
+        os.close(self.ours)
+        os.close(self.theirs)
+
+
+@pytest.fixture
+def terminal(environment: dict[str, str]) -> Iterator["list[Terminal]"]:
+    """Return a list whose terminals are closed at the end."""
+    made: list[Terminal] = []
+    yield made
+    for one in made:
+        one.close()
+
+
+def test_exec_on_a_terminal_is_raw_sized_and_restored(
+    fake: NativeServer, environment: dict[str, str], terminal: list[Terminal]
+) -> None:
+    sizes: list[object] = []
+
+    def shell(session: Session) -> int:
+        sizes.append((session.start["tty"], session.start["rows"], session.start["cols"]))
+        session.out(b"ready> ")
+        frame = session.next_frame("stdin")
+        assert frame is not None
+        session.out(frame["data_base64"].encode() + b" typed\r\n")
+        resized = session.next_frame("resize")
+        assert resized is not None
+        sizes.append((resized["rows"], resized["cols"]))
+        return 5
+
+    fake.programs["shell"] = shell
+    fake.add_runtime("web")
+    one = Terminal(environment, "exec", "-it", "web", "--", "shell")
+    terminal.append(one)
+    read_descriptor_until(one.ours, b"ready> ")
+    one.type(b"\x03")
+    read_descriptor_until(one.ours, b"Aw== typed")
+    one.resize(50, 120)
+    os.kill(one.process.pid, signal.SIGWINCH)
+    assert one.process.wait(20) == 5
+    assert sizes == [(True, 40, 100), (50, 120)]
+    assert termios.tcgetattr(one.theirs) == one.before, "the local terminal is as it was"
+
+
+def test_table_on_a_terminal_is_coloured_cut_and_relative(
+    fake: NativeServer, environment: dict[str, str], terminal: list[Terminal]
+) -> None:
+    fake.add_execution(command="x" * 200)
+    one = Terminal(environment, "ps", "-a")
+    terminal.append(one)
+    data = read_descriptor_until(one.ours, b"ago").decode()
+    assert "\x1b[32msucceeded\x1b[0m" in data
+    assert "…" in data
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", data).splitlines()
+    assert max(map(len, lines)) <= 100
+
+
+def test_table_on_a_terminal_with_no_color_has_none(
+    fake: NativeServer, environment: dict[str, str], terminal: list[Terminal]
+) -> None:
+    fake.add_execution()
+    one = Terminal({**environment, "NO_COLOR": "1"}, "ps", "-a")
+    terminal.append(one)
+    assert b"\x1b" not in read_descriptor_until(one.ours, b"ago")
+
+
+def test_delete_on_a_terminal_asks_first(
+    fake: NativeServer, environment: dict[str, str], terminal: list[Terminal]
+) -> None:
+    fake.add_runtime("web")
+    one = Terminal(environment, "runtime", "delete", "web")
+    terminal.append(one)
+    read_descriptor_until(one.ours, b"[y/N]")
+    one.type(b"n\n")
+    assert one.process.wait(20) == 130
+    assert len(fake.runtimes) == 1
+
+
+def test_profile_set_on_a_terminal_asks_for_the_token_without_echo(
+    environment: dict[str, str], terminal: list[Terminal], tmp_path: Path
+) -> None:
+    one = Terminal(environment, "profile", "set", "x", "--url", "http://127.0.0.1:1")
+    terminal.append(one)
+    read_descriptor_until(one.ours, b"Token")
+    one.type(b"ry_hidden\n")
+    shown = read_descriptor_until(one.ours, b"stored in")
+    assert one.process.wait(20) == 0
+    assert b"ry_hidden" not in shown
+    assert "ry_hidden" in (tmp_path / ".config" / "runyard" / "config.toml").read_text()
+
+
+def test_profile_set_with_stdin_stores_the_token(environment: dict[str, str], tmp_path: Path) -> None:
+    run_process(environment, "profile", "set", "x", "--token-stdin", stdin=b"ry_piped\n").expect(0)
+    assert "ry_piped" in (tmp_path / ".config" / "runyard" / "config.toml").read_text()
