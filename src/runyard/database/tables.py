@@ -24,7 +24,6 @@ events = Table(
     Column("at", Timestamp, nullable=False),
     Column("body", Json, nullable=True),
     Index("ix_events_subject", "subject_id", "id"),
-    Index("ix_events_account", "account_id", "id"),
 )
 """`id` grows with commit order on SQLite; on PostgreSQL only with insertion order."""
 

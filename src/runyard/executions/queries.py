@@ -152,7 +152,7 @@ def _candidates(scope: Tenant, wanted: ExecutionFilter) -> list[tuple[str, list[
     """List what could drive, best first."""
     account = _c.account_id == scope.account_id
     found: list[tuple[str, list[_Branch]]] = []
-    for name in ("request_id", "parent_id", "place_id"):
+    for name in ("parent_id", "place_id"):
         value = getattr(wanted, name)
         if value is not None:
             found.append((name, [_Branch(and_(_c[name] == value, account))]))

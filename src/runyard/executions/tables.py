@@ -1,7 +1,8 @@
 """The ledger's tables. Owns columns, invariants and indexes; the statements are in `store.py`.
 
 Every index serves one filter of the listing together with the account and the order of creation. A page is read
-by position (`created_at`, `seq`), never counted, so that it costs the same at a million rows.
+by position (`created_at`, `seq`), never counted, so that it costs the same at a million rows. Account and project
+are no foreign keys: the ledger is history and outlives them.
 """
 
 from sqlalchemy import (
@@ -83,7 +84,7 @@ for _column in ("status", "kind", "actor", "door", "project_path"):
         executions.c.created_at,
         executions.c.seq,
     )
-for _column in ("place_id", "parent_id", "request_id"):
+for _column in ("place_id", "parent_id"):
     Index(
         f"ix_executions_{_column}",
         executions.c[_column],

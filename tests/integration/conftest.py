@@ -1,0 +1,30 @@
+"""Databases for the integration tests: a SQLite file, and PostgreSQL when it is installed."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+import runyard.executions.tables
+import runyard.identity.tables
+import runyard.runtimes.tables  # noqa: F401  every domain's tables, so that `create_all` makes them
+from runyard.database.engine import Database
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Return the URL of an empty database, once for each kind."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'test.db'}"
+    return str(request.getfixturevalue("postgres_url"))
+
+
+@pytest.fixture
+async def database(database_url: str, tmp_path: Path) -> AsyncIterator[Database]:
+    """Open a database with all tables, once for each kind."""
+    opened = await Database.open(database_url, tmp_path)
+    await opened.create_all()
+    try:
+        yield opened
+    finally:
+        await opened.close()
