@@ -173,5 +173,5 @@ def _event(checkpoint: Checkpoint, what: str, actor: str) -> Event:
         type=f"checkpoint.{what}",
         actor=actor,
         at=utc_now(),
-        body={"source": checkpoint.source_runtime_id, "state": str(checkpoint.state)},
+        body={"source": str(checkpoint.source_runtime_id or ""), "state": str(checkpoint.state)},
     )

@@ -63,7 +63,7 @@ def words(error: RunyardError) -> tuple[int, str]:
 
 def envelope(error: RunyardError, request_id: str) -> bytes:
     """Return the document of an error."""
-    return msgspec.json.encode(Envelope(ErrorBody(words(error)[1], error.message), request_id))
+    return msgspec.json.encode(Envelope(ErrorBody(words(error)[1], error.message), str(request_id)))
 
 
 def write_error(error: RunyardError, request_id: str) -> Answer:

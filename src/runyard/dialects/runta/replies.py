@@ -6,7 +6,15 @@ import msgspec
 
 from runyard.dialects.door import Call
 
-_encoder = msgspec.json.Encoder()
+
+def _plain(value: object) -> str:
+    """Encode typed ids, which are texts of their own kinds."""
+    if isinstance(value, str):
+        return str(value)
+    raise NotImplementedError
+
+
+_encoder = msgspec.json.Encoder(enc_hook=_plain)
 _JSON = (b"content-type", b"application/json")
 
 EMPTY = b'{"data":{}}'
