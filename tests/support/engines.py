@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import itertools
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,8 +59,9 @@ class Running:
         self._readers = readers
 
     def write(self, data: bytes) -> None:
-        """Write to standard input."""
-        os.write(self._stdin, data)
+        """Write to standard input; a command that does not read it may be gone already."""
+        with contextlib.suppress(BrokenPipeError):
+            os.write(self._stdin, data)
 
     def close_stdin(self) -> None:
         """End standard input."""
@@ -144,6 +145,13 @@ async def run(
 async def sh(sandbox: Sandbox, script: str, **more: bytes) -> Result:
     """Run a shell script to its end."""
     return await run(sandbox, "/bin/sh", "-c", script, **more)  # type: ignore[arg-type]
+
+
+async def until(condition: Callable[[], Awaitable[bool]]) -> None:
+    """Wait for what the kernel tells nobody about."""
+    async with asyncio.timeout(SECONDS):
+        while not await condition():  # noqa: ASYNC110  # there is no event to await
+            await asyncio.sleep(0.02)
 
 
 async def write_file(sandbox: Sandbox, path: str, data: bytes) -> None:

@@ -90,6 +90,12 @@ static int find_place(char *path, char **name, struct stat *about) {
         if (fstatat(folder, *name, about, AT_SYMLINK_NOFOLLOW) < 0) return errno == ENOENT ? folder : -1;
         if (!S_ISLNK(about->st_mode)) return folder;
         char read_target[PATH_MAX];
+        struct statfs where;
+        /* The text of a magic link is a path of somebody else's root. */
+        if (fstatfs(folder, &where) < 0 || where.f_type == PROC_MAGIC) {
+            errno = ELOOP;
+            return -1;
+        }
         ssize_t length = readlinkat(folder, *name, read_target, sizeof read_target - 1);
         if (length < 0) return -1;
         memcpy(target, read_target, (size_t)length);
