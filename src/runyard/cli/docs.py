@@ -75,7 +75,7 @@ def _section(path: str, command: click.Command) -> str:
         return "\n".join([*lines, ""])
     lines += ["| option | |", "|---|---|"]
     for option in command.get_params(context):
-        record = option.get_help_record(context)
+        record = option.get_help_record(context) if isinstance(option, click.Option) else None
         if record is not None:
             lines.append(f"| `{_cell(record[0])}` | {_cell(record[1])} |")
     return "\n".join([*lines, ""])

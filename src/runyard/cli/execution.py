@@ -76,18 +76,18 @@ def list_(state: State, /, **given: Unpack[ListGiven]) -> None:
     from runyard.client.models import ExecutionFilter
 
     status, runtime, parent = given["status"], given["runtime"], given["parent"]
-    wanted = ExecutionFilter(
-        kind=given["kind"],
-        status=tuple(status.split(",")) if status else (),
-        place=reference(runtime) if runtime else None,
-        actor=given["actor"],
-        door=given["door"],
-        parent=reference(parent) if parent else None,
-        text=given["text"],
-        created_after=given["since"],
-        created_before=given["until"],
-    )
     with state.client() as client:
+        wanted = ExecutionFilter(
+            kind=given["kind"],
+            status=tuple(status.split(",")) if status else (),
+            place=client.runtimes.identify(reference(runtime)) if runtime else None,
+            actor=given["actor"],
+            door=given["door"],
+            parent=reference(parent) if parent else None,
+            text=given["text"],
+            created_after=given["since"],
+            created_before=given["until"],
+        )
         rows = list(client.executions.list(wanted, limit=given["limit"]))
     print_list(state, rows, EXECUTION_COLUMNS, name=lambda one: one.id, empty="no execution matches")
 

@@ -1,13 +1,15 @@
 """The line of a command that runs something: options, then what to run. Owns where our options end and argv begins."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypedDict, TypeVar
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 
 import click
 
 from runyard.cli.kit.commands import Command
 from runyard.cli.kit.options import Duration, variables
-from runyard.cli.remote import Wish
+
+if TYPE_CHECKING:
+    from runyard.cli.remote import Wish
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -46,8 +48,10 @@ def remote_options(function: Function) -> Function:
     return function
 
 
-def wish_of(given: RemoteGiven) -> Wish:
+def wish_of(given: RemoteGiven) -> "Wish":
     """Check the options against each other. Raises click.UsageError."""
+    from runyard.cli.remote import Wish
+
     argv, shell = given["argv"], given["shell"]
     if bool(argv) == (shell is not None):
         raise click.UsageError("say what to run: either `-- ARGV...` or `-c LINE`")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from runyard.client.executions import Follow
     from runyard.client.models import Chunk
 
-STREAMS = click.Choice(["stdout", "stderr"])
+STREAMS = click.Choice(["stdout", "stderr", "system"])
 
 
 @command(
@@ -71,7 +71,7 @@ def newest_of(client: "Client", given: str | None) -> str:
         wanted = reference(given)
         if is_execution_id(wanted):
             return wanted
-        place = client.runtimes.get(wanted).id
+        place = client.runtimes.identify(wanted)
     for one in client.executions.list(ExecutionFilter(place=place), limit=1):
         return one.id
     raise InvalidUse(f"nothing has run in {given} yet" if given else "nothing has run yet")

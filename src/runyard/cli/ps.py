@@ -27,7 +27,8 @@ def ps(state: State, /, everything: bool, runtime: str | None, limit: int) -> No
     from runyard.cli.views import EXECUTION_COLUMNS
     from runyard.client.models import LIVE, ExecutionFilter
 
-    wanted = ExecutionFilter(status=() if everything else LIVE, place=reference(runtime) if runtime else None)
     with state.client() as client:
+        place = client.runtimes.identify(reference(runtime)) if runtime else None
+        wanted = ExecutionFilter(status=() if everything else LIVE, place=place)
         rows = list(client.executions.list(wanted, limit=limit))
     print_list(state, rows, EXECUTION_COLUMNS, name=lambda one: one.id, empty="nothing is running")

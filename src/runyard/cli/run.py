@@ -77,7 +77,7 @@ def _delete(state: State, client: "Client", runtime: str) -> None:
     try:
         client.runtimes.delete(runtime)
     except ApiError as error:
-        if error.code != "not_found":
+        if error.status != 404:
             _left_behind(state, runtime, error)
     except ClientError as error:
         _left_behind(state, runtime, error)

@@ -35,7 +35,7 @@ TOKEN_COLUMNS: tuple[Column[Token], ...] = (
     Column("EXPIRES", lambda one: one.expires_at),
     Column("USED", lambda one: one.last_used_at),
     Column("REVOKED", lambda one: one.revoked_at, wide=True),
-    Column("USER", lambda one: one.user, wide=True),
+    Column("USER", lambda one: one.user_id, wide=True),
     Column("PROJECT", lambda one: one.project, wide=True),
 )
 
@@ -70,7 +70,8 @@ EXECUTION_DETAILS: tuple[Column[Execution], ...] = (
     Column("ENDED BY", lambda one: one.ended_by),
     Column("ENDED", lambda one: one.ended_at),
     Column("PARENT", lambda one: one.parent_id),
-    Column("PROJECT", lambda one: one.project),
+    Column("SIGNAL", lambda one: one.signal),
+    Column("PROJECT", lambda one: one.project_id),
     Column("LABELS", lambda one: one.labels),
 )
 

@@ -41,6 +41,7 @@ class Runtime(Wire, frozen=True, kw_only=True):
     revision: int | None = None
     created_at: datetime | None = None
     updated_at: datetime | None = None
+    error_code: str | None = None
     error_message: str | None = None
 
 
@@ -67,7 +68,7 @@ class Checkpoint(Wire, frozen=True, kw_only=True):
     runtime_name: str | None = None
     size_bytes: int | None = None
     created_at: datetime | None = None
-    error_message: str | None = None
+    error_code: str | None = None
 
 
 class Place(Wire, frozen=True, kw_only=True):
@@ -88,12 +89,14 @@ class Execution(Wire, frozen=True, kw_only=True):
     status_reason: str | None = None
     command: str | None = None
     exit_code: int | None = None
+    signal: int | None = None
     ended_by: str | None = None
     actor: str | None = None
     door: str | None = None
     place: Place | None = None
     parent_id: str | None = None
-    project: str | None = None
+    root_id: str | None = None
+    project_id: str | None = None
     labels: dict[str, str] = {}
     parameters: Any = None
     result: Any = None
@@ -103,6 +106,9 @@ class Execution(Wire, frozen=True, kw_only=True):
     duration_ms: float | None = None
     output_bytes: int | None = None
     output_truncated: bool = False
+    attempt: int | None = None
+    worker: str | None = None
+    request_id: str | None = None
 
     @property
     def ended(self) -> bool:
@@ -178,7 +184,7 @@ class Token(Wire, frozen=True, kw_only=True):
     prefix: str | None = None
     scopes: list[str] = []
     project: str | None = None
-    user: str | None = None
+    user_id: str | None = None
     created_at: datetime | None = None
     expires_at: datetime | None = None
     last_used_at: datetime | None = None

@@ -1,5 +1,6 @@
 """Runtimes and checkpoints over the native API. Owns their paths and bodies."""
 
+import re
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,6 +14,7 @@ from runyard.client.stream import ExecStart, ExecStream, open_stream
 
 READY_SECONDS = 240.0
 """How long `wait_ready` waits unless told otherwise."""
+_UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _FAILED = frozenset({"error", "crashed", "deleting"})
 
 
@@ -37,6 +39,10 @@ class Runtimes:
     def get(self, runtime: str) -> Runtime:
         """Return one runtime."""
         return self._transport.call(Request("GET", path_of("runtimes", runtime), repeatable=True), Runtime)
+
+    def identify(self, runtime: str) -> str:
+        """Return the id for an id or a name. An id is not looked up, because the ledger outlives the runtime."""
+        return runtime if _UUID.fullmatch(runtime) else self.get(runtime).id
 
     def create(self, new: NewRuntime) -> Runtime:
         """Create a runtime; it may still be `creating` when this returns. Safe to repeat after a broken connection."""
@@ -158,7 +164,11 @@ class Checkpoints:
             if now.state == "ready":
                 return now
             if now.state == "failed" or time.monotonic() > end:
-                text = now.error_message or f"checkpoint {now.name} is {now.state}"
+                text = (
+                    f"checkpoint {now.name} failed: {now.error_code}"
+                    if now.error_code
+                    else f"checkpoint {now.name} is {now.state}"
+                )
                 raise ApiError(text, status=409, code="failed_precondition")
             time.sleep(0.1)
 

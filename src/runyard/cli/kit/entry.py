@@ -84,7 +84,8 @@ def _report(state: State, error: ClientError) -> int:
 
 def _hint(state: State, error: ClientError) -> str:
     """Say what to do next, with the server and profile that were used."""
-    if error.code not in ("unauthenticated", "permission_denied", "unreachable", "not_found"):
+    refused = isinstance(error, ApiError) and error.status in (401, 403, 404)
+    if not refused and error.code != "unreachable":
         return ""
     try:
         chosen = state.connection()

@@ -22,6 +22,8 @@ BY_CODE = {
     "invalid_argument": USAGE,
     "invalid_output": FAILED,
     "usage": USAGE,
+    "bad_settings": USAGE,
+    "method_not_allowed": FAILED,
     "not_found": NOT_FOUND,
     "unauthenticated": NOT_PERMITTED,
     "permission_denied": NOT_PERMITTED,
