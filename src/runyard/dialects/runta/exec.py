@@ -10,12 +10,13 @@ import msgspec
 
 from runyard.dialects.door import Call
 from runyard.dialects.runta import reading
-from runyard.dialects.runta.errors import Envelope, ErrorBody, words
+from runyard.dialects.runta.errors import ErrorBody, words
 from runyard.dialects.runta.replies import encode, send_body
 from runyard.dialects.runta.services import RuntaServices
 from runyard.dialects.runta.views import Enveloped, ExecOut
 from runyard.dialects.runta.wire import ExecIn
 from runyard.kernel.errors import RunyardError
+from runyard.runtimes.model import Runtime
 from runyard.runtimes.requests import CommandRequest, CommandResult, Origin, text_of
 
 _decoder = msgspec.json.Decoder(ExecIn)
@@ -37,32 +38,47 @@ class LateFailure(msgspec.Struct):
 
 
 class ExecHandlers:
-    """Run a command to its end."""
+    """Run a command to its end. Another door that runs commands overrides the words: `door` to `write_failure`."""
+
+    door = DOOR
 
     def __init__(self, services: RuntaServices) -> None:
         """Take the services."""
         self._runtimes = services.runtimes
         self._commands = services.commands
 
+    def read_command(self, body: bytes) -> CommandRequest:
+        """Decode the body."""
+        return command_of(reading.decode(_decoder, body))
+
+    def write_result(self, result: CommandResult, runtime: Runtime) -> bytes:  # noqa: ARG002  others show it
+        """Encode the result."""
+        return encode(Enveloped(result_view(result)))
+
+    def write_failure(self, error: RunyardError, request_id: str) -> bytes:
+        """Encode a failure whose status line, 200, is gone: clients that look for `data` alone get a failed command."""
+        lost = ExecOut(0, LOST_CODE, f"{error.message}\n", False, "", False)
+        return encode(LateFailure(lost, ErrorBody(words(error)[1], error.message), request_id))
+
     async def run(self, call: Call) -> None:
         """Run a buffered command and answer its result."""
         resident = await self._runtimes.resident(call.caller.scope, call.params["runtime"])
-        body = await reading.read_json(call, _decoder)
-        origin = Origin(door=DOOR, request_id=call.request_id)
-        pending = await self._commands.begin(call.caller, resident, command_of(body), origin)
+        request = self.read_command(await reading.read_body(call))
+        origin = Origin(door=self.door, request_id=call.request_id)
+        pending = await self._commands.begin(call.caller, resident, request, origin)
         waiting = asyncio.ensure_future(pending.result())
         try:
             await asyncio.wait((waiting,), timeout=WATCH_AFTER_SECS)
             if waiting.done():
-                await send_body(call, encode(Enveloped(result_view(waiting.result()))))
+                await send_body(call, self.write_result(waiting.result(), resident.runtime))
             else:
-                await self._wait(call, waiting)
+                await self._wait(call, waiting, resident.runtime)
         finally:
             if not waiting.done():
                 waiting.cancel()
                 await asyncio.shield(pending.abandon("the client disconnected"))
 
-    async def _wait(self, call: Call, waiting: "asyncio.Task[CommandResult]") -> None:
+    async def _wait(self, call: Call, waiting: "asyncio.Task[CommandResult]", runtime: Runtime) -> None:
         gone = asyncio.ensure_future(_gone(call))
         pause = self._commands.options.keep_alive_after_secs
         try:
@@ -72,25 +88,21 @@ class ExecHandlers:
                     return
                 if not waiting.done():
                     await _send_blank(call)
-            await _finish(call, waiting)
+            await self._finish(call, waiting, runtime)
         finally:
             gone.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await gone
 
-
-async def _finish(call: Call, waiting: "asyncio.Task[CommandResult]") -> None:
-    if not call.started:
-        await send_body(call, encode(Enveloped(result_view(waiting.result()))))
-        return
-    try:
-        body = encode(Enveloped(result_view(waiting.result())))
-    except RunyardError as error:
-        # The status line is gone, so that clients which look for `data` alone get a failed command.
-        lost = ExecOut(0, LOST_CODE, f"{error.message}\n", False, "", False)
-        told = Envelope(ErrorBody(words(error)[1], error.message), call.request_id)
-        body = encode(LateFailure(lost, told.error, told.request_id))
-    await call.send({"type": "http.response.body", "body": body})
+    async def _finish(self, call: Call, waiting: "asyncio.Task[CommandResult]", runtime: Runtime) -> None:
+        if not call.started:
+            await send_body(call, self.write_result(waiting.result(), runtime))
+            return
+        try:
+            body = self.write_result(waiting.result(), runtime)
+        except RunyardError as error:
+            body = self.write_failure(error, call.request_id)
+        await call.send({"type": "http.response.body", "body": body})
 
 
 async def _send_blank(call: Call) -> None:

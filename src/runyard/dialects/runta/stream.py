@@ -9,6 +9,7 @@ import asyncio
 import base64
 import binascii
 import contextlib
+from collections.abc import Collection
 from typing import TypeAlias
 
 import msgspec
@@ -77,7 +78,10 @@ _decoder: msgspec.json.Decoder[Frame] = msgspec.json.Decoder(Frame)
 
 
 class StreamHandlers:
-    """The WebSocket, and the refusal of a plain request to its path."""
+    """The WebSocket, and the refusal of a plain request to its path. Another door overrides its words."""
+
+    door = DOOR
+    signals: Collection[str] = frozenset({"INT", "TERM"})
 
     def __init__(self, services: RuntaServices) -> None:
         """Take the services."""
@@ -96,16 +100,33 @@ class StreamHandlers:
             headers = [(b"x-request-id", call.request_id.encode())]
             await call.send({"type": "websocket.accept", "headers": headers})
             with contextlib.suppress(OSError):  # the client may go at any moment
-                await _Conversation(call, self._commands.options.heartbeat_secs).hold(self, resident)
+                await _Conversation(call, self, self._commands.options.heartbeat_secs).hold(resident)
+
+    def read_frame(self, raw: bytes) -> Frame:
+        """Decode a frame of the client."""
+        return _decoder.decode(raw)
+
+    def session_of(self, start: Start) -> SessionRequest:
+        """Return what the first frame asks for."""
+        command = CommandRequest(argv=(start.command, *(start.args or ())), env=start.env or {})
+        return SessionRequest(command=command, tty=bool(start.tty), rows=start.rows, columns=start.cols)
+
+    def greeting(self, session: Session) -> str | None:  # noqa: ARG002  others show it
+        """Return the frame that tells that the command was accepted, None when the dialect has none."""
+        return None
+
+    def farewell(self, session: Session) -> str:
+        """Return the last frame of a command that ended."""
+        return f'{{"type":"exit","code":{session.exit_code}}}'
 
     async def open(
         self, call: Call, resident: Resident, start: Start, conversation: "_Conversation"
     ) -> Session:
         """Start the command of a conversation."""
-        command = CommandRequest(argv=(start.command, *(start.args or ())), env=start.env or {})
-        request = SessionRequest(command=command, tty=bool(start.tty), rows=start.rows, columns=start.cols)
-        origin = Origin(door=DOOR, request_id=call.request_id)
-        return await self._commands.open(call.caller, resident, request, origin, conversation.emit)
+        origin = Origin(door=self.door, request_id=call.request_id)
+        return await self._commands.open(
+            call.caller, resident, self.session_of(start), origin, conversation.emit
+        )
 
     async def refuse(self, call: Call) -> None:  # noqa: ARG002  a handler gets its call
         """Refuse a request without an upgrade."""
@@ -115,8 +136,9 @@ class StreamHandlers:
 class _Conversation:
     """The two sides of one accepted socket."""
 
-    def __init__(self, call: Call, heartbeat_secs: float) -> None:
+    def __init__(self, call: Call, door: StreamHandlers, heartbeat_secs: float) -> None:
         self._call = call
+        self._door = door
         self._heartbeat_secs = heartbeat_secs
         self._sending = asyncio.Lock()
         self._input: asyncio.Queue[bytes | None] = asyncio.Queue(QUEUED_FRAMES)
@@ -124,7 +146,7 @@ class _Conversation:
         self._gone = False
         self._fault: str | None = None
 
-    async def hold(self, handlers: StreamHandlers, resident: Resident) -> None:
+    async def hold(self, resident: Resident) -> None:
         """Read the start, run the command, end properly."""
         try:
             start = await self._next()
@@ -132,7 +154,7 @@ class _Conversation:
                 return
             if not isinstance(start, Start):
                 raise InvalidArgument("first websocket frame must be start")
-            session = await handlers.open(self._call, resident, start, self)
+            session = await self._door.open(self._call, resident, start, self)
         except RunyardError as error:
             await self._close(
                 msgspec.json.encode({"type": "error", "message": error.message}).decode(), REFUSED
@@ -144,6 +166,9 @@ class _Conversation:
         ]
         try:
             assert session.handle is not None
+            greeting = self._door.greeting(session)
+            if greeting is not None:
+                await self._send(greeting)
             await session.handle.finished()
             await self._end(session, sides[0])
         finally:
@@ -166,7 +191,7 @@ class _Conversation:
             return None
         raw = message.get("text")
         try:
-            return _decoder.decode(raw.encode() if raw is not None else message["bytes"])
+            return self._door.read_frame(raw.encode() if raw is not None else message["bytes"])
         except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
             raise InvalidArgument(f"malformed frame: {error}") from None
 
@@ -191,6 +216,8 @@ class _Conversation:
                 self._input_closed.set()
                 await self._input.put(None)
             case Signal(name):
+                if name.upper().removeprefix("SIG") not in self._door.signals:
+                    raise InvalidArgument(f"unsupported signal '{name[:40]}'")
                 session.signal(name)
             case Resize(rows, cols):
                 session.resize(rows, cols)
@@ -227,7 +254,7 @@ class _Conversation:
             reason = self._fault or (session.error.message if session.error else "the result is not known")
             await self._close(msgspec.json.encode({"type": "error", "message": reason}).decode(), REFUSED)
             return
-        await self._send(f'{{"type":"exit","code":{session.exit_code}}}')
+        await self._send(self._door.farewell(session))
         if not self._input_closed.is_set():
             closed = asyncio.ensure_future(self._input_closed.wait())
             await asyncio.wait(
