@@ -1,0 +1,165 @@
+"""The dialect of JSON schema that actions speak. Owns the validator and its error texts; knows no action.
+
+Draft 4, with `required` as a boolean of each property (a list is understood too) and the keys `position`, `immutable`
+and `secret`, which validate nothing. References are not followed: a schema is data of a stranger, and a reference would
+fetch or recurse. Patterns run under a time limit.
+"""
+
+import json
+from collections.abc import Generator, Iterable, Mapping
+from itertools import islice
+
+import regex
+from jsonschema import Draft4Validator
+from jsonschema.exceptions import ValidationError, best_match
+from jsonschema.protocols import Validator
+from jsonschema.validators import extend
+from referencing import Registry
+
+from runyard.actions.values import Json, JsonObject
+
+_REGEX_SECONDS = 0.1
+_ERRORS_LOOKED_AT = 50
+_NO_REFERENCES: Registry[Json] = Registry()
+Errors = Generator[ValidationError]
+
+
+def violation(schema: JsonObject, value: Json) -> ValidationError | None:
+    """Return the most relevant violation of the schema, None when the value fits.
+
+    Raises ValueError when the schema itself cannot be applied.
+    """
+    return checker(schema)(value)
+
+
+class checker:  # noqa: N801 - used like a function that remembers its schema
+    """Checks values against one schema, which is prepared once."""
+
+    def __init__(self, schema: JsonObject) -> None:
+        """Prepare the schema; it is not checked itself."""
+        self._validator: Validator = _Validator(schema, registry=_NO_REFERENCES)
+
+    def __call__(self, value: Json) -> ValidationError | None:
+        """Return the most relevant violation, None when there is none. Raises ValueError for a broken schema."""
+        try:
+            return best_match(islice(self._validator.iter_errors(value), _ERRORS_LOOKED_AT))
+        except RecursionError:
+            raise ValueError("the schema is nested too deeply") from None
+        except TimeoutError:
+            raise ValueError("a pattern of the schema takes too long on this value") from None
+        except regex.error as error:
+            raise ValueError(f"a pattern of the schema is not valid: {error}") from None
+        except (TypeError, AttributeError, KeyError) as error:
+            raise ValueError(f"the schema cannot be applied: {error}") from None
+
+
+def _properties(validator: Validator, properties: JsonObject, instance: Json, schema: JsonObject) -> Errors:
+    """Descend into properties, and require those that say so themselves."""
+    del schema
+    if not isinstance(instance, Mapping):
+        return
+    for name, subschema in properties.items():
+        if name in instance:
+            yield from validator.descend(instance[name], subschema, path=name, schema_path=name)
+        elif isinstance(subschema, Mapping) and subschema.get("required") is True:
+            error = ValidationError(f"{name!r} is a required property", validator="required")
+            error.path.appendleft("required")
+            yield error
+
+
+def _required(validator: Validator, required: Json, instance: Json, schema: JsonObject) -> Errors:
+    """Require the properties of a list; a boolean is the matter of the object around."""
+    del validator, schema
+    if isinstance(required, list) and isinstance(instance, Mapping):
+        yield from (
+            ValidationError(f"{name!r} is a required property") for name in required if name not in instance
+        )
+
+
+def _pattern(validator: Validator, pattern: str, instance: Json, schema: JsonObject) -> Errors:
+    del validator, schema
+    if isinstance(instance, str) and not _matches(pattern, instance):
+        yield ValidationError(f"{instance!r} does not match {pattern!r}")
+
+
+def _pattern_properties(
+    validator: Validator, patterns: JsonObject, instance: Json, schema: JsonObject
+) -> Errors:
+    del schema
+    if not isinstance(instance, Mapping):
+        return
+    for pattern, subschema in patterns.items():
+        for name, value in instance.items():
+            if _matches(pattern, name):
+                yield from validator.descend(value, subschema, path=name, schema_path=pattern)
+
+
+def _additional(validator: Validator, allowed: Json, instance: Json, schema: JsonObject) -> Errors:
+    if not isinstance(instance, Mapping):
+        return
+    patterns = schema.get("patternProperties", {})
+    extras = [
+        name
+        for name in instance
+        if name not in schema.get("properties", {}) and not any(_matches(p, name) for p in patterns)
+    ]
+    if isinstance(allowed, Mapping):
+        for name in extras:
+            yield from validator.descend(instance[name], allowed, path=name)
+    elif allowed is False and extras:
+        names = ", ".join(repr(name) for name in sorted(extras))
+        if patterns:
+            verb = "does" if len(extras) == 1 else "do"
+            known = ", ".join(repr(pattern) for pattern in sorted(patterns))
+            yield ValidationError(f"{names} {verb} not match any of the regexes: {known}")
+        else:
+            verb = "was" if len(extras) == 1 else "were"
+            yield ValidationError(f"Additional properties are not allowed ({names} {verb} unexpected)")
+
+
+def _unique(validator: Validator, unique: Json, instance: Json, schema: JsonObject) -> Errors:
+    """Compare through text, so that many items take linear time."""
+    del validator, schema
+    if unique is True and isinstance(instance, list):
+        texts = {json.dumps(_numbers_alike(item), sort_keys=True) for item in instance}
+        if len(texts) != len(instance):
+            yield ValidationError(f"{instance!r} has non-unique elements")
+
+
+def _reference(validator: Validator, reference: Json, instance: Json, schema: JsonObject) -> Errors:
+    del validator, instance, schema
+    yield ValidationError(f"the schema has a reference, {reference!r}, which is not followed")
+
+
+def _numbers_alike(value: Json) -> Json:
+    """Write whole floats as integers, which are equal to them."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, list):
+        return [_numbers_alike(item) for item in value]
+    if isinstance(value, dict):
+        return {name: _numbers_alike(item) for name, item in value.items()}
+    return value
+
+
+def _matches(pattern: str, text: str) -> bool:
+    return regex.search(pattern, text, timeout=_REGEX_SECONDS) is not None
+
+
+def names_of(errors: Iterable[ValidationError]) -> list[str]:
+    """List the messages of violations, for people."""
+    return [error.message for error in errors]
+
+
+_Validator: type[Validator] = extend(
+    Draft4Validator,
+    {
+        "properties": _properties,
+        "required": _required,
+        "pattern": _pattern,
+        "patternProperties": _pattern_properties,
+        "additionalProperties": _additional,
+        "uniqueItems": _unique,
+        "$ref": _reference,
+    },
+)
