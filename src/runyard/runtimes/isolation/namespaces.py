@@ -79,6 +79,7 @@ class NamespacesEngine:
         self._options.data_dir.chmod(0o700)
         program = await self._workers.run(find_agent, self._options)
         self._launcher = Launcher(program)
+        self._layers.lock()
         await self._workers.run(self._cgroups.start)
         await self._layers.start()
         for layer_id in self._layers.ids():
@@ -89,6 +90,8 @@ class NamespacesEngine:
         await self._launcher.start()
         await self._uplink.start()
         await self._bases.prepare(self._options.default_base)
+        # Again: the members of a killed server's groups were still dying at the first sweep.
+        await self._workers.run(self._cgroups.sweep)
         await self._pool.start()
 
     async def stop(self) -> None:
