@@ -17,7 +17,7 @@ from runyard.executions.service import ExecutionHandle
 from runyard.executions.worker import RunContext
 from runyard.kernel.clock import monotonic
 from runyard.kernel.errors import InvalidArgument, RunyardError
-from runyard.runtimes.buffered import ended_sentence, outcome_of, unspawned_code
+from runyard.runtimes.buffered import TIMEOUT_CODE, ended_sentence, outcome_of, unspawned_code
 from runyard.runtimes.errors import RuntimeEnded
 from runyard.runtimes.files import HOME
 from runyard.runtimes.isolation.engine import Command, Exit, Process, Sandbox, SandboxGone, SpawnError
@@ -32,7 +32,10 @@ Emit = Callable[[Stream, bytes], Awaitable[None]]
 
 TERMINAL_LIMIT = 65_535
 END_OF_INPUT = b"\x04"
-SIGNALS = {"INT": signal.SIGINT, "TERM": signal.SIGTERM}
+SIGNALS = {
+    name: getattr(signal, f"SIG{name}")
+    for name in ("HUP", "INT", "QUIT", "KILL", "USR1", "USR2", "TERM", "CONT", "STOP")
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +96,8 @@ class Session:
         self._given_up = False
         self.handle: ExecutionHandle | None = None
         self.exit_code: int | None = None
+        self.ended_by: Why | None = None
+        """Who ended the command, None when it ended by itself."""
         self.error: RunyardError | None = None
 
     # --- the caller's side -----------------------------------------------------------------------------------------
@@ -114,7 +119,7 @@ class Session:
             self._living.feeder.close()
 
     def signal(self, name: str) -> None:
-        """Send INT or TERM to the command's group. Raises InvalidArgument for another name."""
+        """Send one of `SIGNALS` to the command's group. Raises InvalidArgument for another name."""
         number = SIGNALS.get(name.upper().removeprefix("SIG"))
         if number is None:
             raise InvalidArgument(f"unsupported signal '{name[:40]}'")
@@ -162,6 +167,8 @@ class Session:
             return outcome_of(Exit(code=code), None, code, None)
         leash = living.leash
         leash.end_when(context.cancelled.wait(), Why.CANCELED)
+        if self._request.command.timeout_secs:
+            leash.end_after(self._request.command.timeout_secs)
         self._living = living
         self._started.set()
         if self._given_up:
@@ -180,8 +187,9 @@ class Session:
             leash.sweep()
             leash.drop()
             await self._release(living, pumps)
-        code = exited.shell_code
+        code = TIMEOUT_CODE if leash.why is Why.TIMEOUT else exited.shell_code
         self.exit_code = code
+        self.ended_by = leash.why
         return outcome_of(exited, leash.why, code, context.cancel_reason)
 
     async def _start(self) -> _Living:

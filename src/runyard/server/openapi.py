@@ -67,10 +67,10 @@ class _Schemas:
         schemas, self.components = msgspec.json.schema_components(list(kinds.values()), ref_template=_REFS)
         self._by_kind: Mapping[str, dict[str, Any]] = dict(zip(kinds, schemas, strict=True))
 
-    def of(self, kind: Any) -> dict[str, Any]:
+    def of(self, kind: object) -> dict[str, Any]:
         return self._by_kind[str(kind)]
 
-    def example(self, kind: Any) -> Any:
+    def example(self, kind: object) -> object:
         return _example(self.of(kind), self.components, 0)
 
 
@@ -129,7 +129,7 @@ def _responses(route: Route, schemas: _Schemas) -> dict[str, Any]:
     return responses
 
 
-def _example(schema: Mapping[str, Any], components: Mapping[str, Any], depth: int) -> Any:
+def _example(schema: Mapping[str, Any], components: Mapping[str, Any], depth: int) -> object:
     """Make up a small value that fits a schema."""
     if "$ref" in schema:
         name = schema["$ref"].rsplit("/", 1)[-1]
@@ -147,7 +147,7 @@ def _example(schema: Mapping[str, Any], components: Mapping[str, Any], depth: in
     return _plain_example(schema, components, depth)
 
 
-def _plain_example(schema: Mapping[str, Any], components: Mapping[str, Any], depth: int) -> Any:
+def _plain_example(schema: Mapping[str, Any], components: Mapping[str, Any], depth: int) -> object:
     match schema.get("type"):
         case "object":
             required = set(schema.get("required", ()))

@@ -1,0 +1,111 @@
+"""Reads requests for all doors: bodies, queries, headers. Every fault of a caller becomes a domain error here, never a 500.
+
+Knows no dialect's words; a door adds its own helpers beside its wire types.
+"""
+
+from collections.abc import Mapping
+from typing import TypeVar
+from urllib.parse import parse_qsl
+
+import msgspec
+
+from runyard.dialects.door import Call, ClientGone, Scope
+from runyard.kernel.errors import InvalidArgument, MalformedRequest, TooLarge, Unauthenticated
+
+Body = TypeVar("Body")
+
+JSON_LIMIT = 128 << 20
+"""Bytes of a JSON body: 64 MiB and more of input, escaped."""
+
+
+def bearer(scope: Scope) -> str:
+    """Return the bearer token. Raises Unauthenticated."""
+    for name, value in scope["headers"]:
+        if name == b"authorization":
+            kind, _, token = value.partition(b" ")
+            if kind.lower() == b"bearer" and token.strip():
+                return str(token.strip().decode("latin-1"))
+            raise Unauthenticated("the Authorization header must be: Bearer <token>")
+    raise Unauthenticated("missing Authorization bearer token")
+
+
+def header(call: Call, name: bytes) -> str | None:
+    """Return a header's value."""
+    for key, value in call.scope["headers"]:
+        if key == name:
+            return str(value.decode("latin-1"))
+    return None
+
+
+async def read_body(call: Call, limit: int = JSON_LIMIT) -> bytes:
+    """Read a whole body. Raises TooLarge, ClientGone."""
+    message = await call.receive()
+    if not message.get("more_body", False) and message["type"] == "http.request":
+        return bytes(message.get("body", b""))
+    parts: list[bytes] = []
+    size = 0
+    while True:
+        if message["type"] != "http.request":
+            raise ClientGone
+        part = message.get("body", b"")
+        size += len(part)
+        if size > limit:
+            raise TooLarge(f"the request body exceeds {limit} bytes")
+        parts.append(part)
+        if not message.get("more_body", False):
+            return b"".join(parts)
+        message = await call.receive()
+
+
+def decode(decoder: msgspec.json.Decoder[Body], body: bytes) -> Body:
+    """Decode a JSON body. Raises MalformedRequest for no JSON, InvalidArgument for JSON that does not fit."""
+    try:
+        return decoder.decode(body)
+    except msgspec.ValidationError as error:
+        raise InvalidArgument(str(error)) from None
+    except RecursionError:
+        raise MalformedRequest("the JSON body is nested too deeply") from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise MalformedRequest(f"the body is not valid JSON: {error}") from None
+
+
+async def read_json(call: Call, decoder: msgspec.json.Decoder[Body]) -> Body:
+    """Read and decode a required JSON body."""
+    return decode(decoder, await read_body(call))
+
+
+async def read_optional_json(call: Call, decoder: msgspec.json.Decoder[Body]) -> Body:
+    """Read and decode a body whose every field is optional, so that an empty one is `{}`."""
+    return decode(decoder, await read_body(call) or b"{}")
+
+
+def query(call: Call) -> Mapping[str, str]:
+    """Return the query; of repeated names the last counts. Raises InvalidArgument."""
+    raw = call.scope["query_string"]
+    if not raw:
+        return {}
+    try:
+        pairs = parse_qsl(raw.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=64)
+    except ValueError:
+        raise InvalidArgument("the query is not valid") from None
+    return dict(pairs)
+
+
+def integer(values: Mapping[str, str], name: str, default: int, low: int, high: int) -> int:
+    """Return a whole number of the query within bounds. Raises InvalidArgument."""
+    text = values.get(name)
+    if text is None:
+        return default
+    if not text.isascii() or not text.isdigit() or len(text) > 18 or not low <= int(text) <= high:
+        raise InvalidArgument(f"{name} must be a whole number from {low} to {high}")
+    return int(text)
+
+
+def boolean(values: Mapping[str, str], name: str, *, default: bool = False) -> bool:
+    """Return a truth value of the query. Raises InvalidArgument."""
+    text = values.get(name)
+    if text is None:
+        return default
+    if text.lower() not in {"true", "false", "1", "0"}:
+        raise InvalidArgument(f"{name} must be true or false")
+    return text.lower() in {"true", "1"}

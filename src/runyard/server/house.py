@@ -1,0 +1,144 @@
+"""The composition root: all services of one server, put together once.
+
+Owns the order in which parts start and stop. It is a list: what a part does is written in the part.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass, field
+
+import structlog
+
+from runyard.database.engine import Database
+from runyard.executions.output.log import OutputLog
+from runyard.executions.service import ExecutionService
+from runyard.identity.service import IdentityService
+from runyard.kernel.crypto import Vault
+from runyard.runtimes.checkpoints import CheckpointService
+from runyard.runtimes.commands import CommandService
+from runyard.runtimes.files import FileService
+from runyard.runtimes.injection import Injector
+from runyard.runtimes.isolation.engine import Engine
+from runyard.runtimes.isolation.namespaces import NamespacesEngine
+from runyard.runtimes.isolation.process import ProcessEngine
+from runyard.runtimes.secrets import SecretService
+from runyard.runtimes.service import RuntimeService
+from runyard.runtimes.supervisor import Supervisor
+from runyard.server import options
+from runyard.server.metrics import Metrics
+from runyard.settings import Settings
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(kw_only=True)
+class House:
+    """All services of one server."""
+
+    settings: Settings
+    database: Database
+    identity: IdentityService
+    output: OutputLog
+    executions: ExecutionService
+    engine: Engine
+    supervisor: Supervisor
+    runtimes: RuntimeService
+    commands: CommandService
+    files: FileService
+    checkpoints: CheckpointService
+    secrets: SecretService
+    metrics: Metrics
+    first_token: str | None
+    """The admin token that was made for a new data folder and must be shown once."""
+    stop_task: asyncio.Task[None] | None = None
+    """The stop of the executions, once it was begun by a signal."""
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when the server begins to stop: live readers end then."""
+
+
+async def open_house(settings: Settings, stack: AsyncExitStack) -> House:
+    """Start every part in order; the stack stops them in the reverse one. Raises RunyardError with a sentence."""
+    database = await Database.open(settings.database_url, settings.data_dir)
+    stack.push_async_callback(database.close)
+    await database.migrate()
+    identity = IdentityService(database)
+    given = settings.admin_token.get_secret_value() if settings.admin_token else None
+    first_token = await identity.bootstrap(given)
+    engine = make_engine(settings)
+    stack.push_async_callback(engine.stop)
+    await engine.start()
+    house = _assemble(settings, database, identity, engine, first_token)
+    stack.callback(house.output.close)
+    stack.callback(house.commands.close)
+    report = await house.executions.recover()
+    if report.abandoned:
+        _log.warning("server.executions_abandoned", count=report.abandoned)
+    stack.push_async_callback(house.executions.stop, settings.stop_secs)
+    await house.checkpoints.start()
+    stack.push_async_callback(house.checkpoints.stop)
+    await house.supervisor.start()
+    stack.push_async_callback(house.supervisor.stop)
+    stack.push_async_callback(identity.flush_last_used)
+    _every(stack, 30.0, identity.flush_last_used)
+    return house
+
+
+def make_engine(settings: Settings) -> Engine:
+    """Return the isolation engine that the settings name."""
+    chosen = options.isolation_options(settings)
+    return ProcessEngine(chosen) if settings.runtimes.engine == "process" else NamespacesEngine(chosen)
+
+
+def _assemble(
+    settings: Settings, database: Database, identity: IdentityService, engine: Engine, first_token: str | None
+) -> House:
+    chosen = options.runtimes_options(settings)
+    vault = Vault(settings.data_dir / "keys")
+    output = OutputLog(settings.data_dir / "output", options.output_options(settings))
+    executions = ExecutionService(database, output, options=options.execution_options(settings))
+    injector = Injector(database, vault)
+    supervisor = Supervisor(database, engine, injector, chosen)
+    secrets = SecretService(database, vault, injector)
+    checkpoints = CheckpointService(database, engine, chosen)
+    return House(
+        settings=settings,
+        database=database,
+        identity=identity,
+        output=output,
+        executions=executions,
+        engine=engine,
+        supervisor=supervisor,
+        runtimes=RuntimeService(database, engine, supervisor, secrets, checkpoints, chosen),
+        commands=CommandService(executions, supervisor, injector, chosen.exec),
+        files=FileService(supervisor),
+        checkpoints=checkpoints,
+        secrets=secrets,
+        metrics=Metrics(),
+        first_token=first_token,
+    )
+
+
+def _every(stack: AsyncExitStack, seconds: float, work: Callable[[], Awaitable[object]]) -> None:
+    """Do something again and again until the stack ends; a failure is logged and does not stop it."""
+
+    async def repeat() -> None:
+        while True:
+            await asyncio.sleep(seconds)
+            try:
+                await work()
+            except Exception as error:  # noqa: BLE001  the next round may succeed
+                _log.warning(
+                    "server.periodic_failed",
+                    work=getattr(work, "__qualname__", repr(work)),
+                    error=repr(error),
+                )
+
+    task = asyncio.get_running_loop().create_task(repeat())
+
+    async def end() -> None:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+    stack.push_async_callback(end)

@@ -1,0 +1,148 @@
+"""`runyard serve`: from settings to a listening server and back to nothing.
+
+Owns the process: its mounts, its loop, its signals, its exit status. Everything else is in the house.
+"""
+
+import asyncio
+import contextlib
+import signal
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AsyncExitStack
+
+import structlog
+import uvicorn
+import uvloop
+
+from runyard.dialects.runta import routes as runta
+from runyard.kernel.errors import RunyardError
+from runyard.runtimes.isolation import hostns
+from runyard.server import native
+from runyard.server.app import App
+from runyard.server.banner import banner
+from runyard.server.house import House, open_house
+from runyard.server.logging import set_up_logging
+from runyard.settings import Settings
+
+KEEP_ALIVE_SECONDS = 75
+"""Longer than the 30 s for which clients keep idle connections, so that it is never the server that closes first."""
+LARGEST_FRAME = 16 << 20
+BACKLOG = 2048
+
+_log = structlog.get_logger(__name__)
+
+Ready = Callable[[str, House], None]
+"""Called with the address and the house once the server answers."""
+
+
+def serve(settings: Settings, ready: Ready | None = None) -> int:
+    """Run a server until SIGTERM or SIGINT; return the exit status. Call it before any thread exists.
+
+    0 after a clean stop, 1 when it could not start (the sentence is on standard error).
+    """
+    set_up_logging(settings.logging)
+    hostns.enter_private_mounts()
+    try:
+        listener = _listen(settings)
+    except OSError as error:
+        return _fail(f"cannot listen on {settings.host}:{settings.port}: {error.strerror or error}")
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return runner.run(_serve(settings, listener, ready or _print_banner))
+    except RunyardError as error:
+        return _fail(error.message)
+    finally:
+        listener.close()
+
+
+async def _serve(settings: Settings, listener: socket.socket, ready: Ready) -> int:
+    async with AsyncExitStack() as stack:
+        house = await open_house(settings, stack)
+        app = build_app(house)
+        server = _Server(_uvicorn_config(app, settings.stop_secs))
+        _watch_signals(server, house)
+        host, port = listener.getsockname()[:2]
+        shown = f"[{host}]" if ":" in host else host
+        server.on_started = lambda: ready(f"http://{shown}:{port}", house)
+        await server.serve(sockets=[listener])
+        _log.info("server.stopping")
+    return 0
+
+
+def build_app(house: House) -> App:
+    """Put the doors together over the house. The native door comes first: it answers for paths nobody owns."""
+    doors = [native.register(house), runta.register(house)]
+    native.publish(doors)
+    limits = house.settings.limits
+    return App(
+        doors, house.identity, house.metrics, body_limit=limits.body_bytes, at_once=limits.requests_at_once
+    )
+
+
+def _uvicorn_config(app: App, stop_secs: float) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+        loop="none",
+        http="httptools",
+        ws="websockets-sansio",
+        ws_max_size=LARGEST_FRAME,
+        ws_ping_interval=None,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=max(1, round(stop_secs)),
+        server_header=False,
+        backlog=BACKLOG,
+    )
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, with signals left to this module and word when it serves."""
+
+    on_started: Callable[[], None] | None = None
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave the signals alone."""
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start to serve and say so."""
+        await super().startup(sockets)
+        if self.on_started is not None:
+            self.on_started()
+
+
+def _watch_signals(server: _Server, house: House) -> None:
+    """The first signal ends it in good order, the second one at once."""
+
+    def stop() -> None:
+        if server.should_exit:
+            server.force_exit = True
+            return
+        server.should_exit = True
+        house.stopping.set()
+        # What runs is told to end now, so that the requests that wait for it can be answered before the door closes.
+        house.stop_task = asyncio.get_running_loop().create_task(
+            house.executions.stop(house.settings.stop_secs)
+        )
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop)
+
+
+def _listen(settings: Settings) -> socket.socket:
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    return socket.create_server((settings.host, settings.port), family=family, backlog=BACKLOG)
+
+
+def _print_banner(url: str, house: House) -> None:
+    sys.stdout.write(banner(url, house))
+    sys.stdout.flush()
+
+
+def _fail(message: str) -> int:
+    sys.stderr.write(f"runyard: {message}\n")
+    return 1

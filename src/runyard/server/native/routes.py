@@ -1,0 +1,286 @@
+"""The native door: every operation as data, bound to its handler."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from runyard.dialects import reading
+from runyard.dialects.door import WEBSOCKET, Door, Parameter, Route
+from runyard.dialects.runta.files import FileHandlers
+from runyard.identity.model import Permission
+from runyard.server.house import House
+from runyard.server.native.executions import ExecutionHandlers
+from runyard.server.native.problems import DOCUMENTED, write_error
+from runyard.server.native.runtimes import NativeCheckpointHandlers, NativeExecHandlers, NativeRuntimeHandlers
+from runyard.server.native.stream import NativeStreamHandlers
+from runyard.server.native.system import SystemHandlers
+from runyard.server.native.tokens import TokenHandlers
+from runyard.server.native.wire import (
+    CancelIn,
+    CapabilityOut,
+    CheckpointIn,
+    CommandIn,
+    CommandOut,
+    EventOut,
+    ExecutionOut,
+    HealthOut,
+    Listed,
+    MadeTokenOut,
+    NativeCheckpointOut,
+    NativeRuntimeOut,
+    OutputOut,
+    RuntimeIn,
+    SearchOut,
+    TokenIn,
+    TokenOut,
+    WhoOut,
+)
+
+BASE = "/runyard/v1"
+_READ, _WRITE, _EXEC = Permission.RUNTIMES_READ, Permission.RUNTIMES_WRITE, Permission.RUNTIMES_EXEC
+_LEDGER, _CANCEL = Permission.EXECUTIONS_READ, Permission.EXECUTIONS_CANCEL
+
+
+def _number(name: str, summary: str, maximum: int = 2**53) -> Parameter:
+    return Parameter(name=name, summary=summary, schema={"type": "integer", "minimum": 0, "maximum": maximum})
+
+
+_LIMIT = Parameter(
+    name="limit",
+    summary="Items on the page at most.",
+    schema={"type": "integer", "minimum": 1, "maximum": 1000},
+)
+_CURSOR = Parameter(name="cursor", summary="The cursor of the page before.")
+_STREAM = Parameter(
+    name="stream",
+    summary="One stream only.",
+    schema={"type": "string", "enum": ["stdout", "stderr", "system"]},
+)
+_OFFSET = _number("offset", "Byte of the log to begin at.")
+_PATH = Parameter(name="path", summary="A regular file, absolute or relative to /root.", required=True)
+_STATUS = Parameter(name="status", summary="Comma-separated statuses; all when left out.")
+_FILTERS = [
+    Parameter(name="kind", summary="Comma-separated kinds."),
+    _STATUS,
+    Parameter(name="place", summary="Id of a place, or kind:id."),
+    Parameter(name="actor", summary="Who asked for it."),
+    Parameter(name="door", summary="Through which API it came."),
+    Parameter(name="parent", summary="Id of the parent."),
+    Parameter(name="root", summary="Id of the top of a tree."),
+    Parameter(name="top", summary="Only executions without a parent.", schema={"type": "boolean"}),
+    Parameter(name="label", summary="name=value, comma-separated; all must match."),
+    Parameter(name="text", summary="A part of the name or the command, case ignored."),
+    Parameter(name="request_id", summary="The request that made it."),
+    Parameter(name="created_after", summary="Inclusive, RFC 3339."),
+    Parameter(name="created_before", summary="Exclusive, RFC 3339."),
+    _LIMIT,
+    _CURSOR,
+]
+
+
+def _route(method: str, path: str, name: str, summary: str, **more: Any) -> Route:  # noqa: ANN401  fields of Route
+    return Route(method=method, path=BASE + path, name=name, summary=summary, errors=DOCUMENTED, **more)
+
+
+def _executions(h: ExecutionHandlers) -> Iterator[Route]:
+    one = "/executions/{execution}"
+    out: dict[str, Any] = {"permission": _LEDGER, "tags": ["executions"]}
+    yield _route(
+        "GET", "/executions", "listExecutions", "List executions, the newest first.",
+        handler=h.listing, response=Listed[ExecutionOut], parameters=_FILTERS, **out,
+    )  # fmt: skip
+    yield _route("GET", one, "getExecution", "Get an execution.", handler=h.get, response=ExecutionOut, **out)
+    yield _route(
+        "GET", f"{one}/history", "getHistory", "Get all changes of an execution, the oldest first.",
+        handler=h.history, response=Listed[EventOut], **out,
+    )  # fmt: skip
+    yield _route(
+        "POST", f"{one}/cancel", "cancelExecution", "Ask for the end of an execution.",
+        handler=h.cancel, request=CancelIn, response=ExecutionOut, permission=_CANCEL, status=202, tags=["executions"],
+    )  # fmt: skip
+    form = Parameter(
+        name="format", summary="json or raw.", schema={"type": "string", "enum": ["json", "raw"]}
+    )
+    bytes_ = Parameter(
+        name="limit", summary="Bytes at most.", schema={"type": "integer", "minimum": 1, "maximum": 8 << 20}
+    )
+    yield _route(
+        "GET", f"{one}/output", "readOutput", "Read a range of the output log.",
+        handler=h.output, response=OutputOut, parameters=[_OFFSET, bytes_, _STREAM, form], **out,
+    )  # fmt: skip
+    text = Parameter(
+        name="text", summary="What to look for.", required=True, schema={"type": "string", "minLength": 1}
+    )
+    case = Parameter(name="ignore_case", summary="Ignore case.", schema={"type": "boolean"})
+    yield _route(
+        "GET", f"{one}/output/search", "searchOutput", "Find the lines that contain a text.",
+        handler=h.search, response=SearchOut, parameters=[text, case, _LIMIT, _CURSOR], **out,
+    )  # fmt: skip
+    last = Parameter(name="Last-Event-ID", summary="Byte of the log to go on at.", where="header")
+    yield _route(
+        "GET", f"{one}/output/live", "followOutput", "Follow the output log as server-sent events.",
+        handler=h.live, response=bytes, parameters=[_OFFSET, _STREAM, last], **out,
+    )  # fmt: skip
+
+
+def _runtimes(h: NativeRuntimeHandlers) -> Iterator[Route]:
+    one, tags = "/runtimes/{runtime}", ["runtimes"]
+    yield _route(
+        "GET", "/runtimes", "listRuntimes", "List runtimes, the newest first.",
+        handler=h.listing, response=Listed[NativeRuntimeOut], permission=_READ, tags=tags,
+        parameters=[_STATUS, _LIMIT, _CURSOR],
+    )  # fmt: skip
+    key = Parameter(
+        name="Idempotency-Key", summary="The same key and body give the same runtime.", where="header"
+    )
+    yield _route(
+        "POST", "/runtimes", "createRuntime", "Create a runtime, or restore a checkpoint into one.",
+        handler=h.create, request=RuntimeIn, response=NativeRuntimeOut, permission=_WRITE, status=201, tags=tags,
+        parameters=[key],
+    )  # fmt: skip
+    yield _route(
+        "GET", one, "getRuntime", "Get a runtime by id or unique name.",
+        handler=h.get, response=NativeRuntimeOut, permission=_READ, tags=tags,
+    )  # fmt: skip
+    yield _route(
+        "DELETE", one, "deleteRuntime", "Delete a runtime with its files.",
+        handler=h.delete, permission=_WRITE, status=204, tags=tags,
+    )  # fmt: skip
+    for verb, handler in (("start", h.start), ("stop", h.stop), ("pause", h.pause), ("resume", h.resume)):
+        yield _route(
+            "POST", f"{one}/{verb}", f"{verb}Runtime", f"{verb.capitalize()} a runtime.",
+            handler=handler, response=NativeRuntimeOut, permission=_WRITE, tags=tags,
+        )  # fmt: skip
+
+
+def _work(house: House) -> Iterator[Route]:
+    one = "/runtimes/{runtime}"
+    files = FileHandlers(house)
+    more: dict[str, Any] = {"permission": _EXEC, "tags": ["runtimes"]}
+    yield _route(
+        "POST", f"{one}/exec", "execCommand", "Run a command to its end.",
+        handler=NativeExecHandlers(house).run, request=CommandIn, response=CommandOut, **more,
+    )  # fmt: skip
+    yield _route(
+        WEBSOCKET, f"{one}/exec/stream", "execStream", "Run a command over a WebSocket: frames in JSON, bytes in Base64.",
+        handler=NativeStreamHandlers(house).run, status=101, **more,
+    )  # fmt: skip
+    yield _route(
+        "GET",
+        f"{one}/files",
+        "readFile",
+        "Read a file.",
+        handler=files.read,
+        response=bytes,
+        parameters=[_PATH],
+        **more,
+    )
+    yield _route(
+        "PUT", f"{one}/files", "writeFile", "Write a file, making its parents.",
+        handler=files.write, request=bytes, status=204, parameters=[_PATH],
+        body_limit_bytes=house.settings.limits.upload_bytes, **more,
+    )  # fmt: skip
+
+
+def _checkpoints(h: NativeCheckpointHandlers) -> Iterator[Route]:
+    tags = ["checkpoints"]
+    yield _route(
+        "POST", "/runtimes/{runtime}/checkpoints", "createCheckpoint", "Copy the writable files of a runtime.",
+        handler=h.create, request=CheckpointIn, response=NativeCheckpointOut, permission=_WRITE, status=201, tags=tags,
+    )  # fmt: skip
+    yield _route(
+        "GET", "/checkpoints", "listCheckpoints", "List checkpoints, the newest first.",
+        handler=h.listing, response=Listed[NativeCheckpointOut], permission=_READ, parameters=[_LIMIT, _CURSOR], tags=tags,
+    )  # fmt: skip
+    one = "/checkpoints/{checkpoint}"
+    yield _route(
+        "GET", one, "getCheckpoint", "Get a checkpoint.",
+        handler=h.get, response=NativeCheckpointOut, permission=_READ, tags=tags,
+    )  # fmt: skip
+    yield _route(
+        "DELETE", one, "deleteCheckpoint", "Delete a checkpoint.",
+        handler=h.delete, permission=_WRITE, status=204, tags=tags,
+    )  # fmt: skip
+
+
+def _tokens(h: TokenHandlers) -> Iterator[Route]:
+    tags = ["tokens"]
+    yield _route(
+        "GET", "/whoami", "whoAmI", "Tell who the caller is.", handler=h.who, response=WhoOut, tags=tags
+    )
+    yield _route(
+        "GET", "/tokens", "listTokens", "List tokens without their secrets.",
+        handler=h.listing, response=Listed[TokenOut], permission=Permission.TOKENS_MANAGE,
+        parameters=[_LIMIT, _CURSOR], tags=tags,
+    )  # fmt: skip
+    yield _route(
+        "POST", "/tokens", "createToken", "Make a token; its secret is shown this once.",
+        handler=h.create, request=TokenIn, response=MadeTokenOut, permission=Permission.TOKENS_MANAGE, status=201,
+        tags=tags,
+    )  # fmt: skip
+    yield _route(
+        "DELETE", "/tokens/{token}", "revokeToken", "Make a token useless at once.",
+        handler=h.revoke, status=204, tags=tags,
+    )  # fmt: skip
+
+
+def _system(h: SystemHandlers, *, open_metrics: bool) -> Iterator[Route]:
+    tags = ["server"]
+    more: dict[str, Any] = {"open": True, "tags": tags}
+    yield Route(
+        method="GET",
+        path="/healthz",
+        name="healthz",
+        summary="Answer while serving.",
+        handler=h.healthz,
+        **more,
+    )
+    yield _route(
+        "GET", "/health/live", "live", "Answer while alive.", handler=h.live, response=HealthOut, **more
+    )
+    yield _route(
+        "GET", "/health/ready", "ready", "Tell whether new work would be done, with reasons.",
+        handler=h.ready, response=HealthOut, **more,
+    )  # fmt: skip
+    yield _route(
+        "GET", "/capabilities", "listCapabilities", "List what this host enforces and what not.",
+        handler=h.capabilities, response=Listed[CapabilityOut], permission=_READ, tags=tags,
+    )  # fmt: skip
+    yield Route(
+        method="GET", path="/metrics", name="metrics", summary="Metrics for Prometheus.", handler=h.metrics,
+        open=open_metrics, response=bytes, errors=(401, 403), tags=tags,
+    )  # fmt: skip
+    yield Route(
+        method="GET",
+        path="/openapi.json",
+        name="openapi",
+        summary="This document.",
+        handler=h.openapi,
+        **more,
+    )
+    yield Route(
+        method="GET", path="/docs", name="docs", summary="A viewer of this document.", handler=h.docs, **more
+    )
+    yield Route(
+        method="GET", path="/docs/{file}", name="docsFile", summary="A part of the viewer.", handler=h.docs,
+        errors=(404,), **more,
+    )  # fmt: skip
+
+
+def register(house: House) -> Door:
+    """Build the door over the house."""
+    routes = (
+        *_executions(ExecutionHandlers(house)),
+        *_runtimes(NativeRuntimeHandlers(house)),
+        *_work(house),
+        *_checkpoints(NativeCheckpointHandlers(house)),
+        *_tokens(TokenHandlers(house)),
+        *_system(SystemHandlers(house), open_metrics=house.settings.metrics.open),
+    )
+    return Door(
+        name="native",
+        title="Runyard's own API",
+        routes=routes,
+        prefixes=(f"{BASE}/",),
+        credential=reading.bearer,
+        write_error=write_error,
+    )

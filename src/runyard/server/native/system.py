@@ -1,0 +1,134 @@
+"""Handlers of the server itself: health, capabilities, metrics, the OpenAPI document and its viewer."""
+
+import shutil
+from collections.abc import Sequence
+from importlib import resources
+from typing import Final
+
+import msgspec
+from sqlalchemy import select, text
+
+from runyard import __version__
+from runyard.dialects.door import Answer, Call, Door, send_answer
+from runyard.identity.model import Permission
+from runyard.kernel.errors import NotFound, RunyardError
+from runyard.server import openapi
+from runyard.server.house import House
+from runyard.server.metrics import CONTENT_TYPE
+from runyard.server.native.replies import send_json
+from runyard.server.native.wire import CapabilityOut, CheckOut, HealthOut, Listed
+
+LOW_DISK_BYTES: Final = 256 << 20
+_TYPES = {
+    "html": "text/html; charset=utf-8",
+    "css": "text/css; charset=utf-8",
+    "js": "text/javascript; charset=utf-8",
+}
+_PAGE_HEADERS = [
+    (
+        b"content-security-policy",
+        b"default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    ),
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cache-control", b"no-cache"),
+]
+
+_document: list[bytes] = []
+
+
+def publish(doors: Sequence[Door]) -> None:
+    """Build the OpenAPI document of all doors; called once they are put together."""
+    _document[:] = [msgspec.json.encode(openapi.document(doors))]
+
+
+class SystemHandlers:
+    """What the server says about itself."""
+
+    def __init__(self, house: House) -> None:
+        """Take the services and register what is measured when it is asked for."""
+        self._house = house
+        metrics = house.metrics
+        metrics.gauge(
+            "runyard_executions_running",
+            "Executions running now.",
+            lambda: len(house.executions.worker.in_flight),
+        )
+        metrics.gauge(
+            "runyard_worker_slots_free",
+            "Executions that could begin now.",
+            lambda: house.executions.worker.free,
+        )
+        metrics.gauge(
+            "runyard_sandboxes", "Living sandboxes.", lambda: sum(1 for _ in house.supervisor.living())
+        )
+
+    async def healthz(self, call: Call) -> None:
+        """Answer while the server serves."""
+        await send_answer(call, Answer(200, content_type=None))
+
+    async def live(self, call: Call) -> None:
+        """Answer while the process turns its loop."""
+        await send_json(call, HealthOut(status="ok", version=__version__))
+
+    async def ready(self, call: Call) -> None:
+        """Tell whether new work would be done, with a reason for each part; 503 when not."""
+        checks = [await self._database(), self._disk(), self._engine(), self._stopping()]
+        good = all(one.status != "failed" for one in checks)
+        body = HealthOut(status="ok" if good else "failed", version=__version__, checks=checks)
+        await send_json(call, body, status=200 if good else 503)
+
+    async def _database(self) -> CheckOut:
+        try:
+            async with self._house.database.read() as tx:
+                await tx.scalar(select(text("1")))
+        except RunyardError as error:
+            return CheckOut(name="database", status="failed", detail=error.message)
+        return CheckOut(name="database", status="ok", detail=self._house.database.name)
+
+    def _disk(self) -> CheckOut:
+        free = shutil.disk_usage(self._house.settings.data_dir).free
+        status = "ok" if free > LOW_DISK_BYTES else "failed"
+        return CheckOut(name="disk", status=status, detail=f"{free >> 20} MiB free in the data folder")
+
+    def _engine(self) -> CheckOut:
+        missing = [one.name for one in self._house.engine.capabilities() if not one.enforced]
+        detail = f"not enforced: {', '.join(missing)}" if missing else "everything is enforced"
+        return CheckOut(
+            name=f"engine {self._house.engine.name}", status="warning" if missing else "ok", detail=detail
+        )
+
+    def _stopping(self) -> CheckOut:
+        stopping = self._house.stopping.is_set()
+        return CheckOut(
+            name="server", status="failed" if stopping else "ok", detail="stopping" if stopping else "serving"
+        )
+
+    async def capabilities(self, call: Call) -> None:
+        """List what this host enforces and what not."""
+        found = [
+            CapabilityOut(name=one.name, enforced=one.enforced, how=one.how, fix=one.fix)
+            for one in self._house.engine.capabilities()
+        ]
+        await send_json(call, Listed(items=found))
+
+    async def metrics(self, call: Call) -> None:
+        """Render the metrics for Prometheus."""
+        if call.principal is not None:
+            call.principal.require(Permission.EXECUTIONS_READ)
+        await send_answer(call, Answer(200, self._house.metrics.render(), CONTENT_TYPE))
+
+    async def openapi(self, call: Call) -> None:
+        """Send the OpenAPI document."""
+        await send_answer(call, Answer(200, _document[0]))
+
+    async def docs(self, call: Call) -> None:
+        """Send the viewer of the OpenAPI document."""
+        await _send_page(call, call.params.get("file", "docs.html"))
+
+
+async def _send_page(call: Call, name: str) -> None:
+    if name not in {"docs.html", "docs.css", "docs.js"}:
+        raise NotFound("there is nothing at this path")
+    body = resources.files("runyard.server").joinpath("static", name).read_bytes()
+    await send_answer(call, Answer(200, body, _TYPES[name.rsplit(".", 1)[-1]], _PAGE_HEADERS))

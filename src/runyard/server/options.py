@@ -1,0 +1,70 @@
+"""From the settings tree to the small records that the domains take. Owns the mapping; decides nothing else."""
+
+from datetime import timedelta
+
+from runyard.executions.output.log import OutputOptions
+from runyard.executions.service import ExecutionOptions
+from runyard.runtimes.definition import ResourceLimits
+from runyard.runtimes.isolation.options import IsolationOptions
+from runyard.runtimes.options import AfterRestart, ExecOptions, RuntimesOptions
+from runyard.settings import Settings
+
+
+def isolation_options(settings: Settings) -> IsolationOptions:
+    """Return what the isolation engine needs."""
+    chosen = settings.runtimes
+    return IsolationOptions(
+        data_dir=settings.data_dir / "isolation",
+        uid_base=chosen.uid_base,
+        warm_pool_size=chosen.warm_pool_size,
+        warm_shells=chosen.warm_shells,
+        default_base=chosen.default_base,
+        host_base_hidden=chosen.host_base_hidden,
+        directory_bases=chosen.directory_bases,
+        disk_pool_bytes=chosen.disk_pool_bytes,
+        default_disk_bytes=chosen.default_disk_bytes,
+        network_cidr=chosen.network_cidr,
+        block_private=chosen.block_private,
+        nameservers=chosen.nameservers,
+    )
+
+
+def runtimes_options(settings: Settings) -> RuntimesOptions:
+    """Return what the runtimes domain needs."""
+    chosen, command = settings.runtimes, settings.exec
+    return RuntimesOptions(
+        default_base=chosen.default_base,
+        limits=ResourceLimits(
+            vcpus=chosen.max_vcpus, memory_mib=chosen.max_memory_mib, disk_gib=chosen.max_disk_gib
+        ),
+        pids=chosen.pids,
+        max_runtimes=settings.limits.runtimes_per_account,
+        idle_scan_secs=chosen.idle_scan_secs,
+        after_restart=AfterRestart(chosen.after_restart),
+        enforce_limits=chosen.engine != "process",
+        exec=ExecOptions(
+            default_timeout_secs=command.default_timeout_secs,
+            max_timeout_secs=command.max_timeout_secs,
+            default_output_bytes=command.default_output_bytes,
+            max_output_bytes=command.max_output_bytes,
+            per_runtime=settings.limits.execs_per_runtime,
+            total=settings.limits.execs_total,
+            kill_grace_secs=command.kill_grace_secs,
+            quiet_secs=command.quiet_secs,
+        ),
+    )
+
+
+def output_options(settings: Settings) -> OutputOptions:
+    """Return the limits of the output logs."""
+    chosen = settings.output
+    return OutputOptions(
+        limit_bytes=chosen.log_bytes,
+        retention_age=timedelta(days=chosen.retention_days) if chosen.retention_days else None,
+        retention_bytes=chosen.retention_bytes or None,
+    )
+
+
+def execution_options(settings: Settings) -> ExecutionOptions:
+    """Return the limits of the embedded worker: a slot for every command that may run at once."""
+    return ExecutionOptions(slots=settings.limits.execs_total)
