@@ -134,7 +134,7 @@ def _merged(selects: Sequence[Select[Any]], limit: int) -> Select[Any]:
 async def _planned(tx: Transaction, dialect: str, scope: Tenant, wanted: ExecutionFilter) -> _Plan:
     """Choose the driver: the filter that leaves fewest rows, by the nature of the column."""
     account = _c.account_id == scope.account_id
-    candidates = _candidates(scope, wanted)
+    candidates = _candidates(dialect, scope, wanted)
     narrowed = scope.project_path.count("/") > 2
     if not candidates and narrowed:
         paths = await _paths_below(tx, scope)
@@ -148,21 +148,24 @@ async def _planned(tx: Transaction, dialect: str, scope: Tenant, wanted: Executi
     return _Plan(branches, residual, wanted)
 
 
-def _candidates(scope: Tenant, wanted: ExecutionFilter) -> list[tuple[str, list[_Branch]]]:
+def _candidates(dialect: str, scope: Tenant, wanted: ExecutionFilter) -> list[tuple[str, list[_Branch]]]:
     """List what could drive, best first."""
     account = _c.account_id == scope.account_id
+    owned = (
+        _plain(_c.account_id, dialect) == scope.account_id
+    )  # for columns whose index does not begin with it
     found: list[tuple[str, list[_Branch]]] = []
     for name in ("parent_id", "place_id"):
         value = getattr(wanted, name)
         if value is not None:
-            found.append((name, [_Branch(and_(_c[name] == value, account))]))
+            found.append((name, [_Branch(and_(_c[name] == value, owned))]))
     if wanted.root_id is not None:
         found.append(
             (
                 "root_id",
                 [
-                    _Branch(and_(_c.root_id == wanted.root_id, _c.parent_id.is_not(None), account)),
-                    _Branch(and_(_c.id == wanted.root_id, account)),
+                    _Branch(and_(_c.root_id == wanted.root_id, _c.parent_id.is_not(None), owned)),
+                    _Branch(and_(_c.id == wanted.root_id, owned)),
                 ],
             )
         )

@@ -72,6 +72,8 @@ class ExecutionOptions(msgspec.Struct, frozen=True, kw_only=True):
     worker: str = "embedded"
     """Its name in the ledger; what it left running is abandoned when it starts again."""
     pools: Sequence[str] = ("default",)
+    sweep_seconds: float = 600.0
+    """Time between two removals of old logs."""
 
 
 class ExecutionHandle:
@@ -269,6 +271,7 @@ class ExecutionService:
         for assignment, not_before in report.offers:
             await self._offer(assignment, not_before)
         self._pump = asyncio.create_task(self._pump_forever())
+        self._background(self._sweep_forever())
         return report
 
     async def stop(self, grace_seconds: float = 10.0) -> None:
@@ -386,6 +389,18 @@ class ExecutionService:
                 self.worker.give_back()
                 _log.exception("executions.begin_failed", execution_id=claim.assignment.execution_id)
                 await self._give_up(claim, f"it could not be begun: {type(error).__name__}")
+
+    async def _sweep_forever(self) -> None:
+        """Remove old logs now and then."""
+        while True:
+            try:
+                report = await self.output.sweep(self._now())
+            except OSError as error:
+                _log.warning("output.sweep_failed", error=str(error))
+            else:
+                if report.removed_files:
+                    _log.info("output.swept", files=report.removed_files, bytes=report.removed_bytes)
+            await asyncio.sleep(self.options.sweep_seconds)
 
     async def _begin(self, claim: Claim) -> None:
         """Start a claimed assignment in the slot that is reserved for it."""

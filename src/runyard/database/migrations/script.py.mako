@@ -1,6 +1,4 @@
-"""${message}"""
-
-from collections.abc import Sequence
+"""${message}."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,8 +6,6 @@ ${imports if imports else ""}
 
 revision: str = ${repr(up_revision)}
 down_revision: str | None = ${repr(down_revision)}
-branch_labels: str | Sequence[str] | None = None
-depends_on: str | Sequence[str] | None = None
 
 
 def upgrade() -> None:

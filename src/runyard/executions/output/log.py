@@ -7,12 +7,13 @@ is there, so nothing falls between the two, and goes on by offset, so nothing co
 import asyncio
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import msgspec
 
 from runyard.executions.output.model import Chunk, OutputLocation, SearchResult, Stream
+from runyard.executions.output.retention import Sweeper, SweepReport
 from runyard.executions.output.search import Query, search
 from runyard.executions.output.segments import FileLog, PackedLog, PackWriter, cut_torn_tail, file_base
 from runyard.executions.output.writer import OutputWriter
@@ -23,7 +24,7 @@ Locate = Callable[[ExecutionId], Awaitable[OutputLocation]]
 
 _RECENT = 8_192
 _FLUSH_SECONDS = 1.0
-_FOLLOW_BYTES = 256 * 1024
+_FOLLOW_BYTES = 64 * 1024
 _MAX_READ_BYTES = 8 << 20
 
 
@@ -164,9 +165,16 @@ class OutputLog:
             self._timer = None
         self.packs.close()
 
-    def is_open(self, execution_id: str) -> bool:
-        """Tell whether a log is being written."""
-        return execution_id in self._writers
+    def is_open(self, name: str) -> bool:
+        """Tell whether the log of this execution, or the pack of this name, is being written."""
+        return name in self._writers or name == self.packs.name
+
+    async def sweep(self, now: datetime) -> SweepReport:
+        """Remove logs by the retention of the options."""
+        age = self.options.retention_age
+        return await Sweeper(self.root, self.is_open).sweep(
+            older_than=None if age is None else now - age, max_bytes=self.options.retention_bytes
+        )
 
     def dirty(self, writer: OutputWriter) -> None:
         """Flush this writer within a second, so that a kill loses no more."""
