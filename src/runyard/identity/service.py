@@ -74,6 +74,7 @@ class IdentityService:
         self._now = now
         self._cache: OrderedDict[bytes, _Cached] = OrderedDict()
         self._used: dict[TokenId, datetime] = {}
+        self._revocations = 0
 
     async def bootstrap(self, admin_token: str | None = None) -> str | None:
         """Set up a new installation: account `default`, root `global`, below it `default`, below that `default`,
@@ -83,10 +84,14 @@ class IdentityService:
         if admin_token is not None and len(admin_token) < MIN_ADMIN_TOKEN:
             raise InvalidArgument(f"the admin token needs at least {MIN_ADMIN_TOKEN} characters")
         secret = admin_token or _new_secret()
-        async with self._database.transaction() as tx:
-            if await store.any_account(tx):
-                return None
-            await self._set_up(tx, secret)
+        try:
+            async with self._database.transaction() as tx:
+                if await store.any_account(tx):
+                    return None
+                await self._set_up(tx, secret)
+        except UniqueViolation:
+            # Two servers began on one new PostgreSQL database: the other one's set-up is the installation.
+            return None
         return None if admin_token else secret
 
     async def _set_up(self, tx: Transaction, secret: str) -> None:
@@ -121,7 +126,7 @@ class IdentityService:
         known = self.authenticate_cached(secret)
         if known is not None:
             return known
-        digest = _digest(secret)
+        digest, revocations = _digest(secret), self._revocations
         async with self._database.read() as tx:
             found = await store.token_by_digest(tx, digest)
             roles = await store.roles_of(tx, found[2].id) if found else []
@@ -132,7 +137,9 @@ class IdentityService:
         if token.revoked_at is not None or (token.expires_at is not None and token.expires_at <= now):
             raise Unauthenticated("the token has expired or was revoked")
         principal = _principal(token, user, project, roles)
-        self._remember(digest, principal, token.expires_at)
+        if revocations == self._revocations:
+            # Else a token may have been revoked after it was read, and would live on in the cache.
+            self._remember(digest, principal, token.expires_at)
         self._used[token.id] = now
         return principal
 
@@ -195,23 +202,26 @@ class IdentityService:
         return token
 
     async def list_tokens(self, caller: Principal, limit: int, cursor: str | None = None) -> Page[Token]:
-        """List the account's tokens, the newest first, without their secrets."""
+        """List the tokens of the caller's project and all below it, the newest first, without their secrets."""
         caller.require(Permission.TOKENS_MANAGE)
         async with self._database.read() as tx:
-            return await store.page_of_tokens(tx, caller.scope.account_id, limit, cursor)
+            return await store.page_of_tokens(tx, caller.scope, limit, cursor)
 
     async def revoke_token(self, caller: Principal, token_id: str) -> Token:
-        """End a token at once; idempotent. Anybody may end the own one. Raises NotFound, PermissionDenied."""
+        """End a token of the caller's part of the tree at once; idempotent. Anybody may end the own one.
+        Raises NotFound, PermissionDenied.
+        """
         if token_id != caller.token_id:
             caller.require(Permission.TOKENS_MANAGE)
         async with self._database.transaction() as tx:
-            token = await store.token_by_id(tx, caller.scope.account_id, token_id)
+            token = await store.token_by_id(tx, caller.scope, token_id)
             if token is None:
                 raise NotFound(f"there is no token {token_id}")
             if await store.revoke_token(tx, token.id, self._now()):
                 await tx.record(
                     _event(token.account_id, "token", token.id, "token.revoked", caller.actor, self._now())
                 )
+        self._revocations += 1
         self._cache = OrderedDict(
             (digest, entry) for digest, entry in self._cache.items() if entry.principal.token_id != token.id
         )
@@ -254,6 +264,8 @@ class IdentityService:
             await store.insert_project(tx, project)
         except UniqueViolation:
             raise SlugTaken(f"there is a project {slug!r} at this place already") from None
+        except ReferenceViolation:
+            raise NotFound("the parent project was deleted meanwhile") from None
         return project
 
     async def list_projects(self, caller: Principal) -> Sequence[Project]:

@@ -5,10 +5,10 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, Table, delete, insert, select, update
+from sqlalchemy import Row, Select, Table, delete, insert, select, update
 
 from runyard.database.engine import Transaction
-from runyard.identity.model import Account, Permission, Project, Role, Token, User, UserKind
+from runyard.identity.model import Account, Permission, Project, Role, Scope, Token, User, UserKind
 from runyard.identity.tables import accounts, members, projects, tokens, users
 from runyard.kernel.ids import AccountId, ProjectId, TokenId, UserId
 from runyard.kernel.paging import Page, decode_cursor, encode_cursor
@@ -117,18 +117,23 @@ async def token_by_digest(tx: Transaction, digest: bytes) -> tuple[Token, bytes,
     return _token(found), bytes(found.digest), _user(user), _project(project)
 
 
-async def token_by_id(tx: Transaction, account_id: AccountId, token_id: str) -> Token | None:
-    """Read one token of an account."""
-    wanted = (tokens.c.account_id == account_id) & (tokens.c.id == token_id)
-    row = await tx.one_or_none(select(tokens).where(wanted))
+async def token_by_id(tx: Transaction, scope: Scope, token_id: str) -> Token | None:
+    """Read one token of a project in the scope."""
+    row = await tx.one_or_none(_tokens_in(scope).where(tokens.c.id == token_id))
     return None if row is None else _token(row)
 
 
-async def page_of_tokens(
-    tx: Transaction, account_id: AccountId, limit: int, cursor: str | None
-) -> Page[Token]:
-    """Read tokens of an account, the newest first."""
-    statement = select(tokens).where(tokens.c.account_id == account_id)
+def _tokens_in(scope: Scope) -> Select[Any]:
+    """Select the tokens of the projects in a scope; a token itself has no path, its project has."""
+    places = projects.alias()
+    here = select(tokens).join(places, places.c.id == tokens.c.project_id)
+    inside = places.c.path.startswith(scope.project_path, autoescape=True)
+    return here.where((tokens.c.account_id == scope.account_id) & inside)
+
+
+async def page_of_tokens(tx: Transaction, scope: Scope, limit: int, cursor: str | None) -> Page[Token]:
+    """Read tokens of the projects in a scope, the newest first."""
+    statement = _tokens_in(scope)
     if cursor is not None:
         statement = statement.where(tokens.c.id < decode_cursor(cursor, str)[0])
     rows = await tx.all(statement.order_by(tokens.c.id.desc()).limit(limit + 1))
