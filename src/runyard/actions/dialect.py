@@ -6,13 +6,12 @@ fetch or recurse. Patterns run under a time limit.
 """
 
 import json
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Generator, Mapping
 from itertools import islice
 
 import regex
 from jsonschema import Draft4Validator
 from jsonschema.exceptions import ValidationError, best_match
-from jsonschema.protocols import Validator
 from jsonschema.validators import extend
 from referencing import Registry
 
@@ -37,12 +36,15 @@ class checker:  # noqa: N801 - used like a function that remembers its schema
 
     def __init__(self, schema: JsonObject) -> None:
         """Prepare the schema; it is not checked itself."""
-        self._validator: Validator = _Validator(schema, registry=_NO_REFERENCES)
+        self._validator: Json = _Validator(schema, registry=_NO_REFERENCES)
 
     def __call__(self, value: Json) -> ValidationError | None:
         """Return the most relevant violation, None when there is none. Raises ValueError for a broken schema."""
         try:
-            return best_match(islice(self._validator.iter_errors(value), _ERRORS_LOOKED_AT))
+            found: ValidationError | None = best_match(
+                islice(self._validator.iter_errors(value), _ERRORS_LOOKED_AT)
+            )
+            return found
         except RecursionError:
             raise ValueError("the schema is nested too deeply") from None
         except TimeoutError:
@@ -53,7 +55,7 @@ class checker:  # noqa: N801 - used like a function that remembers its schema
             raise ValueError(f"the schema cannot be applied: {error}") from None
 
 
-def _properties(validator: Validator, properties: JsonObject, instance: Json, schema: JsonObject) -> Errors:
+def _properties(validator: Json, properties: JsonObject, instance: Json, schema: JsonObject) -> Errors:
     """Descend into properties, and require those that say so themselves."""
     del schema
     if not isinstance(instance, Mapping):
@@ -67,7 +69,7 @@ def _properties(validator: Validator, properties: JsonObject, instance: Json, sc
             yield error
 
 
-def _required(validator: Validator, required: Json, instance: Json, schema: JsonObject) -> Errors:
+def _required(validator: Json, required: Json, instance: Json, schema: JsonObject) -> Errors:
     """Require the properties of a list; a boolean is the matter of the object around."""
     del validator, schema
     if isinstance(required, list) and isinstance(instance, Mapping):
@@ -76,15 +78,13 @@ def _required(validator: Validator, required: Json, instance: Json, schema: Json
         )
 
 
-def _pattern(validator: Validator, pattern: str, instance: Json, schema: JsonObject) -> Errors:
+def _pattern(validator: Json, pattern: str, instance: Json, schema: JsonObject) -> Errors:
     del validator, schema
     if isinstance(instance, str) and not _matches(pattern, instance):
         yield ValidationError(f"{instance!r} does not match {pattern!r}")
 
 
-def _pattern_properties(
-    validator: Validator, patterns: JsonObject, instance: Json, schema: JsonObject
-) -> Errors:
+def _pattern_properties(validator: Json, patterns: JsonObject, instance: Json, schema: JsonObject) -> Errors:
     del schema
     if not isinstance(instance, Mapping):
         return
@@ -94,7 +94,7 @@ def _pattern_properties(
                 yield from validator.descend(value, subschema, path=name, schema_path=pattern)
 
 
-def _additional(validator: Validator, allowed: Json, instance: Json, schema: JsonObject) -> Errors:
+def _additional(validator: Json, allowed: Json, instance: Json, schema: JsonObject) -> Errors:
     if not isinstance(instance, Mapping):
         return
     patterns = schema.get("patternProperties", {})
@@ -117,7 +117,7 @@ def _additional(validator: Validator, allowed: Json, instance: Json, schema: Jso
             yield ValidationError(f"Additional properties are not allowed ({names} {verb} unexpected)")
 
 
-def _unique(validator: Validator, unique: Json, instance: Json, schema: JsonObject) -> Errors:
+def _unique(validator: Json, unique: Json, instance: Json, schema: JsonObject) -> Errors:
     """Compare through text, so that many items take linear time."""
     del validator, schema
     if unique is True and isinstance(instance, list):
@@ -126,7 +126,7 @@ def _unique(validator: Validator, unique: Json, instance: Json, schema: JsonObje
             yield ValidationError(f"{instance!r} has non-unique elements")
 
 
-def _reference(validator: Validator, reference: Json, instance: Json, schema: JsonObject) -> Errors:
+def _reference(validator: Json, reference: Json, instance: Json, schema: JsonObject) -> Errors:
     del validator, instance, schema
     yield ValidationError(f"the schema has a reference, {reference!r}, which is not followed")
 
@@ -146,12 +146,7 @@ def _matches(pattern: str, text: str) -> bool:
     return regex.search(pattern, text, timeout=_REGEX_SECONDS) is not None
 
 
-def names_of(errors: Iterable[ValidationError]) -> list[str]:
-    """List the messages of violations, for people."""
-    return [error.message for error in errors]
-
-
-_Validator: type[Validator] = extend(
+_Validator: Json = extend(  # type: ignore[no-untyped-call]
     Draft4Validator,
     {
         "properties": _properties,

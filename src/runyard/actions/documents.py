@@ -134,6 +134,7 @@ def decode(raw: bytes, file: str = "") -> str:
 def _check_events(text: str, file: str, limits: YamlLimits) -> None:
     """Judge the events, which are made without recursion, before nodes are made with it."""
     depth = 0
+    event: Json  # the stubs leave the marks of events out
     for count, event in enumerate(yaml.parse(text, Loader=_BoundedLoader)):
         line = event.start_mark.line + 1
         if count > limits.events:

@@ -18,7 +18,7 @@ def _keywords(inner: JsonObject, *, nested: bool) -> dict[str, object]:
     """List draft 4's keywords and the three of actions; `inner` is the schema of schemas within."""
     one_type: dict[str, object] = {"enum": list(TYPES)}
     many: dict[str, object] = {"type": "array", "items": one_type, "minItems": 1, "uniqueItems": True}
-    flags: dict[str, object] = {"anyOf": [_FLAG, {"type": "array", "items": _TEXT}]} if nested else _FLAG
+    flags: JsonObject = {"anyOf": [_FLAG, {"type": "array", "items": _TEXT}]} if nested else _FLAG
     within: dict[str, object] = {"type": "object", "additionalProperties": inner}
     several: dict[str, object] = {"type": "array", "minItems": 1, "items": inner}
     dependency: dict[str, object] = {"anyOf": [inner, {"type": "array", "items": _TEXT}]}
