@@ -235,6 +235,39 @@ async def test_damaged_image_is_reported_and_never_replaced(store: LayerStore, t
     assert store.ids() == ["box"]
 
 
+async def test_full_disk_below_the_image_stops_writers_without_breaking_it(tmp_path: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("needs root")
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    syscalls.mount("tmpfs", disk, "tmpfs", 0, "size=700m")
+    try:
+        store = LayerStore(options(disk))
+        await store.start()
+        layer = await store.prepare("box")
+        other = await store.prepare("other")
+        (disk / "stranger").write_bytes(bytes(100 * MIB))
+        store._backend.guard()
+        assert await asyncio.to_thread(fill, layer.upper(0) / "big", 600 * MIB) == errno.EDQUOT
+        assert os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize > 100 * MIB
+        assert await asyncio.to_thread(fill, other.upper(0) / "more", 600 * MIB) == errno.EDQUOT
+        await store.delete("box")
+        (disk / "stranger").unlink()
+
+        def recover() -> int:
+            deadline = time.monotonic() + 20
+            while (error := fill(other.upper(0) / "again", 50 * MIB)) and time.monotonic() < deadline:
+                store._backend.guard()
+                time.sleep(0.1)
+            return error
+
+        assert await asyncio.to_thread(recover) == 0
+        await store.stop()
+        await released(disk / "layers/pool.img")
+    finally:
+        syscalls.umount(disk, syscalls.MNT_DETACH)
+
+
 async def test_quota_groups_of_all_layers_are_listed(store: LayerStore, tmp_path: Path) -> None:
     for number in range(120):
         await store.prepare(f"box{number}")

@@ -3,6 +3,7 @@
 Owns their binary shapes (linux/btrfs.h). Every function blocks and raises OSError; callers run them in threads.
 """
 
+import contextlib
 import ctypes
 import fcntl
 import os
@@ -23,17 +24,21 @@ _INO_LOOKUP = _READ | _WRITE | 4096 << 16 | _IOC_BASE | 18
 _SNAP_CREATE_V2 = _WRITE | _VOL_ARGS_SIZE << 16 | _IOC_BASE | 23
 _SUBVOL_CREATE_V2 = _WRITE | _VOL_ARGS_SIZE << 16 | _IOC_BASE | 24
 _FS_INFO = _READ | 1024 << 16 | _IOC_BASE | 31
+_FITRIM = _READ | _WRITE | 24 << 16 | 0x58 << 8 | 121
 _QUOTA_CTL = _READ | _WRITE | 16 << 16 | _IOC_BASE | 40
 _QGROUP_CREATE = _WRITE | 16 << 16 | _IOC_BASE | 42
 _QGROUP_LIMIT = _READ | 48 << 16 | _IOC_BASE | 43
 
-_SUBVOL_RDONLY = 1 << 1
+_QGROUP_INHERIT = 1 << 2
+_INHERIT = struct.Struct("=QQQQ5QQ")
 _LIMIT_MAX_RFER = 1
 _QUOTA_ENABLE = 1
 _QUOTA_ENABLE_SIMPLE = 4
 _QUOTA_TREE = 8
 _QGROUP_INFO_KEY = 242
 _FIRST_FREE_OBJECTID = 256
+LEVEL_ONE = 1 << 48
+"""Bit in the id of a quota group above those of subvolumes."""
 _NO_LIMIT = (1 << 64) - 1
 _SEARCH_KEY = struct.Struct("=QQQQQQQIIII4Q")
 _SEARCH_HEADER = struct.Struct("=QQQII")
@@ -48,25 +53,29 @@ def _ioctl(folder: Path, request: int, argument: bytearray) -> None:
         os.close(fd)
 
 
-def _vol_args_v2(name: str, fd: int = 0, flags: int = 0) -> bytearray:
+def _create(path: Path, request: int, source_fd: int, group: int | None) -> None:
     argument = bytearray(_VOL_ARGS_SIZE)
-    struct.pack_into("=qQQ", argument, 0, fd, 0, flags)
-    encoded = name.encode()
+    inherit = ctypes.create_string_buffer(_INHERIT.pack(0, 1, 0, 0, 0, 0, 0, 0, 0, group or 0))
+    flags = 0 if group is None else _QGROUP_INHERIT
+    address = 0 if group is None else ctypes.addressof(inherit)
+    struct.pack_into("=qQQQQ", argument, 0, source_fd, 0, flags, _INHERIT.size if flags else 0, address)
+    encoded = path.name.encode()
     argument[56 : 56 + len(encoded)] = encoded
-    return argument
+    _ioctl(path.parent, request, argument)
 
 
-def create_subvolume(path: Path) -> None:
-    """Make an empty subvolume."""
-    _ioctl(path.parent, _SUBVOL_CREATE_V2, _vol_args_v2(path.name))
+def create_subvolume(path: Path, group: int | None = None) -> None:
+    """Make an empty subvolume whose own quota group is part of `group`."""
+    _create(path, _SUBVOL_CREATE_V2, 0, group)
 
 
-def snapshot(source: Path, path: Path, *, read_only: bool = False) -> None:
-    """Make `path` a snapshot of the subvolume `source`, with all data written to it so far."""
+def snapshot(source: Path, path: Path, group: int | None = None) -> None:
+    """Make `path` a snapshot of the subvolume `source`, with all data written to it so far; its own quota group is
+    part of `group`.
+    """
     fd = os.open(source, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        flags = _SUBVOL_RDONLY if read_only else 0
-        _ioctl(path.parent, _SNAP_CREATE_V2, _vol_args_v2(path.name, fd, flags))
+        _create(path, _SNAP_CREATE_V2, fd, group)
     finally:
         os.close(fd)
 
@@ -112,9 +121,20 @@ def enable_quota(root: Path) -> str:
 
 def limit_subvolume(path: Path, limit_bytes: int | None) -> None:
     """Limit the bytes that a subvolume may refer to; None lifts the limit."""
+    limit_group(path, 0, limit_bytes)
+
+
+def limit_group(path: Path, group_id: int, limit_bytes: int | None) -> None:
+    """Limit a quota group; 0 stands for that of the subvolume which holds `path`."""
     value = _NO_LIMIT if limit_bytes is None else limit_bytes
-    argument = struct.pack("=QQQQQQ", 0, _LIMIT_MAX_RFER, value, 0, 0, 0)
+    argument = struct.pack("=QQQQQQ", group_id, _LIMIT_MAX_RFER, value, 0, 0, 0)
     _ioctl(path, _QGROUP_LIMIT, bytearray(argument))
+
+
+def create_group(root: Path, group_id: int) -> None:
+    """Make a quota group of a higher level; nothing when there is one."""
+    with contextlib.suppress(FileExistsError):
+        _ioctl(root, _QGROUP_CREATE, bytearray(struct.pack("=QQ", 1, group_id)))
 
 
 def remove_quota_group(root: Path, group_id: int) -> None:
@@ -161,6 +181,11 @@ def grow(root: Path) -> None:
     argument = bytearray(_VOL_ARGS_SIZE)
     argument[8:11] = b"max"
     _ioctl(root, _RESIZE, argument)
+
+
+def trim(root: Path) -> None:
+    """Give all free space back to the device now."""
+    _ioctl(root, _FITRIM, bytearray(struct.pack("=QQQ", 0, _NO_LIMIT, 0)))
 
 
 def sync(root: Path) -> None:

@@ -4,7 +4,9 @@ Owns the folder `layers` of the engine's data folder. `start` picks the better o
 image with a size limit each, or plain directories without one. Knows nothing of mounts of sandboxes or of bases.
 """
 
+import asyncio
 import fcntl
+import logging
 import os
 import shutil
 import subprocess
@@ -19,6 +21,8 @@ from runyard.runtimes.isolation.options import IsolationOptions
 from runyard.runtimes.isolation.pool import BtrfsPool, PoolUnavailable, Space
 from runyard.runtimes.isolation.workers import Workers
 
+_GUARD_SECONDS = 5.0
+_log = logging.getLogger(__name__)
 OVERLAYS = 2
 """Overlays that a layer has room for: `upper0`/`work0` for `/`, `upper1`/`work1` for `/usr`."""
 
@@ -71,6 +75,10 @@ class LayerBackend(Protocol):
         """Return the size of a layer in bytes."""
         ...
 
+    def guard(self) -> None:
+        """Adapt to the room that the disk below has now."""
+        ...
+
     def space(self) -> Space:
         """Return the room in the store."""
         ...
@@ -91,24 +99,44 @@ class LayerStore:
         self._backend: LayerBackend = DirectoryBackend(options.data_dir / "layers")
         self._why_unbounded = ""
         self._lock_fd = -1
+        self._guard: asyncio.Task[None] | None = None
 
     @property
     def bounded(self) -> bool:
         """Tell whether disk limits are enforced; valid after `start`."""
         return self._backend.bounded
 
-    async def start(self) -> None:
-        """Open the store and lock it: of all that an engine starts this comes first, so that a second server never
-        sweeps away what a living one uses. Raises Unavailable when another server has it.
+    def lock(self) -> None:
+        """Claim the data folder for this server. Of all that an engine starts this comes first, so that a second
+        server never sweeps away what a living one uses. Harmless when done already. Raises Unavailable when another
+        server has it.
         """
-        await self._workers.run(self._open)
+        if self._lock_fd < 0:
+            folder = self._options.data_dir / "layers"
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._lock_fd = _lock(folder / "lock")
+
+    async def start(self) -> None:
+        """Open the store. Waits up to 15 seconds for sandboxes of a killed server to end. Raises Unavailable when they
+        do not, or when another server has the data folder.
+        """
+        self.lock()
+        try:
+            await self._workers.run(self._open)
+        except BaseException:
+            self._unlock()
+            raise
+        self._guard = asyncio.create_task(self._keep_guard())
 
     async def stop(self) -> None:
         """Close the store; layers and checkpoints stay."""
+        if self._guard is not None:
+            self._guard.cancel()
+            await asyncio.gather(self._guard, return_exceptions=True)
+            self._guard = None
         await self._workers.run(self._backend.close)
         self._workers.close()
-        os.close(self._lock_fd)
-        self._lock_fd = -1
+        self._unlock()
 
     def capability(self) -> Capability:
         """Tell how disk limits are enforced; valid after `start`."""
@@ -184,17 +212,21 @@ class LayerStore:
         if disk_bytes is not None and not self.bounded:
             raise CannotEnforce(f"This host cannot limit disk use: {self._why_unbounded}.")
 
+    async def _keep_guard(self) -> None:
+        while True:
+            await asyncio.sleep(_GUARD_SECONDS)
+            try:
+                await self._workers.run(self._backend.guard)
+            except OSError:
+                _log.warning("the room for layers cannot be adapted to the disk", exc_info=True)
+
+    def _unlock(self) -> None:
+        if self._lock_fd >= 0:
+            os.close(self._lock_fd)
+            self._lock_fd = -1
+
     def _open(self) -> None:
         folder = self._options.data_dir / "layers"
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._lock_fd = _lock(folder / "lock")
-        try:
-            self._open_backend(folder)
-        except BaseException:
-            os.close(self._lock_fd)
-            raise
-
-    def _open_backend(self, folder: Path) -> None:
         pool = BtrfsPool(folder, self._options.disk_pool_bytes)
         try:
             if self._options.disk_pool_bytes <= 0:
@@ -334,6 +366,9 @@ class DirectoryBackend:
     def usage(self, path: Path) -> int:
         """Walk the tree."""
         return _tree_size(path)
+
+    def guard(self) -> None:
+        """Do nothing."""
 
     def space(self) -> Space:
         """Return the room of the file system."""

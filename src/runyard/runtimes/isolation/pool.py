@@ -17,6 +17,16 @@ from runyard.runtimes.isolation import btrfs, loopdev, syscalls
 
 _XATTR = "trusted.runyard.inherited"
 _RESERVE = 256 << 20
+"""Bytes left free on the disk below."""
+_SCARCE = 8 << 30
+"""With less than this on the disk below, freed space is given back to it at once instead of in the kernel's time."""
+_SPARE_SHARE = 3
+"""One part in so many of the image, which is sparse and made larger by that, is kept from layers. btrfs hands space out
+in chunks for data or for metadata, and takes a new one for data when the others are four fifths full. Once data has
+taken all of them, not even a deleted layer makes room for the next file name.
+"""
+_EVERYTHING = btrfs.LEVEL_ONE | 1
+"""The quota group that every layer and checkpoint is part of."""
 _MINIMUM_SIZE = 256 << 20
 _TAKE_OVER_SECONDS = 15.0
 
@@ -44,11 +54,13 @@ class BtrfsPool:
     bounded = True
 
     def __init__(self, folder: Path, size_bytes: int) -> None:
-        """Take the folder for image and mount point, and the image's apparent size (it is sparse)."""
+        """Take the folder for image and mount point, and the bytes that all layers together may have."""
         self._image = folder / "pool.img"
         self._mount_point = folder / "pool"
-        self._size = max(size_bytes, _MINIMUM_SIZE)
+        self._size = max(size_bytes * _SPARE_SHARE // (_SPARE_SHARE - 1), _MINIMUM_SIZE)
         self._fresh = False
+        self._to_clean = 0
+        self._group: int | None = None
         self._quota = "simple"
         self._groups = Path()
 
@@ -81,21 +93,22 @@ class BtrfsPool:
     def create(self, path: Path) -> None:
         """Make an empty subvolume. Raises LimitExceeded when the reserve is touched."""
         self._check_room()
-        btrfs.create_subvolume(path)
+        btrfs.create_subvolume(path, self._group)
         path.chmod(0o700)
 
     def copy(self, source: Path, target: Path) -> int:
         """Snapshot a subvolume. Takes milliseconds, whatever the size."""
         self._check_room()
-        btrfs.snapshot(source, target)
+        btrfs.snapshot(source, target, self._group)
         # The snapshot committed all that the source had written, so its group tells the present.
         size = self.usage(source)
         os.setxattr(target, _XATTR, str(size).encode())
         return size
 
     def remove(self, path: Path) -> None:
-        """Unlink a subvolume; its space comes back in the background."""
+        """Unlink a subvolume; its space comes back in the background, soon after the next two `guard`s."""
         btrfs.destroy_subvolume(path)
+        self._to_clean = 2
 
     def limit(self, path: Path, limit_bytes: int | None) -> None:
         """Bound a subvolume's size; writes beyond it fail with EDQUOT."""
@@ -105,19 +118,41 @@ class BtrfsPool:
 
     def usage(self, path: Path) -> int:
         """Return what a subvolume holds, with what it inherited; data still in memory counts once it is allocated."""
-        group = btrfs.subvolume_id(path)
-        try:
-            own = int((self._groups / f"0_{group}" / "referenced").read_text())
-        except (OSError, ValueError):
-            own = btrfs.quota_usage(self._mount_point, group).get(group, 0)
-        return own + self._inherited(path)
+        return self._referenced(btrfs.subvolume_id(path)) + self._inherited(path)
+
+    def guard(self) -> None:
+        """Let all layers together grow by no more than the disk below has left. The image is sparse: without this,
+        what others write to that disk would turn into write errors for every sandbox at once. Call it regularly.
+        """
+        if self._to_clean:
+            # A commit wakes the kernel's cleaner, which would otherwise sleep for half a minute; what it freed is
+            # usable after one more.
+            self._to_clean -= 1
+            btrfs.sync(self._mount_point)
+            if self._left_below() < _SCARCE:
+                btrfs.trim(self._mount_point)
+        if self._group is None:
+            return
+        used = self._referenced(_EVERYTHING)
+        btrfs.limit_group(self._mount_point, _EVERYTHING, max(used + self.space().free, 1))
 
     def space(self) -> Space:
         """Return the room, less a reserve: the smaller of what is free in the image and on the disk below it."""
         inside = os.statvfs(self._mount_point)
+        total = inside.f_blocks * inside.f_frsize
+        free = min(inside.f_bavail * inside.f_frsize - total // _SPARE_SHARE, self._left_below())
+        return Space(total=total - total // _SPARE_SHARE, free=max(free, 0))
+
+    def _left_below(self) -> int:
         below = os.statvfs(self._image)
-        free = min(inside.f_bavail * inside.f_frsize, below.f_bavail * below.f_frsize)
-        return Space(total=inside.f_blocks * inside.f_frsize, free=max(free - _RESERVE, 0))
+        return below.f_bavail * below.f_frsize - _RESERVE
+
+    def _referenced(self, group: int) -> int:
+        level, number = divmod(group, btrfs.LEVEL_ONE)
+        try:
+            return int((self._groups / f"{level}_{number}" / "referenced").read_text())
+        except (OSError, ValueError):
+            return btrfs.quota_usage(self._mount_point, group).get(group, 0)
 
     def _check_room(self) -> None:
         if self.space().free == 0:
@@ -134,20 +169,16 @@ class BtrfsPool:
             raise
 
     def _make_image(self) -> None:
-        # Never promise more than the disk below has: a sparse image that cannot grow breaks for everyone at once.
-        below = os.statvfs(self._image.parent)
-        possible = below.f_bavail * below.f_frsize - _RESERVE
         if self._image.exists():
-            status = self._image.stat()
-            size = min(self._size, possible + status.st_blocks * 512)
-            if status.st_size < size:
-                os.truncate(self._image, size)
+            if self._image.stat().st_size < self._size:
+                os.truncate(self._image, self._size)
             return
-        if possible < _MINIMUM_SIZE:
+        below = os.statvfs(self._image.parent)
+        if below.f_bavail * below.f_frsize < _RESERVE:
             raise PoolUnavailable("the disk of the data folder is full")
         draft = self._image.with_suffix(".new")
         draft.touch(mode=0o600)
-        os.truncate(draft, min(self._size, possible))
+        os.truncate(draft, self._size)
         # -K: nothing to discard in a fresh sparse file. Single copies: there is one disk below.
         command = ["mkfs.btrfs", "-f", "-q", "-K", "-m", "single", "-d", "single", str(draft)]
         try:
@@ -185,10 +216,15 @@ class BtrfsPool:
         try:
             self._quota = btrfs.enable_quota(self._mount_point)
             btrfs.grow(self._mount_point)
+            self._groups = Path("/sys/fs/btrfs", btrfs.file_system_id(self._mount_point), "qgroups")
+            if self._quota == "simple":
+                # The top level stays outside: a full pool must not keep us from deleting layers.
+                self._group = _EVERYTHING
+                btrfs.create_group(self._mount_point, _EVERYTHING)
+            self.guard()
         except OSError as error:
             self.close()
             raise self._failure(f"btrfs quotas cannot be switched on ({error.strerror})") from error
-        self._groups = Path("/sys/fs/btrfs", btrfs.file_system_id(self._mount_point), "qgroups")
 
     def _failure(self, reason: str) -> Exception:
         if self._fresh:
