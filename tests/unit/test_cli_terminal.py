@@ -1,20 +1,23 @@
 """The command line as a process: signals, stdin, a real terminal, a reader that leaves."""
 
 import os
-import pty
 import re
-import select
 import signal
-import subprocess
 import termios
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.fakes.native_server import NativeServer, Session
-from tests.support.cli import environment_for, run_process, runyard_command
+from tests.support.cli import (
+    Starter,
+    TerminalStarter,
+    environment_for,
+    read_descriptor_until,
+    read_until,
+    run_process,
+)
 
 
 @pytest.fixture
@@ -31,53 +34,17 @@ def environment(fake: NativeServer, tmp_path: Path) -> dict[str, str]:
 
 
 @pytest.fixture
-def started(environment: dict[str, str]) -> Iterator["Starter"]:
+def started(environment: dict[str, str]) -> Iterator[Starter]:
     """Return a starter of processes; what is left is killed at the end."""
-    starter = Starter(environment)
-    yield starter
-    for process in starter.made:
-        process.kill()
-        process.communicate()
+    with Starter(environment) as starter:
+        yield starter
 
 
-class Starter:
-    """Starts command lines in the background."""
-
-    def __init__(self, environment: dict[str, str]) -> None:
-        """Use this environment."""
-        self._environment = environment
-        self.made: list[subprocess.Popen[bytes]] = []
-
-    def __call__(self, *arguments: str) -> subprocess.Popen[bytes]:
-        """Start one."""
-        process = subprocess.Popen(
-            runyard_command(*arguments),
-            env=self._environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
-        self.made.append(process)
-        return process
-
-
-def read_until(process: subprocess.Popen[bytes], text: bytes) -> bytes:
-    """Read stdout until a text has come."""
-    assert process.stdout is not None
-    return read_descriptor_until(process.stdout.fileno(), text)
-
-
-def read_descriptor_until(descriptor: int, text: bytes) -> bytes:
-    """Read a descriptor until a text has come; fail after 20 s."""
-    data = b""
-    deadline = time.monotonic() + 20
-    while text not in data:
-        ready, _, _ = select.select([descriptor], [], [], max(0.0, deadline - time.monotonic()))
-        assert ready, f"{text!r} did not come, only {data!r}"
-        block = os.read(descriptor, 65536)
-        assert block, f"the output ended without {text!r}: {data!r}"
-        data += block
-    return data
+@pytest.fixture
+def terminal(environment: dict[str, str]) -> Iterator[TerminalStarter]:
+    """Return a starter of command lines on terminals of their own; all are closed at the end."""
+    with TerminalStarter(environment) as starter:
+        yield starter
 
 
 def test_exec_with_piped_stdin_forwards_all_of_it(fake: NativeServer, environment: dict[str, str]) -> None:
@@ -175,51 +142,8 @@ def test_reader_that_leaves_ends_the_command_quietly(fake: NativeServer, started
     assert process.stderr.read() == b""
 
 
-class Terminal:
-    """A command line on a terminal of its own."""
-
-    def __init__(self, environment: dict[str, str], *arguments: str) -> None:
-        """Start it on a fresh pseudo terminal of 40 rows and 100 columns."""
-        self.ours, theirs = pty.openpty()
-        self.resize(40, 100)
-        self.before = termios.tcgetattr(theirs)
-        self.theirs = theirs
-        self.process = subprocess.Popen(
-            runyard_command(*arguments),
-            env={**environment, "TERM": "xterm"},
-            stdin=theirs,
-            stdout=theirs,
-            stderr=theirs,
-            start_new_session=True,
-        )
-
-    def resize(self, rows: int, cols: int) -> None:
-        """Change the size of the terminal."""
-        termios.tcsetwinsize(self.ours, (rows, cols))
-
-    def type(self, data: bytes) -> None:
-        """Type something."""
-        os.write(self.ours, data)
-
-    def close(self) -> None:
-        """End it."""
-        self.process.kill()
-        self.process.wait()
-        os.close(self.ours)
-        os.close(self.theirs)
-
-
-@pytest.fixture
-def terminal(environment: dict[str, str]) -> Iterator["list[Terminal]"]:
-    """Return a list whose terminals are closed at the end."""
-    made: list[Terminal] = []
-    yield made
-    for one in made:
-        one.close()
-
-
 def test_exec_on_a_terminal_is_raw_sized_and_restored(
-    fake: NativeServer, environment: dict[str, str], terminal: list[Terminal]
+    fake: NativeServer, environment: dict[str, str], terminal: TerminalStarter
 ) -> None:
     sizes: list[object] = []
 
@@ -236,8 +160,7 @@ def test_exec_on_a_terminal_is_raw_sized_and_restored(
 
     fake.programs["shell"] = shell
     fake.add_runtime("web")
-    one = Terminal(environment, "exec", "-it", "web", "--", "shell")
-    terminal.append(one)
+    one = terminal("exec", "-it", "web", "--", "shell")
     read_descriptor_until(one.ours, b"ready> ")
     one.type(b"\x03")
     read_descriptor_until(one.ours, b"Aw== typed")
@@ -249,11 +172,10 @@ def test_exec_on_a_terminal_is_raw_sized_and_restored(
 
 
 def test_table_on_a_terminal_is_coloured_cut_and_relative(
-    fake: NativeServer, environment: dict[str, str], terminal: list[Terminal]
+    fake: NativeServer, environment: dict[str, str], terminal: TerminalStarter
 ) -> None:
     fake.add_execution(command="x" * 200)
-    one = Terminal(environment, "ps", "-a")
-    terminal.append(one)
+    one = terminal("ps", "-a")
     data = read_descriptor_until(one.ours, b"ago").decode()
     assert "\x1b[32msucceeded\x1b[0m" in data
     assert "…" in data
@@ -262,20 +184,18 @@ def test_table_on_a_terminal_is_coloured_cut_and_relative(
 
 
 def test_table_on_a_terminal_with_no_color_has_none(
-    fake: NativeServer, environment: dict[str, str], terminal: list[Terminal]
+    fake: NativeServer, environment: dict[str, str], terminal: TerminalStarter
 ) -> None:
     fake.add_execution()
-    one = Terminal({**environment, "NO_COLOR": "1"}, "ps", "-a")
-    terminal.append(one)
+    one = terminal("ps", "-a", NO_COLOR="1")
     assert b"\x1b" not in read_descriptor_until(one.ours, b"ago")
 
 
 def test_delete_on_a_terminal_asks_first(
-    fake: NativeServer, environment: dict[str, str], terminal: list[Terminal]
+    fake: NativeServer, environment: dict[str, str], terminal: TerminalStarter
 ) -> None:
     fake.add_runtime("web")
-    one = Terminal(environment, "runtime", "delete", "web")
-    terminal.append(one)
+    one = terminal("runtime", "delete", "web")
     read_descriptor_until(one.ours, b"[y/N]")
     one.type(b"n\n")
     assert one.process.wait(20) == 130
@@ -283,10 +203,9 @@ def test_delete_on_a_terminal_asks_first(
 
 
 def test_profile_set_on_a_terminal_asks_for_the_token_without_echo(
-    environment: dict[str, str], terminal: list[Terminal], tmp_path: Path
+    environment: dict[str, str], terminal: TerminalStarter, tmp_path: Path
 ) -> None:
-    one = Terminal(environment, "profile", "set", "x", "--url", "http://127.0.0.1:1")
-    terminal.append(one)
+    one = terminal("profile", "set", "x", "--url", "http://127.0.0.1:1")
     read_descriptor_until(one.ours, b"Token")
     one.type(b"ry_hidden\n")
     shown = read_descriptor_until(one.ours, b"stored in")

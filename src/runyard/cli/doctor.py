@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 def doctor(state: State, /, data_dir: str | None, database_url: str | None) -> int:
     """Say what this host can enforce and what is missing, each with a fix.
 
-    Looks at this machine with the settings of the server; no server has to run. The exit status is 1 when something is
-    not as it should be.
+    Looks at this machine with the settings of the server; no server has to run. The exit status is 1 when something
+    failed; a warning alone is no failure.
     """
     from runyard.kernel.errors import RunyardError
     from runyard.server.doctor import examine
@@ -40,7 +40,7 @@ def doctor(state: State, /, data_dir: str | None, database_url: str | None) -> i
     except RunyardError as error:
         raise click.UsageError(error.message) from error
     print_list(state, findings, columns(), name=lambda one: one.name, empty="nothing to say")
-    return OK if all(one.status == "ok" for one in findings) else FAILED
+    return FAILED if any(one.status == "failed" for one in findings) else OK
 
 
 def columns() -> "tuple[Column[Finding], ...]":

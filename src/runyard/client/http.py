@@ -1,7 +1,7 @@
 """HTTP as this client speaks it. Owns connections, the credential header, error answers and careful retries.
 
 Only what cannot do harm twice is tried again: reads, and creates that carry an idempotency key. The HTTP library is
-imported here and nowhere else.
+imported here and nowhere else, and only at the first request: a command over a WebSocket never needs it.
 """
 
 import ssl
@@ -9,14 +9,17 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from urllib.parse import quote, urlsplit
 
-import httpx2
 import msgspec
 
 from runyard import __version__
 from runyard.client.errors import ApiError, ConnectionLost, InvalidAnswer, InvalidConfiguration, Unreachable
+
+if TYPE_CHECKING:
+    import httpx2
 
 Decoded = TypeVar("Decoded")
 
@@ -62,14 +65,19 @@ class Transport:
         self.url = url.rstrip("/")
         self.token = token
         self._patience = patience
+        self.headers()
+
+    @cached_property
+    def _http(self) -> "httpx2.Client":
+        """Make the pool when the first request needs it."""
+        import httpx2
+
         # An empty context costs nothing and trusts nobody: right for plain HTTP, where none is used.
-        verify: ssl.SSLContext | bool = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT) if self._is_plain() else True
-        self._http = httpx2.Client(
+        plain = self.url.startswith("http://")
+        verify: ssl.SSLContext | bool = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT) if plain else True
+        return httpx2.Client(
             base_url=self.url, headers=self.headers(), verify=verify, trust_env=not is_loopback(self.url)
         )
-
-    def _is_plain(self) -> bool:
-        return self.url.startswith("http://")
 
     def headers(self) -> dict[str, str]:
         """Return the headers of every request. Raises InvalidConfiguration when the token cannot be one."""
@@ -82,7 +90,8 @@ class Transport:
 
     def close(self) -> None:
         """Close all connections."""
-        self._http.close()
+        if "_http" in self.__dict__:
+            self._http.close()
 
     def call(self, request: Request, into: type[Decoded]) -> Decoded:
         """Send a request and decode its JSON answer."""
@@ -90,6 +99,8 @@ class Transport:
 
     def send(self, request: Request) -> bytes:
         """Send a request and return the body of its answer. Raises ApiError, Unreachable, ConnectionLost."""
+        import httpx2
+
         for attempt in range(1, TRIES + 1):
             last = attempt == TRIES or not request.repeatable
             try:
@@ -109,8 +120,10 @@ class Transport:
         raise AssertionError("unreachable")
 
     @contextmanager
-    def stream(self, request: Request) -> Iterator[httpx2.Response]:
+    def stream(self, request: Request) -> "Iterator[httpx2.Response]":
         """Send a request and hand out the open answer. Raises as `send`, also while the answer is read."""
+        import httpx2
+
         try:
             response = self._http.send(self._build(request), stream=True)
             try:
@@ -124,7 +137,7 @@ class Transport:
         except httpx2.TransportError as error:
             raise ConnectionLost(f"the connection to {self.url} broke: {describe(error)}") from error
 
-    def _build(self, request: Request) -> httpx2.Request:
+    def _build(self, request: Request) -> "httpx2.Request":
         headers = dict(request.headers or {})
         content: Any = request.content
         if request.json is not None:
@@ -139,8 +152,10 @@ class Transport:
             timeout=self._timeout(request.timeout),
         )
 
-    def _timeout(self, seconds: float | None) -> httpx2.Timeout:
+    def _timeout(self, seconds: float | None) -> "httpx2.Timeout":
         """Return the time limits of one request; the client's own patience caps them all."""
+        import httpx2
+
         if self._patience is not None:
             return httpx2.Timeout(min(self._patience, seconds or self._patience))
         return httpx2.Timeout(seconds, connect=10.0)

@@ -31,6 +31,14 @@ def run(arguments: Sequence[str]) -> int:
         return INTERRUPTED
     except ReaderGone:
         return _reader_gone()
+    except Exception:
+        if not state.remote:
+            raise
+        # A bug of ours must not look like the status of the remote command.
+        import traceback
+
+        traceback.print_exc()
+        return CONTROL_PLANE
     return outcome if isinstance(outcome, int) else OK
 
 
