@@ -63,6 +63,10 @@ class Api:
         """Close the connection."""
         self.close()
 
+    def __del__(self) -> None:
+        """Close what a short-lived client left open; an unclosed socket would be a warning, which is an error."""
+        self.close()
+
     def close(self) -> None:
         """Close the connection; the next call opens a new one."""
         if self._connection is not None:
