@@ -5,7 +5,7 @@ No I/O and no clock: `apply` gets the time. A state that ended never changes aga
 
 import enum
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -201,6 +201,7 @@ class Abandon(msgspec.Struct, frozen=True):
 Command = Schedule | Delay | Start | Wait | Resume | Cancel | Finish | Abandon
 Decision = Changed[Execution] | Refused
 
+_MICROSECOND: Final = timedelta(microseconds=1)
 ALREADY_ENDED: Final = "already_ended"
 STALE_ATTEMPT: Final = "stale_attempt"
 WRONG_STATE: Final = "wrong_state"
@@ -311,7 +312,7 @@ def _end(
         signal=outcome.signal,
         result=outcome.result,
         ended_at=now,
-        duration_ms=None if started is None else (now - started).total_seconds() * 1000,
+        duration_ms=None if started is None else (now - started) // _MICROSECOND / 1000,
         output_bytes=output.total_bytes,
         output_truncated=output.truncated,
         output_ref=output.ref,

@@ -48,9 +48,10 @@ class RunContext:
         return mask_text(text, self._secrets) if self._secrets else text
 
     def cancel(self, reason: str | None) -> None:
-        """Tell the runner to end."""
-        self.cancel_reason = reason
-        self.cancelled.set()
+        """Tell the runner to end; the first reason stands."""
+        if not self.cancelled.is_set():
+            self.cancel_reason = reason
+            self.cancelled.set()
 
     def close_output(self) -> OutputTotals:
         """Close the log and return what goes into the ledger."""
