@@ -14,7 +14,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 NATIVE = "src/runyard/runtimes/isolation/native"
 
 
-class AgentBuildHook(BuildHookInterface):  # type: ignore[type-arg]
+class AgentBuildHook(BuildHookInterface):  # type: ignore[misc,type-arg,unused-ignore]
     """Adds the compiled agent to the wheel."""
 
     PLUGIN_NAME = "custom"
@@ -37,7 +37,7 @@ class AgentBuildHook(BuildHookInterface):  # type: ignore[type-arg]
         build_data["tag"] = f"py3-none-{platform}"
         build_data["pure_python"] = False
 
-    def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:
+    def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:  # noqa: ARG002
         """Remove the compiled program beside the wheel; it is inside now."""
         Path(self.directory, "runyard-agent").unlink(missing_ok=True)
 

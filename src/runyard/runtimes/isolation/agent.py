@@ -118,8 +118,24 @@ class Agent:
         self._gone_reason: str | None = None
         self.entered: set[str] = set()
         """Some folders in which commands could be started."""
-        self.ready: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        """Resolves to a route socket of the sandbox's network, the awaiter's, once it is set up."""
+        self._ready: asyncio.Future[int] | None = None
+
+    async def build(self, specification: bytes) -> int:
+        """Make a waiting init into a sandbox, once. Return a route socket of its network, the caller's. Raises
+        Unavailable, SandboxGone.
+        """
+        if self._gone_reason is not None:
+            raise SandboxGone(self._gone_reason)
+        self._ready = asyncio.get_running_loop().create_future()
+        try:
+            self._channel.send(Op.BUILD, 0, payload=specification)
+            return await self._ready
+        except Gone:
+            raise SandboxGone(self._gone_reason) from None
+        except asyncio.CancelledError:
+            if self._ready.done() and not self._ready.cancelled() and self._ready.exception() is None:
+                os.close(self._ready.result())
+            raise
 
     async def go(self, hostname: str) -> None:
         """Lock the sandbox down; commands can be started from here on. Raises Unavailable, SandboxGone."""
@@ -268,13 +284,13 @@ class Agent:
             waiter.set_result(reply)
 
     def _on_setup(self, reply: Reply) -> None:
-        if self.ready.done():
+        if self._ready is None or self._ready.done():
             protocol.close_fds(reply.fds)
         elif reply.op == Re.READY:
-            self.ready.set_result(reply.fds[0])
+            self._ready.set_result(reply.fds[0])
         else:
             what = reply.text.decode(errors="replace")
-            self.ready.set_exception(
+            self._ready.set_exception(
                 Unavailable(f"The sandbox could not be set up: {what}: {os.strerror(reply.b)}.")
             )
 
@@ -285,9 +301,8 @@ class Agent:
         if self._gone_reason is not None:
             return
         self._gone_reason = reason
-        if not self.ready.done():
-            self.ready.set_exception(SandboxGone(reason))
-            self.ready.exception()  # nobody may be waiting for it
+        if self._ready is not None and not self._ready.done():
+            self._ready.set_exception(SandboxGone(reason))
         for waiter in self._waiting.values():
             if not waiter.done():
                 waiter.set_exception(SandboxGone(reason))

@@ -73,9 +73,9 @@ class Launcher:
             await asyncio.wait(self._reapers)
 
     async def create(
-        self, specification: bytes, agent: socket.socket, cgroup_fd: int | None, on_exit: OnExit
+        self, agent: socket.socket, uid_base: int, cgroup_fd: int | None, on_exit: OnExit
     ) -> tuple[int, int]:
-        """Clone a sandbox whose init serves `agent`'s other end. Return its handle and init's pid on the host.
+        """Clone an init that is served through `agent`'s other end. Return its handle and its pid on the host.
         `on_exit` is called once from here on. Raises Unavailable.
         """
         await self.start()
@@ -87,7 +87,7 @@ class Launcher:
         fds = [agent.fileno()] if cgroup_fd is None else [agent.fileno(), cgroup_fd]
         flags = 0 if cgroup_fd is None else protocol.FLAG_CGROUP
         try:
-            self._channel.send(Op.CREATE, handle, (flags, 0, 0), specification, fds)
+            self._channel.send(Op.CREATE, handle, (flags, uid_base, 0), fds=fds)
             return handle, await created
         except (Failed, Gone) as error:
             self._living.pop(handle, None)

@@ -3,13 +3,12 @@ creation overlap; the parts themselves (groups, layers, bases, network, launcher
 """
 
 import asyncio
-import contextlib
 import os
 import secrets
 from collections.abc import Sequence
 from pathlib import Path
 
-from runyard.kernel.errors import AlreadyExists, RunyardError, Unavailable
+from runyard.kernel.errors import AlreadyExists, Unavailable
 from runyard.runtimes.isolation import cgroups, hostns, protocol
 from runyard.runtimes.isolation.agent import Agent
 from runyard.runtimes.isolation.bases import Base, BaseStore
@@ -20,7 +19,7 @@ from runyard.runtimes.isolation.layers import Layer, LayerStore
 from runyard.runtimes.isolation.network import Uplink
 from runyard.runtimes.isolation.options import IsolationOptions
 from runyard.runtimes.isolation.program import find_agent
-from runyard.runtimes.isolation.sandbox import NamespaceSandbox, Parts, identity_files
+from runyard.runtimes.isolation.sandbox import NamespaceSandbox, Parts
 from runyard.runtimes.isolation.shells import ShellPool
 from runyard.runtimes.isolation.warm import WarmPool
 from runyard.runtimes.isolation.workers import Workers
@@ -45,6 +44,7 @@ class NamespacesEngine:
         self._launcher: Launcher | None = None
         self._uplink = Uplink(options, self._bases.nameservers())
         self._pool = WarmPool(options.warm_pool_size, self._make_blank)
+        self._seats = WarmPool(options.seats, self._make_seat)
         self._sandboxes: dict[str, NamespaceSandbox] = {}
         self._blanks: set[NamespaceSandbox] = set()
         self._creating: set[str] = set()
@@ -92,15 +92,18 @@ class NamespacesEngine:
         await self._bases.prepare(self._options.default_base)
         # Again: the members of a killed server's groups were still dying at the first sweep.
         await self._workers.run(self._cgroups.sweep)
+        await self._seats.start()
         await self._pool.start()
 
     async def stop(self) -> None:
         """End every sandbox (layers stay) and everything that `start` made."""
         await self._pool.stop()
+        seats = await self._seats.stop()
         blanks, self._blanks = self._blanks, set()
         await asyncio.gather(
             *(sandbox.destroy(keep_layer=True) for sandbox in list(self._sandboxes.values())),
             *(sandbox.destroy(keep_layer=False) for sandbox in blanks),
+            *(seat.destroy(keep_layer=True) for seat in seats),
         )
         await asyncio.gather(*self._tasks)
         if self._launcher is not None:
@@ -154,7 +157,7 @@ class NamespacesEngine:
             return None
         self._blanks.discard(sandbox)
         try:
-            await sandbox.adopt(spec, limits_changed=spec.limits != Limits())
+            await sandbox.adopt(spec)
         except BaseException as error:
             await asyncio.shield(sandbox.destroy(keep_layer=False))
             if isinstance(error, SandboxGone):
@@ -169,24 +172,26 @@ class NamespacesEngine:
         return sandbox
 
     async def _build(self, spec: SandboxSpec) -> NamespaceSandbox:
-        preparing = asyncio.ensure_future(
-            self._layers.prepare(spec.id, spec.limits.disk_bytes, spec.restore_from)
-        )
-        group = None
+        self._cgroups.check(spec.limits)
+        base = await self._bases.prepare(spec.base)
+        kept = self._layers.has(spec.id)
+        sandbox = self._seats.take() or await self._make_seat()
         try:
-            group = self._cgroups.create(f"s-{secrets.token_hex(6)}", spec.limits)
-            base, layer = await asyncio.gather(self._bases.prepare(spec.base), preparing)
-            specification = self._specification(base, layer)
+            layer = await self._layers.prepare(spec.id, spec.limits.disk_bytes, spec.restore_from)
+            await sandbox.furnish(spec, self._specification(base, layer))
         except BaseException:
-            with contextlib.suppress(RunyardError, OSError):
-                await preparing
-            if group is not None:
-                await group.remove()
+            sandbox.end("The sandbox could not be set up.")
+            await asyncio.shield(sandbox.destroy(keep_layer=kept))
             raise
-        return await self._start(spec, group, specification)
+        return sandbox
 
-    async def _start(self, spec: SandboxSpec, group: cgroups.Group, specification: bytes) -> NamespaceSandbox:
+    async def _make_seat(self) -> NamespaceSandbox:
+        """Clone an init and attach it to groups of its own. Attaching waits for a grace period of the kernel, some
+        milliseconds for each old hierarchy, which is why seats are kept ready.
+        """
         assert self._launcher is not None
+        name = f"s-{secrets.token_hex(6)}"
+        group = self._cgroups.create(name, Limits())
         ours, theirs = protocol.seqpacket_pair()
         agent = Agent(ours, self._options.uid_base, lambda: group.usage().oom_kills or 0)
         parts = Parts(
@@ -196,33 +201,25 @@ class NamespacesEngine:
             group=group,
             agent=agent,
             shells=ShellPool(agent, self._options.warm_shells),
-            layer_id=spec.id,
-            limits=spec.limits,
         )
-        sandbox = NamespaceSandbox(spec.id, parts, self._forget)
+        sandbox = NamespaceSandbox(name, parts, self._forget)
         try:
             with theirs:
                 parts.handle, parts.init_pid = await self._launcher.create(
-                    specification, theirs, group.clone_fd, sandbox.init_exited
+                    theirs, self._options.uid_base, group.clone_fd, sandbox.init_exited
                 )
-            # The attach waits for the kernel's grace period; meanwhile the child mounts.
-            attaching = asyncio.ensure_future(self._workers.run(group.attach, parts.init_pid))
-            try:
-                parts.route_fd = await agent.ready
-                await sandbox.set_network(spec.network)
-            finally:
-                with contextlib.suppress(ProcessLookupError):
-                    await attaching
-            await asyncio.gather(
-                agent.go(spec.hostname), agent.identify(spec.hostname, identity_files(spec.hostname))
-            )
-        except BaseException:
+            await self._workers.run(group.attach, parts.init_pid)
+        except BaseException as error:
             sandbox.abort("The sandbox could not be set up.")
+            await asyncio.shield(sandbox.destroy(keep_layer=True))
+            if isinstance(error, OSError):
+                raise Unavailable(f"The sandbox cannot be put into its control groups: {error}.") from error
             raise
         return sandbox
 
     def _forget(self, sandbox: NamespaceSandbox) -> None:
         self._pool.drop(sandbox)
+        self._seats.drop(sandbox)
         if sandbox in self._blanks:
             self._blanks.discard(sandbox)
             task = asyncio.get_running_loop().create_task(self._layers.delete(sandbox.id))
@@ -233,7 +230,7 @@ class NamespacesEngine:
 
     def _specification(self, base: Base, layer: Layer) -> bytes:
         folder = self._options.data_dir
-        parts = [str(self._options.uid_base), os.fspath(folder), os.fspath(self._mountpoint)]
+        parts = [os.fspath(folder), os.fspath(self._mountpoint)]
         for index, overlay in enumerate(base.overlays):
             lowers = ":".join(_escape(path, folder) for path in overlay.lowers)
             upper, work = _escape(layer.upper(index), folder), _escape(layer.work(index), folder)

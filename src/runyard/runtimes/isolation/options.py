@@ -26,6 +26,8 @@ class IsolationOptions:
     """Host id that root inside every sandbox is mapped to."""
     warm_pool_size: int = 2
     """Blank sandboxes kept ready; 0 turns the pool off."""
+    seats: int = 2
+    """Inits kept waiting in groups of their own, from which a sandbox with any base or layer is made; 0 for none."""
     warm_shells: int = 1
     """Shells kept waiting in each sandbox once its first shell was asked for; 0 turns them off."""
     default_base: str = "host"

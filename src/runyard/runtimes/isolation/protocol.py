@@ -27,6 +27,7 @@ class Op(enum.IntEnum):
 
     CREATE = 1
     KILL = 2
+    BUILD = 15
     GO = 16
     IDENTITY = 17
     SPAWN = 18

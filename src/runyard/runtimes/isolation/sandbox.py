@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from runyard.runtimes.isolation.agent import Agent, AgentProcess
 from runyard.runtimes.isolation.cgroups import Group
@@ -38,8 +38,8 @@ class Parts:
     group: Group
     agent: Agent
     shells: ShellPool
-    layer_id: str
-    limits: Limits
+    layer_id: str = ""
+    limits: Limits = field(default_factory=Limits)
     handle: int = 0
     init_pid: int = 0
     route_fd: int = -1
@@ -139,13 +139,29 @@ class NamespaceSandbox:
         """End it and free everything; idempotent."""
         self.end("The sandbox was destroyed.")
         await self._gone.wait()
-        if not keep_layer:
+        if not keep_layer and self._parts.layer_id:
             await self._parts.layers.delete(self._parts.layer_id)
 
-    async def adopt(self, spec: SandboxSpec, limits_changed: bool) -> None:
+    async def furnish(self, spec: SandboxSpec, specification: bytes) -> None:
+        """Build the sandbox of `spec` from an init that waits in its groups. Raises CannotEnforce, LimitExceeded,
+        Unavailable, SandboxGone.
+        """
+        parts = self._parts
+        self._id = parts.layer_id = spec.id
+        parts.limits = spec.limits
+        if spec.limits != Limits():
+            parts.group.set_limits(spec.limits)
+        parts.route_fd = await parts.agent.build(specification)
+        await asyncio.gather(
+            self.set_network(spec.network),
+            parts.agent.go(spec.hostname),
+            parts.agent.identify(spec.hostname, identity_files(spec.hostname)),
+        )
+
+    async def adopt(self, spec: SandboxSpec) -> None:
         """Become the sandbox of `spec`; for blank ones only. Raises CannotEnforce, LimitExceeded, Unavailable."""
         parts = self._parts
-        if limits_changed:
+        if spec.limits != Limits():
             parts.group.set_limits(spec.limits)
         self._id = spec.id
         await asyncio.gather(

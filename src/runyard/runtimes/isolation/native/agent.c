@@ -185,23 +185,43 @@ static void serve_request(void) {
     close_fds(&request);
 }
 
-_Noreturn void run_agent(struct setup *setup) {
-    struct pollfd polls[2 + PENDING_MAX];
+/* Cloned and attached to its groups, which is what takes long; wait for what to become. */
+static void await_building(struct setup *setup) {
+    struct pollfd polls[1] = {{.fd = setup->control, .events = POLLIN}};
+    while (poll(polls, 1, -1) < 0) {
+    }
+    if (receive(setup->control, &request) != 1) _exit(0);
+    size_t length;
+    setup->spec = map_payload(&request, &length);
+    if (request.head.op != OP_BUILD || !setup->spec) _exit(1);
+    setup->spec_end = setup->spec + length;
+}
+
+static void build(struct setup *setup) {
     if (enter_sandbox(setup, &folders) < 0) {
-        answer_failed(setup->control, 0, STAGE_SETUP, errno, setup->failed_at);
+        answer_failed(control, 0, STAGE_SETUP, errno, setup->failed_at);
         _exit(1);
     }
-    control = setup->control;
-    int signals = child_signalfd();
-    /* AF_NETLINK, NETLINK_ROUTE: lets the server set the inside's addresses without entering the namespace. */
+    /* Lets the server set the inside's addresses without entering the namespace. */
     int route = open_route_socket();
-    if (signals < 0 || route < 0) {
-        answer_failed(control, 0, STAGE_SETUP, errno, "open sockets");
+    if (route < 0) {
+        answer_failed(control, 0, STAGE_SETUP, errno, "open a route socket");
         _exit(1);
     }
+    close_fds(&request);
     struct reply ready = {.op = RE_READY};
     answer(control, &ready, NULL, 0, &route, 1);
     close(route);
+}
+
+_Noreturn void run_agent(struct setup *setup) {
+    struct pollfd polls[2 + PENDING_MAX];
+    if (take_seat(setup) < 0) _exit(1);
+    control = setup->control;
+    await_building(setup);
+    build(setup);
+    int signals = child_signalfd();
+    if (signals < 0) _exit(1);
     int more = 0;
     for (;;) {
         /* With all slots taken requests wait in the socket. */

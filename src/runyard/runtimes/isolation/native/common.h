@@ -28,9 +28,10 @@ enum {
 
 enum request_op {
     /* to the launcher */
-    OP_CREATE = 1, /* fds: agent socket [, cgroup2 folder]; payload: specification */
+    OP_CREATE = 1, /* fds: agent socket [, cgroup2 folder]; b=first id of the range outside */
     OP_KILL = 2,   /* id names the sandbox */
     /* to an agent */
+    OP_BUILD = 15, /* payload: specification; answered by RE_READY */
     OP_GO = 16,       /* groups are attached: enter the cgroup namespace, lock down, set the host name */
     OP_IDENTITY = 17, /* payload: host name, then pairs of path and content to write */
     OP_SPAWN = 18,    /* fds: stdin stdout stderr [extra]; a=flags b=argc c=envc; payload: cwd, argv, env */
@@ -113,6 +114,7 @@ struct setup {
     const char *failed_at; /* what was tried last, for the answer */
 };
 int build_root(struct setup *setup, struct sandbox_fds *out);
+int take_seat(struct setup *setup);
 int enter_sandbox(struct setup *setup, struct sandbox_fds *out);
 int open_route_socket(void);
 int lock_down(void);

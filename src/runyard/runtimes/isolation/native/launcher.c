@@ -77,40 +77,32 @@ static void serve_sync(int index) {
     syncs[index] = syncs[--sync_count];
 }
 
-_Noreturn static void become_sandbox(int control, int sync, const char *spec, size_t length, char **argv) {
+_Noreturn static void become_sandbox(int control, int sync, unsigned uid_base, char **argv) {
     /* The command line is visible inside; it says what it is there. */
     memset(argv[1], 0, strlen(argv[1]));
     memset(argv[0], 0, strlen(argv[0]));
     memcpy(argv[0], "init", 4);
     prctl(PR_SET_NAME, "init");
-    struct setup setup = {.control = control, .sync = sync, .spec = spec, .spec_end = spec + length};
+    struct setup setup = {.control = control, .sync = sync, .uid_base = uid_base};
     run_agent(&setup);
 }
 
-static unsigned uid_base_of(const char *spec, size_t length) {
-    const char *cursor = spec, *end = spec + length;
-    const char *first = take_field(&cursor, end);
-    return first ? (unsigned)strtoul(first, NULL, 10) : 0;
-}
-
 static int create(char **argv) {
-    size_t length;
-    int has_cgroup = (message.head.a & FLAG_CGROUP) != 0, skip = (message.head.a & FLAG_MEMFD) != 0;
-    if (message.fd_count != skip + 1 + has_cgroup) return EINVAL;
-    if (sync_count == SYNC_MAX) return EAGAIN;
-    char *spec = map_payload(&message, &length);
-    if (!spec) return errno;
-    unsigned uid_base = uid_base_of(spec, length);
+    int has_cgroup = (message.head.a & FLAG_CGROUP) != 0;
+    unsigned uid_base = (unsigned)message.head.b;
     int pair[2];
+    if (message.fd_count != 1 + has_cgroup) return EINVAL;
+    if (sync_count == SYNC_MAX) return EAGAIN;
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0) return errno;
-    struct clone_args_ args = {.flags = CLONE_NEWNS | CLONE_NEWPID, .exit_signal = SIGCHLD};
+    /* The mount namespace is left to the moment of building: this one shows bases mounted until then. */
+    struct clone_args_ args = {.flags = CLONE_NEWPID, .exit_signal = SIGCHLD};
     if (has_cgroup) {
         args.flags |= CLONE_INTO_CGROUP;
-        args.cgroup = (uint64_t)message.fds[skip + 1];
+        args.cgroup = (uint64_t)message.fds[1];
     }
     pid_t pid = (pid_t)syscall(SYS_clone3, &args, sizeof args);
     int error = errno;
-    if (pid == 0) become_sandbox(message.fds[skip], pair[1], spec, length, argv);
+    if (pid == 0) become_sandbox(message.fds[0], pair[1], uid_base, argv);
     close(pair[1]);
     if (pid > 0 && remember(message.head.id, pid) < 0) {
         kill(pid, SIGKILL);

@@ -7,7 +7,6 @@
 #include "common.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 
@@ -163,11 +162,9 @@ static int make_sys(struct setup *setup, int root) {
 
 int build_root(struct setup *setup, struct sandbox_fds *out) {
     const char *cursor = setup->spec;
-    const char *uid_base = take_field(&cursor, setup->spec_end);
     const char *folder = take_field(&cursor, setup->spec_end);
     int root;
-    if (!uid_base || !folder) return fail(setup, "read the specification");
-    setup->uid_base = (unsigned)strtoul(uid_base, NULL, 10);
+    if (!folder) return fail(setup, "read the specification");
     umask(0);
     /* Private: what is mounted here must not show in the server's namespace, nor later host mounts in here. */
     if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0) return fail(setup, "make mounts private");

@@ -83,19 +83,25 @@ static int write_below(int folder, const char *path, const char *text) {
     return wrote < 0 ? -1 : 0;
 }
 
-int enter_sandbox(struct setup *setup, struct sandbox_fds *out) {
+int take_seat(struct setup *setup) {
     /* First of all: descriptors of the launcher, among them sockets of the server and of other sandboxes. */
     if (dup3(setup->control, 3, O_CLOEXEC) < 0 && setup->control != 3) return fail(setup, "place the socket");
     if (dup3(setup->sync, 4, O_CLOEXEC) < 0 && setup->sync != 4) return fail(setup, "place the socket");
     setup->control = 3;
     setup->sync = 4;
     syscall(SYS_close_range, 5u, ~0u, 0u);
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    return 0;
+}
+
+int enter_sandbox(struct setup *setup, struct sandbox_fds *out) {
+    if (unshare(CLONE_NEWNS) < 0) return fail(setup, "unshare the mount namespace");
     set_limits();
     if (build_root(setup, out) < 0 || enter_user_namespace(setup) < 0 || enter_network(setup) < 0) return -1;
     /* Ping without CAP_NET_RAW. Through the /proc/sys that lies under the read-only one. */
     write_below(out->sysctl, "net/ipv4/ping_group_range", "0 65535");
     close(out->sysctl);
-    /* Only now: changing ids clears both. The launcher's death ends every sandbox. */
+    /* Again: changing ids clears both. The launcher's death ends every sandbox. */
     prctl(PR_SET_DUMPABLE, 0);
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     struct pollfd gone = {.fd = setup->control, .events = POLLIN};
