@@ -94,6 +94,7 @@ def _uvicorn_config(app: App, stop_secs: float) -> uvicorn.Config:
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=max(1, round(stop_secs)),
         server_header=False,
+        proxy_headers=False,
         backlog=BACKLOG,
     )
 

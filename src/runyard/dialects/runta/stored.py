@@ -50,7 +50,9 @@ class CheckpointHandlers:
         limit = reading.integer(values, "limit", reading.V1_PAGE_LIMIT, 1, reading.V1_PAGE_LIMIT)
         page = await self._checkpoints.page(call.caller.scope, limit, reading.cursor(values))
         views = [checkpoint_view(item) for item in page.items]
-        pagination = BothPagings(limit, 0, len(views), None, page.next_cursor, page.has_more)
+        pagination = BothPagings(
+            page.next_cursor, page.has_more, limit=limit, offset=0, total=len(views), next_offset=None
+        )
         await send_json(call, Listed(views, pagination))
 
     async def list_v2(self, call: Call) -> None:

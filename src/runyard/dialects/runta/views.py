@@ -30,22 +30,20 @@ class Cursors(msgspec.Struct):
     has_more: bool
 
 
-class BothPagings(msgspec.Struct):
+class BothPagings(Cursors, kw_only=True):
     """Paging of v1: offset and cursor at once, so that every generation of client finds its own."""
 
     limit: int
     offset: int
     total: int
     next_offset: int | None
-    next_cursor: str | None
-    has_more: bool
 
 
 class Listed(msgspec.Struct, Generic[T]):
     """A page."""
 
     data: T
-    pagination: Cursors | BothPagings
+    pagination: Cursors
 
 
 class Requests(msgspec.Struct):
@@ -131,7 +129,7 @@ class RuntimeOut(msgspec.Struct, kw_only=True):
     image_id: str
     revision: int
     resources: ResourcesOut
-    egress_policy: EgressFour | dict[str, Any]
+    egress_policy: Any
     idle_policy: Idle
     ingress_specs: list[Ingress]
     ssh_enabled: bool = False
@@ -231,7 +229,7 @@ def _resources(definition: Definition) -> ResourcesOut:
     )
 
 
-def _egress(definition: Definition, *, v1: bool) -> EgressFour | dict[str, Any]:
+def _egress(definition: Definition, *, v1: bool) -> Any:
     policy = definition.egress
     if v1:
         restricted = policy.mode is EgressMode.ALLOWLIST

@@ -8,6 +8,7 @@ import msgspec
 
 from runyard.dialects.door import Answer
 from runyard.kernel.errors import LimitExceeded, RunyardError
+from runyard.server.native.replies import encode
 
 TABLE: Mapping[str, tuple[int, str]] = {
     "internal": (500, "Internal error"),
@@ -73,4 +74,4 @@ def write_error(error: RunyardError, request_id: str) -> Answer:
             name: value for name, value in error.detail.items() if isinstance(value, str | int | float | list)
         },
     )
-    return Answer(status, msgspec.json.encode(problem), "application/problem+json", headers)
+    return Answer(status, encode(problem), "application/problem+json", headers)

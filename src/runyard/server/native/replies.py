@@ -6,7 +6,15 @@ import msgspec
 
 from runyard.dialects.door import Answer, Call, send_answer
 
-_encoder = msgspec.json.Encoder()
+
+def _plain(value: object) -> str:
+    """Encode typed ids, which are texts of their own kinds."""
+    if isinstance(value, str):
+        return str(value)
+    raise NotImplementedError
+
+
+_encoder = msgspec.json.Encoder(enc_hook=_plain)
 
 
 async def send_json(call: Call, document: Any, status: int = 200) -> None:  # noqa: ANN401  any encodable document

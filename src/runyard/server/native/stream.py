@@ -20,6 +20,7 @@ from runyard.dialects.runta.stream import (
 )
 from runyard.runtimes.requests import CommandRequest
 from runyard.runtimes.session import SIGNALS, Session, SessionRequest
+from runyard.server.native.replies import encode
 from runyard.server.native.runtimes import DOOR
 
 
@@ -76,4 +77,4 @@ def _execution_id(session: Session) -> str | None:
 
 
 def _text(frame: dict[str, object]) -> str:
-    return msgspec.json.encode(frame).decode()
+    return encode(frame).decode()
