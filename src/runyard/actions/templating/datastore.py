@@ -5,6 +5,7 @@ what was asked for, so that the caller fetches those and renders again.
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Protocol
 
 from jinja2.exceptions import UndefinedError
@@ -14,11 +15,20 @@ from runyard.actions.values import Json
 SCOPES = ("system", "user")
 
 
+@dataclass(frozen=True, slots=True)
+class StoredKey:
+    """A key as it is kept."""
+
+    text: str
+    """Sealed when the key is a secret."""
+    secret: bool = False
+
+
 class Datastore(Protocol):
     """Where the keys are; the user's scope is that of the caller."""
 
-    def read(self, scope: str, name: str) -> str | None:
-        """Return the stored text (sealed when the key is a secret), None when there is no such key."""
+    def read(self, scope: str, name: str) -> StoredKey | None:
+        """Return a key, None when there is none by this name."""
         ...
 
     def decrypt(self, text: str) -> str:
@@ -41,13 +51,13 @@ class KnownKeys:
     may not do. Outcomes of a pass that wanted something are void, errors included.
     """
 
-    def __init__(self, known: Mapping[tuple[str, str], str | None], sealer: Sealer) -> None:
+    def __init__(self, known: Mapping[tuple[str, str], StoredKey | None], sealer: Sealer) -> None:
         """Answer from `known`, by scope and name; a value of None says that there is no such key."""
         self._known = known
         self._sealer = sealer
         self.wanted: set[tuple[str, str]] = set()
 
-    def read(self, scope: str, name: str) -> str | None:
+    def read(self, scope: str, name: str) -> StoredKey | None:
         """Return what is known and note what is not."""
         if (scope, name) not in self._known:
             self.wanted.add((scope, name))
@@ -64,7 +74,7 @@ class KnownKeys:
 class NoDatastore:
     """A datastore without keys, for places where none can be reached."""
 
-    def read(self, scope: str, name: str) -> str | None:
+    def read(self, scope: str, name: str) -> StoredKey | None:
         """Return None for every key."""
         del scope, name
         return None
@@ -96,7 +106,8 @@ class Key:
     def __str__(self) -> str:
         """Read the key."""
         if self._text is None:
-            self._text = self._store.read(self._scope, self._name) or ""
+            key = self._store.read(self._scope, self._name)
+            self._text = key.text if key is not None else ""
         return self._text
 
     def __bool__(self) -> bool:
