@@ -43,8 +43,8 @@ def test_stream_handshake_is_refused_with_the_envelope(
 
 def test_stream_without_token_is_refused(server: Server, shared: str) -> None:
     url = f"ws://127.0.0.1:{server.port}/v2/runtimes/{shared}/exec/stream"
-    with pytest.raises(InvalidStatus) as refused:
-        connect(url, proxy=None)
+    with pytest.raises(InvalidStatus) as refused, connect(url, proxy=None):
+        pass
     assert refused.value.response.status_code == 401
 
 
@@ -254,7 +254,7 @@ def test_stream_many_at_once(server: Server, shared: str) -> None:
         stream.stdin(b"in\n", end=True)
     assert [stream.finish().stdout for stream in streams] == [f"in-{n}\n".encode() for n in range(12)]
     for stream in streams:
-        stream.socket.close()
+        stream.__exit__()
 
 
 def test_stream_ping_is_answered(server: Server, shared: str) -> None:

@@ -1,6 +1,7 @@
 """A light client of the exec stream. Owns one WebSocket; decodes frames and judges nothing."""
 
 import base64
+import contextlib
 import json
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -32,9 +33,11 @@ class ExecStream:
         """Open the WebSocket. Raises websockets' InvalidStatus when the handshake is refused."""
         url = f"ws://127.0.0.1:{port or server.port}/{version}/runtimes/{runtime}/exec/stream"
         headers = {"Authorization": f"Bearer {server.token}"}
-        self.socket: ClientConnection = connect(
+        opening = connect(
             url, additional_headers=headers, max_size=None, open_timeout=30, close_timeout=5, proxy=None
         )
+        self._stack = contextlib.ExitStack()
+        self.socket: ClientConnection = self._stack.enter_context(opening)
         self.seen = Ended()
 
     def __enter__(self) -> Self:
@@ -43,7 +46,7 @@ class ExecStream:
 
     def __exit__(self, *exc: object) -> None:
         """Close the WebSocket."""
-        self.socket.close()
+        self._stack.close()
 
     def send(self, kind: str, **fields: object) -> None:
         """Send one frame."""
