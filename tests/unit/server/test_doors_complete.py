@@ -1,0 +1,140 @@
+"""Completeness over tables: every error in every door, every route with all that it must declare."""
+
+import importlib
+import pkgutil
+import re
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+import runyard
+from runyard.dialects.door import WEBSOCKET, Door, Route
+from runyard.dialects.runta import routes as runta
+from runyard.kernel.errors import LimitExceeded, RunyardError
+from runyard.server import native, openapi
+from runyard.server.router import Router
+from runyard.settings import Settings
+from tests.fakes.doors import Anything
+
+FAULTS = {"internal", "invariant", "bad_settings", "ambiguous_route", "cannot_unseal", "key_ring_broken"}
+"""Codes that are no caller's fault: faults of the server, and of its settings or key ring."""
+ANY_CREDENTIAL = {"whoAmI", "revokeToken", "metrics", "getMe", "revokeCurrentToken"}
+"""Routes that ask for a credential and for no permission: they concern the caller itself, or check by themselves."""
+
+
+def import_everything() -> None:
+    """Import every module of the product, so that each error class is known."""
+    for found in pkgutil.walk_packages(runyard.__path__, "runyard."):
+        if "migrations" not in found.name and not found.name.endswith("__main__"):
+            importlib.import_module(found.name)
+
+
+def errors(kind: type[RunyardError] = RunyardError) -> Iterator[type[RunyardError]]:
+    yield kind
+    for one in kind.__subclasses__():
+        yield from errors(one)
+
+
+def made(kind: type[RunyardError]) -> RunyardError:
+    """Make an error without knowing what its constructor takes."""
+    error = kind.__new__(kind)
+    RunyardError.__init__(error)
+    if isinstance(error, LimitExceeded):
+        error.retry_after = 2.5
+    return error
+
+
+import_everything()
+HOUSE = Anything(settings=Settings(data_dir=Path("/nonexistent")))
+DOORS: list[Door] = [native.register(HOUSE), runta.register(HOUSE)]  # type: ignore[arg-type]
+ROUTES = [(door, route) for door in DOORS for route in door.routes]
+ERRORS = sorted(
+    {kind for kind in errors() if kind.__module__.startswith("runyard.")}, key=lambda kind: kind.__name__
+)
+
+
+def test_errors_have_a_sentence_and_a_code_of_their_own() -> None:
+    own = [kind.code for kind in ERRORS if "code" in vars(kind)]
+    assert [code for code, number in Counter(own).items() if number > 1] == []
+    for kind in ERRORS:
+        assert re.fullmatch(r"[a-z][a-z0-9_]*", kind.code), kind
+        assert vars(kind).get("__doc__"), kind
+        assert (kind.__doc__ or "").strip().endswith("."), kind
+
+
+@pytest.mark.parametrize("door", DOORS, ids=lambda door: door.name)
+@pytest.mark.parametrize("kind", ERRORS, ids=lambda kind: kind.__name__)
+def test_every_error_has_an_answer_in_every_door(door: Door, kind: type[RunyardError]) -> None:
+    answer = door.write_error(made(kind), "0" * 36)
+    assert 400 <= answer.status < 600
+    document = msgspec.json.decode(answer.body)
+    assert "0" * 36 in answer.body.decode()
+    assert isinstance(document, dict)
+    headers = dict(answer.headers)
+    assert (b"retry-after" in headers) == issubclass(kind, LimitExceeded)
+    assert (answer.status == 500) == (kind.code in FAULTS), (
+        f"{kind.__name__} needs a line in the table of {door.name}"
+    )
+
+
+@pytest.mark.parametrize(("door", "route"), ROUTES, ids=lambda one: getattr(one, "name", ""))
+def test_every_route_declares_all(door: Door, route: Route) -> None:
+    assert route.summary.endswith(".")
+    assert route.summary[0].isupper()
+    assert re.fullmatch(r"[a-zA-Z][A-Za-z0-9_]*", route.name)
+    assert route.method in {"GET", "POST", "PUT", "PATCH", "DELETE", WEBSOCKET}
+    if route.open:
+        assert route.permission is None
+        return
+    assert 401 in route.errors
+    if route.status != 501 and route.name not in ANY_CREDENTIAL:
+        assert route.permission is not None
+        assert 403 in route.errors
+    if "{" in route.path and route.status != 501:
+        assert 404 in route.errors
+
+
+def test_route_names_are_unique_within_a_door() -> None:
+    names = Counter((door.name, route.name) for door, route in ROUTES)
+    assert [name for name, number in names.items() if number > 1] == []
+
+
+def test_routes_of_all_doors_fit_in_one_table() -> None:
+    router = Router(DOORS)
+    for door, route in ROUTES:
+        path = re.sub(r"\{[^}]+\}", "x1", route.path)
+        assert router.find(route.method, path).door is door
+
+
+def test_only_health_and_documents_are_open() -> None:
+    found = {route.path for _, route in ROUTES if route.open and route.status != 501}
+    health = {"/healthz", "/runyard/v1/health/live", "/runyard/v1/health/ready"}
+    assert found == health | {"/openapi.json", "/docs", "/docs/{file}"}
+
+
+def test_openapi_has_every_route_with_examples_and_no_dangling_reference() -> None:
+    document = openapi.document(DOORS)
+    text = msgspec.json.encode(document).decode()
+    for _, route in ROUTES:
+        method = "get" if route.method == WEBSOCKET else route.method.lower()
+        operation = document["paths"][route.path][method]
+        assert operation["responses"]
+        content = operation.get("requestBody", {}).get("content", {}).get("application/json")
+        assert content is None or "example" in content
+    for name in re.findall(r'"\$ref":"#/components/schemas/([^"]+)"', text):
+        assert name in document["components"]["schemas"]
+    ids = re.findall(r'"operationId":"([^"]+)"', text)
+    assert len(ids) == len(set(ids))
+
+
+def test_openapi_examples_are_accepted_by_the_decoders() -> None:
+    document = openapi.document(DOORS)
+    for _, route in ROUTES:
+        if route.request in (None, bytes):
+            continue
+        operation = document["paths"][route.path][route.method.lower()]
+        example = operation["requestBody"]["content"]["application/json"]["example"]
+        msgspec.convert(example, type=route.request)
