@@ -3,6 +3,7 @@
 import asyncio
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -50,11 +51,15 @@ async def test_transaction_commit_keeps_rows_and_publishes(database: Database) -
 
 async def test_transaction_error_rolls_back_and_publishes_nothing(database: Database) -> None:
     published: list[str] = []
-    with pytest.raises(ZeroDivisionError):
+
+    async def fail() -> None:
         async with database.transaction() as tx:
             await tx.record(event())
             tx.after_commit(lambda: published.append("no"))
             raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await fail()
     assert published == []
     assert await stored(database) == []
 
@@ -107,7 +112,7 @@ async def test_read_sees_one_state_while_others_write(database: Database) -> Non
 
 
 async def test_unique_violation_names_the_constraint(database: Database) -> None:
-    with pytest.raises(UniqueViolation) as caught:
+    async def twice() -> None:
         async with database.transaction() as tx:
             for _ in range(2):
                 row = {
@@ -118,6 +123,9 @@ async def test_unique_violation_names_the_constraint(database: Database) -> None
                     "actor": "a",
                 }
                 await tx.execute(events.insert().values(id=7, at=utc_now(), **row))
+
+    with pytest.raises(UniqueViolation) as caught:
+        await twice()
     assert caught.value.constraint in {"pk_events", "events_pkey"}
     assert await stored(database) == []
 
@@ -170,17 +178,27 @@ async def test_open_unknown_scheme_is_refused(tmp_path: Path) -> None:
             await Database.open(url, tmp_path)
 
 
-async def test_open_folder_of_another_process_is_refused(tmp_path: Path) -> None:
-    script = "import fcntl,sys\nf=open(sys.argv[1],'w')\nfcntl.lockf(f,fcntl.LOCK_EX)\nprint('held',flush=True)\nsys.stdin.read()"
-    with subprocess.Popen(
-        [sys.executable, "-c", script, str(tmp_path / "lock")], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    ) as holder:
+@pytest.fixture
+def held_folder(tmp_path: Path) -> Iterator[tuple[Path, subprocess.Popen[bytes]]]:
+    """A data folder that another process uses."""
+    script = "import fcntl, sys\nf = open(sys.argv[1], 'w')\nfcntl.lockf(f, fcntl.LOCK_EX)\nprint('held', flush=True)\ninput()"
+    command = [sys.executable, "-c", script, str(tmp_path / "lock")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == b"held\n"
-        with pytest.raises(DataFolderInUse):
-            await Database.open(None, tmp_path)
+        yield tmp_path, holder
         holder.kill()
-    opened = await Database.open(None, tmp_path)
+
+
+async def test_open_folder_of_another_process_is_refused(
+    held_folder: tuple[Path, subprocess.Popen[bytes]],
+) -> None:
+    folder, holder = held_folder
+    with pytest.raises(DataFolderInUse):
+        await Database.open(None, folder)
+    holder.kill()
+    holder.wait()
+    opened = await Database.open(None, folder)
     await opened.close()
 
 

@@ -15,6 +15,7 @@ from runyard.executions.output.model import Stream
 from runyard.executions.output.writer import OutputWriter
 
 PIPE_BYTES: Final = 1 << 20
+_PIPE_DEFAULT: Final = 1 << 16
 QUIET_SECONDS: Final = 0.25
 _TURNS: Final = 4
 """Reads of one pipe in a row before the loop gets its turn."""
@@ -73,10 +74,9 @@ class Drain:
         self.bytes_read = 0
 
     def add(self, fd: int, stream: Stream, *, head_limit: int = 0) -> Head:
-        """Read a pipe; the descriptor belongs to the drain from now on. Return the head that fills."""
+        """Read a pipe or terminal; the descriptor belongs to the drain from now on. Return the head that fills."""
         head = Head(head_limit)
         os.set_blocking(fd, False)
-        widen(fd)
         self._open[fd] = (stream, head)
         self._loop.add_reader(fd, self._readable, fd)
         return head
@@ -122,6 +122,8 @@ class Drain:
                 self._end(fd)
                 return
             data = _view[:count]
+            if count == _PIPE_DEFAULT:  # full: this one prints a lot; most never do and are spared the call
+                widen(fd)
             self.bytes_read += count
             if len(head.data) < head.limit:
                 head.take(data)
