@@ -119,3 +119,32 @@ def test_start_sweeps_what_a_killed_server_left(host: CgroupHost) -> None:
         group.attach(sleeper.pid)
         detect(host.parent_name.removeprefix("runyard-")).sweep()
         assert sleeper.wait(10) == -9
+
+
+def test_start_removes_empty_groups_of_killed_servers_only(host: CgroupHost) -> None:
+    killed, living, busy = (detect(f"test{uuid.uuid4().hex[:8]}") for _ in range(3))
+    for one in (living, busy, killed):
+        one.start()
+    for one in (killed, busy):
+        # What the kernel does when a server dies.
+        while one._claims:
+            os.close(one._claims.pop())
+    group = busy.create("box", Limits())
+    with python("import time; time.sleep(60)") as sleeper:
+        group.attach(sleeper.pid)
+        host.start()
+        left = {path.name for path in Path("/sys/fs/cgroup").glob("*/runyard-test*")}
+        assert killed.parent_name not in left
+        assert {living.parent_name, busy.parent_name} <= left
+        assert sleeper.poll() is None
+        sleeper.kill()
+    for one in (living, busy):
+        one.stop()
+
+
+async def test_create_makes_a_removed_parent_again(host: CgroupHost) -> None:
+    for path in Path("/sys/fs/cgroup").rglob(host.parent_name):
+        path.rmdir()
+    group = host.create("box", Limits(pids=5))
+    assert group.usage().pids == 0
+    await group.remove()

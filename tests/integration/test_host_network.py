@@ -285,6 +285,8 @@ async def test_links_vanish_with_the_namespace_and_addresses_come_round(town: To
 async def test_restart_after_a_kill_replaces_table_and_leftover_links(town: Town) -> None:
     killed = town.uplink()
     await killed.start()
+    assert killed._claim is not None
+    killed._claim.close()
     _, left = await town.sandbox(killed)
     assert left.interface in town.links()
     again = town.uplink()
@@ -296,6 +298,24 @@ async def test_restart_after_a_kill_replaces_table_and_leftover_links(town: Town
     assert attachment.interface == left.interface
     assert box.connect(OUTSIDE, 8006) == "ok"
     await again.stop()
+
+
+async def test_start_removes_tables_of_killed_servers_only(town: Town, tmp_path: Path) -> None:
+    killed, living = town.uplink(), town.uplink()
+    living._instance = "0abc"
+    killed._instance = "0def"
+    for one in (killed, living):
+        await one.start()
+    assert killed._claim is not None
+    killed._claim.close()  # what the kernel does when a server dies
+    uplink = town.uplink()
+    await uplink.start()
+    tables = town.tables()
+    assert "runyard_0abc" in tables
+    assert "runyard_0def" not in tables
+    for one in (living, uplink):
+        await one.stop()
+    assert "runyard" not in town.tables()
 
 
 async def test_range_that_the_host_uses_itself_is_refused(town: Town) -> None:

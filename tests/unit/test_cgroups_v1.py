@@ -52,6 +52,9 @@ class Old(CgroupFs):
     def children(self, path: Path) -> list[Path]:
         return [folder for folder in self.folders if folder.parent == path]
 
+    def lock(self, path: Path) -> int | None:
+        return None
+
     def kill(self, pid: int, signum: int) -> None:
         self.killed.append(pid)
 

@@ -102,6 +102,9 @@ class Unified(CgroupFs):
     def open(self, path: Path) -> int | None:
         return None
 
+    def lock(self, path: Path) -> int | None:
+        return None
+
     def kill(self, pid: int, signum: int) -> None:
         for members in self.members.values():
             members.discard(pid)

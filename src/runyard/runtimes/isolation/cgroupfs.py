@@ -6,6 +6,7 @@ in-memory kernel in its place.
 
 import contextlib
 import errno
+import fcntl
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -54,6 +55,21 @@ class CgroupFs:
     def open(self, path: Path) -> int | None:
         """Return a descriptor of the folder for clone3(CLONE_INTO_CGROUP)."""
         return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+
+    def lock(self, path: Path) -> int | None:
+        """Claim a group for the life of this process; return the descriptor that holds the claim, or None when
+        another process has it or the group is gone.
+        """
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return None
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(fd)
+            return None
+        return fd
 
     def kill(self, pid: int, signum: int) -> None:
         """Send a signal; nothing when the process is gone."""

@@ -18,6 +18,7 @@ from runyard.runtimes.isolation.cgroups_v2 import V2Group
 from runyard.runtimes.isolation.engine import CannotEnforce, Capability, Limits, Usage
 
 CONTROLLERS = ("memory", "pids", "cpu")
+_PREFIX = "runyard-"
 _SERVER_LEAF = "server"
 _FREEZE_SECONDS = 5.0
 _REMOVE_SECONDS = 2.0
@@ -168,11 +169,12 @@ class CgroupHost:
     def __init__(self, standing: Standing, instance: str, fs: CgroupFs | None = None) -> None:
         """Use `detect`."""
         self.fs = fs or CgroupFs()
-        self.parent_name = f"runyard-{instance}"
+        self.parent_name = f"{_PREFIX}{instance}"
         self._standing = standing
         self._unified = self._base(standing.unified)
         self._v1 = self._usable_v1(standing)
         self._v2_controllers = self._usable_v2()
+        self._claims: list[int] = []
         self.problem = ""
 
     @property
@@ -198,27 +200,33 @@ class CgroupHost:
         """
         if self._unified is not None and not self._v1:
             self._v2_controllers = self._delegate(self._unified)
-        for path in list(self._parents().values()):
-            try:
-                self.fs.mkdir(path)
-            except OSError as error:
-                self.problem = f"{path.parent} is not writable ({error.strerror})"
-                self._drop(path)
-        if self._unified is not None and self._v2_controllers:
-            self._v2_controllers = self._enable(self._parents()[""], self._v2_controllers)
+        self._make_parents()
+        for path in self._parents().values():
+            claim = self.fs.lock(path)
+            if claim is not None:
+                self._claims.append(claim)
+            self._remove_strangers(path)
         self.sweep()
 
     def stop(self) -> None:
         """Remove the parent groups; what still has members stays."""
         self.sweep()
         self.remove_tree(list(self._parents().values()))
+        for claim in self._claims:
+            os.close(claim)
+        self._claims.clear()
 
     def create(self, name: str, limits: Limits) -> Group:
         """Make a group with its limits. Raises CannotEnforce."""
         self.check(limits)
         parents = self._parents()
-        for path in parents.values():
-            self.fs.mkdir(path / name)
+        try:
+            for path in parents.values():
+                self.fs.mkdir(path / name)
+        except FileNotFoundError:  # somebody tidied up while there was no group
+            self._make_parents()
+            for path in parents.values():
+                self.fs.mkdir(path / name)
         v2 = V2Group(self.fs, parents[""] / name, self._v2_controllers) if "" in parents else None
         v1_paths = {controller: path / name for controller, path in parents.items() if controller}
         group = Group(self, name, v2, V1Group(self.fs, v1_paths) if v1_paths else None)
@@ -278,6 +286,26 @@ class CgroupHost:
                     raise
                 done = False
         return done
+
+    def _make_parents(self) -> None:
+        for path in list(self._parents().values()):
+            try:
+                self.fs.mkdir(path)
+            except OSError as error:
+                self.problem = f"{path.parent} is not writable ({error.strerror})"
+                self._drop(path)
+        if self._unified is not None and self._v2_controllers:
+            self._v2_controllers = self._enable(self._parents()[""], self._v2_controllers)
+
+    def _remove_strangers(self, ours: Path) -> None:
+        """Remove empty groups of other installations whose server was killed: nobody holds their claim."""
+        for path in self.fs.children(ours.parent):
+            if path == ours or not path.name.startswith(_PREFIX):
+                continue
+            claim = self.fs.lock(path)
+            if claim is not None:
+                self.remove_tree([path])  # a group with members stays
+                os.close(claim)
 
     def _parents(self) -> dict[str, Path]:
         folders = {} if self._unified is None else {"": self._unified}

@@ -8,6 +8,7 @@ credentials) can be reached. IPv4 only. A link goes away with the sandbox's netw
 import contextlib
 import errno
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -23,6 +24,7 @@ from runyard.runtimes.isolation.options import IsolationOptions
 from runyard.runtimes.isolation.workers import Workers
 
 _FAMILY_PREFIX = "rny"
+_TABLE_PREFIX = "runyard_"
 _PAIR = 4
 """Addresses per sandbox: network, gateway, sandbox, broadcast."""
 _INSIDE_NAME = "eth0"
@@ -58,6 +60,7 @@ class Uplink:
         self._next = 0
         self._problem = "not started"
         self._switched_forwarding = False
+        self._claim: socket.socket | None = None
 
     @property
     def available(self) -> bool:
@@ -79,6 +82,9 @@ class Uplink:
         if self.available:
             self._problem = "stopped"
             await self._workers.run(load_rules, f"delete table inet {self._table}\n", check=False)
+        if self._claim is not None:
+            self._claim.close()
+            self._claim = None
         self._workers.close()
 
     def capability(self) -> Capability:
@@ -111,7 +117,7 @@ class Uplink:
 
     @property
     def _table(self) -> str:
-        return f"runyard_{self._instance}"
+        return f"{_TABLE_PREFIX}{self._instance}"
 
     def _open(self) -> None:
         if shutil.which("nft") is None:
@@ -125,10 +131,21 @@ class Uplink:
                 name = names.get(index, "")
                 if address.ip in self._network and not name.startswith(_FAMILY_PREFIX):
                     raise Unavailable(f"network_cidr {self._network} holds {address.ip} of {name}")
+        self._claim = _claim(self._instance)
+        self._remove_strangers()
         load_rules(self.rules())
         if _FORWARD.read_text().strip() != "1":
             _FORWARD.write_text("1")
             self._switched_forwarding = True
+
+    def _remove_strangers(self) -> None:
+        """Remove the tables of other installations whose server was killed: nobody holds their claim."""
+        done = subprocess.run(["nft", "list", "tables", "inet"], capture_output=True, text=True, check=False)
+        for name in re.findall(rf"table inet {_TABLE_PREFIX}([0-9a-f]+)\b", done.stdout):
+            claim = _claim(name) if name != self._instance else None
+            if claim is not None:
+                load_rules(f"delete table inet {_TABLE_PREFIX}{name}\n", check=False)
+                claim.close()
 
     def _attach(self, name: str, netns_pid: int, inside_fd: int) -> Attachment:
         with Netlink() as host, Netlink(inside_fd) as inside:
@@ -236,3 +253,16 @@ def load_rules(script: str, *, check: bool = True) -> None:
     done = subprocess.run(command, input=script.encode(), capture_output=True, check=False, env=environment)
     if check and done.returncode != 0:
         raise Unavailable(f"nft refused: {done.stderr.decode(errors='replace').strip()[-300:]}")
+
+
+def _claim(instance: str) -> socket.socket | None:
+    """Take a name in this network namespace that the kernel gives free when the process dies; None when another
+    process has it.
+    """
+    holder = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    try:
+        holder.bind(f"\0runyard-uplink-{instance}")
+    except OSError:
+        holder.close()
+        return None
+    return holder
