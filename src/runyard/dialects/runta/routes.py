@@ -21,7 +21,9 @@ from runyard.dialects.runta.views import (
     ExecOut,
     ImageOut,
     Listed,
-    RuntimeOut,
+    ListedV1,
+    RuntimeV1,
+    RuntimeV2,
     SecretOut,
 )
 from runyard.dialects.runta.wire import (
@@ -57,7 +59,6 @@ _REVISION = Parameter(
     required=True,
 )
 
-_RUNTIME = Enveloped[RuntimeOut]
 _CHECKPOINT = Enveloped[CheckpointOut]
 _SECRET = Enveloped[SecretOut]
 _EMPTY = Enveloped[dict[str, str]]
@@ -79,14 +80,14 @@ def _route(method: str, path: str, name: str, summary: str, **more: Any) -> Rout
 def _v1_runtimes(h: RuntimeHandlers) -> Iterator[Route]:
     base, one = "/v1/runtimes", "/v1/runtimes/{runtime}"
     listing = [_STATUS, _limit(reading.V1_PAGE_LIMIT), _OFFSET, _AFTER]
-    out: dict[str, Any] = {"response": _RUNTIME}
+    out: dict[str, Any] = {"response": Enveloped[RuntimeV1]}
     yield _route(
         "POST", base, "createRuntimeV1", "Create a runtime, or restore a checkpoint into one.",
         handler=h.create_v1, permission=_WRITE, request=CreateV1, parameters=[_KEY], **out,
     )  # fmt: skip
     yield _route(
         "GET", base, "listRuntimesV1", "List runtimes, the newest first.",
-        handler=h.list_v1, permission=_READ, response=Listed[list[RuntimeOut]], parameters=listing,
+        handler=h.list_v1, permission=_READ, response=ListedV1[list[RuntimeV1]], parameters=listing,
     )  # fmt: skip
     yield _route(
         "GET", one, "getRuntimeV1", "Get a runtime by id or name.", handler=h.get_v1, permission=_READ, **out
@@ -110,7 +111,7 @@ def _v1_runtimes(h: RuntimeHandlers) -> Iterator[Route]:
 def _v2_runtimes(h: RuntimeHandlers) -> Iterator[Route]:
     base, one = "/v2/runtimes", "/v2/runtimes/{runtime_id}"
     listing = [_STATUS, _limit(reading.PAGE_LIMIT), _AFTER]
-    out: dict[str, Any] = {"response": _RUNTIME}
+    out: dict[str, Any] = {"response": Enveloped[RuntimeV2]}
     locked: dict[str, Any] = {"permission": _WRITE, "parameters": [_REVISION], **out}
     yield _route(
         "POST", base, "createRuntime", "Create a runtime, or restore a checkpoint into one.",
@@ -118,7 +119,7 @@ def _v2_runtimes(h: RuntimeHandlers) -> Iterator[Route]:
     )  # fmt: skip
     yield _route(
         "GET", base, "listRuntimes", "List runtimes, the newest first.",
-        handler=h.list_v2, permission=_READ, response=Listed[list[RuntimeOut]], parameters=listing,
+        handler=h.list_v2, permission=_READ, response=Listed[list[RuntimeV2]], parameters=listing,
     )  # fmt: skip
     yield _route("GET", one, "getRuntime", "Get a runtime by id.", handler=h.get_v2, permission=_READ, **out)
     yield _route(
@@ -176,7 +177,7 @@ def _checkpoints(h: CheckpointHandlers) -> Iterator[Route]:
         )  # fmt: skip
         yield _route(
             "GET", f"/{version}/checkpoints", f"listCheckpoints{suffix}", "List checkpoints, the newest first.",
-            handler=h.list_v1 if v1 else h.list_v2, permission=_READ, response=Listed[list[CheckpointOut]],
+            handler=h.list_v1 if v1 else h.list_v2, permission=_READ, response=ListedV1[list[CheckpointOut]] if v1 else Listed[list[CheckpointOut]],
             parameters=[_limit(reading.V1_PAGE_LIMIT if v1 else reading.PAGE_LIMIT), _AFTER],
         )  # fmt: skip
         one = f"/{version}/checkpoints/{{checkpoint}}"

@@ -8,7 +8,15 @@ from runyard.dialects.door import Call
 from runyard.dialects.runta import reading
 from runyard.dialects.runta.replies import EMPTY, send_body, send_json
 from runyard.dialects.runta.services import RuntaServices
-from runyard.dialects.runta.views import BothPagings, Cursors, Enveloped, Listed, RuntimeOut, runtime_view
+from runyard.dialects.runta.views import (
+    BothPagings,
+    Cursors,
+    Enveloped,
+    Listed,
+    ListedV1,
+    runtime_v1,
+    runtime_v2,
+)
 from runyard.dialects.runta.wire import CreateV1, CreateV2, PatchV1, PatchV2
 from runyard.kernel.errors import InvalidArgument
 from runyard.runtimes.model import Runtime, Verb
@@ -54,7 +62,7 @@ class RuntimeHandlers:
             next_cursor=page.next_cursor,
             has_more=page.has_more,
         )
-        await send_json(call, Listed(_views(call, page.items, v1=True), pagination))
+        await send_json(call, ListedV1([runtime_v1(item, call.caller) for item in page.items], pagination))
 
     async def get_v1(self, call: Call) -> None:
         """Get by id or name."""
@@ -109,9 +117,8 @@ class RuntimeHandlers:
         limit = reading.integer(values, "limit", 50, 1, reading.PAGE_LIMIT)
         statuses = reading.statuses(values, aliases=False)
         page = await self._runtimes.page(call.caller.scope, statuses, limit, reading.cursor(values))
-        await send_json(
-            call, Listed(_views(call, page.items, v1=False), Cursors(page.next_cursor, page.has_more))
-        )
+        views = [runtime_v2(item, call.caller) for item in page.items]
+        await send_json(call, Listed(views, Cursors(page.next_cursor, page.has_more)))
 
     async def get_v2(self, call: Call) -> None:
         """Get by id."""
@@ -164,11 +171,8 @@ class RuntimeHandlers:
         status: int = 200,
         headers: Sequence[tuple[bytes, bytes]] = (),
     ) -> None:
-        await send_json(call, Enveloped(runtime_view(runtime, call.caller, v1=v1)), status, headers)
-
-
-def _views(call: Call, runtimes: Sequence[Runtime], *, v1: bool) -> list[RuntimeOut]:
-    return [runtime_view(runtime, call.caller, v1=v1) for runtime in runtimes]
+        view = runtime_v1(runtime, call.caller) if v1 else runtime_v2(runtime, call.caller)
+        await send_json(call, Enveloped(view), status, headers)
 
 
 def _key(call: Call) -> str | None:

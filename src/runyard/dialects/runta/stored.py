@@ -13,6 +13,7 @@ from runyard.dialects.runta.views import (
     Cursors,
     Enveloped,
     Listed,
+    ListedV1,
     checkpoint_view,
     image_view,
     secret_view,
@@ -53,7 +54,7 @@ class CheckpointHandlers:
         pagination = BothPagings(
             page.next_cursor, page.has_more, limit=limit, offset=0, total=len(views), next_offset=None
         )
-        await send_json(call, Listed(views, pagination))
+        await send_json(call, ListedV1(views, pagination))
 
     async def list_v2(self, call: Call) -> None:
         """List with cursor paging."""

@@ -8,7 +8,7 @@ import msgspec
 from runyard.dialects.runta.wire import DEFAULT_MEMORY_MIB, DISK_MAX_GIB, DISK_MIN_GIB
 from runyard.identity.model import Permission, Principal
 from runyard.kernel.clock import rfc3339
-from runyard.runtimes.definition import Definition, EgressMode, IdleMode, IdlePolicy
+from runyard.runtimes.definition import Definition, EgressMode, EgressPolicy, IdleMode, IdlePolicy
 from runyard.runtimes.model import Checkpoint, Runtime, Secret
 
 T = TypeVar("T")
@@ -39,8 +39,15 @@ class BothPagings(Cursors, kw_only=True):
     next_offset: int | None
 
 
+class ListedV1(msgspec.Struct, Generic[T]):
+    """A page of v1."""
+
+    data: T
+    pagination: BothPagings
+
+
 class Listed(msgspec.Struct, Generic[T]):
-    """A page."""
+    """A page of v2."""
 
     data: T
     pagination: Cursors
@@ -91,6 +98,18 @@ class EgressFour(msgspec.Struct):
     denied_hosts: Sequence[str]
 
 
+class DenylistOut(msgspec.Struct, tag_field="mode", tag="denylist"):
+    """Everything but these hosts."""
+
+    denied_hosts: Sequence[str]
+
+
+class AllowlistOut(msgspec.Struct, tag_field="mode", tag="allowlist"):
+    """Nothing but these hosts."""
+
+    allowed_hosts: Sequence[str]
+
+
 class Idle(msgspec.Struct, omit_defaults=True):
     """When it is suspended."""
 
@@ -116,7 +135,30 @@ class VncConnection(msgspec.Struct):
     security_type: str = "X509Plain"
 
 
-class RuntimeOut(msgspec.Struct, kw_only=True):
+class VariableOut(msgspec.Struct):
+    """An environment variable with a secret in it."""
+
+    name: str
+    value_template: str
+
+
+class FileOut(msgspec.Struct):
+    """A file with a secret in it."""
+
+    path: str
+    value_template: str
+
+
+class SecretUseOut(msgspec.Struct):
+    """Where a secret goes; never its value."""
+
+    secret_id: str
+    environment: list[VariableOut]
+    egress_rules: list[str]
+    files: list[FileOut]
+
+
+class RuntimeFields(msgspec.Struct, kw_only=True):
     """A runtime; v1 and v2 differ in `egress_policy` alone, so that one object serves every client."""
 
     id: str
@@ -129,7 +171,6 @@ class RuntimeOut(msgspec.Struct, kw_only=True):
     image_id: str
     revision: int
     resources: ResourcesOut
-    egress_policy: Any
     idle_policy: Idle
     ingress_specs: list[Ingress]
     ssh_enabled: bool = False
@@ -141,12 +182,24 @@ class RuntimeOut(msgspec.Struct, kw_only=True):
     llm_tool_io_capture_enabled: bool
     llm_session_content_capture_enabled: bool
     llm_token_saving_policy: Savings
-    secret_configuration: list[dict[str, Any]]
+    secret_configuration: list[SecretUseOut]
     environment_variables: Mapping[str, str]
     tls_passthrough_hosts: list[str] = []
     error_code: str | None = None
     error_message: str | None = None
     vnc_error_code: str | None = None
+
+
+class RuntimeV1(RuntimeFields, kw_only=True):
+    """A runtime as v1 shows it."""
+
+    egress_policy: EgressFour
+
+
+class RuntimeV2(RuntimeFields, kw_only=True):
+    """A runtime as v2 shows it."""
+
+    egress_policy: DenylistOut | AllowlistOut
 
 
 class ExecOut(msgspec.Struct):
@@ -229,61 +282,70 @@ def _resources(definition: Definition) -> ResourcesOut:
     )
 
 
-def _egress(definition: Definition, *, v1: bool) -> Any:
-    policy = definition.egress
-    if v1:
-        restricted = policy.mode is EgressMode.ALLOWLIST
-        return EgressFour(restricted, policy.mode, policy.allowed_hosts, policy.denied_hosts)
+def _egress_v1(policy: EgressPolicy) -> EgressFour:
+    restricted = policy.mode is EgressMode.ALLOWLIST
+    return EgressFour(restricted, policy.mode, policy.allowed_hosts, policy.denied_hosts)
+
+
+def _egress_v2(policy: EgressPolicy) -> DenylistOut | AllowlistOut:
     if policy.mode is EgressMode.ALLOWLIST:
-        return {"mode": "allowlist", "allowed_hosts": policy.allowed_hosts}
-    return {"mode": "denylist", "denied_hosts": policy.denied_hosts}
+        return AllowlistOut(policy.allowed_hosts)
+    return DenylistOut(policy.denied_hosts)
 
 
 def _idle(policy: IdlePolicy) -> Idle:
     return Idle(policy.mode, None if policy.mode is IdleMode.DISABLED else policy.suspend_after_secs)
 
 
-def _secret_uses(definition: Definition) -> list[dict[str, Any]]:
+def _secret_uses(definition: Definition) -> list[SecretUseOut]:
     return [
-        {
-            "secret_id": use.secret_id,
-            "environment": [msgspec.to_builtins(item) for item in use.environment],
-            "egress_rules": [],
-            "files": [msgspec.to_builtins(item) for item in use.files],
-        }
+        SecretUseOut(
+            use.secret_id,
+            [VariableOut(item.name, item.value_template) for item in use.environment],
+            [],
+            [FileOut(item.path, item.value_template) for item in use.files],
+        )
         for use in definition.secrets
     ]
 
 
-def runtime_view(runtime: Runtime, caller: Principal, *, v1: bool) -> RuntimeOut:
-    """Return a runtime in the dialect's words."""
+def runtime_v1(runtime: Runtime, caller: Principal) -> RuntimeV1:
+    """Return a runtime as v1 shows it."""
+    return RuntimeV1(egress_policy=_egress_v1(runtime.definition.egress), **_fields(runtime, caller))
+
+
+def runtime_v2(runtime: Runtime, caller: Principal) -> RuntimeV2:
+    """Return a runtime as v2 shows it."""
+    return RuntimeV2(egress_policy=_egress_v2(runtime.definition.egress), **_fields(runtime, caller))
+
+
+def _fields(runtime: Runtime, caller: Principal) -> dict[str, Any]:
     definition, captures = runtime.definition, runtime.definition.captures
-    return RuntimeOut(
-        id=runtime.id,
-        display_name=runtime.display_name,
-        status=runtime.status,
-        desired_status=runtime.desired_status,
-        created_at=rfc3339(runtime.created_at),
-        updated_at=rfc3339(runtime.updated_at),
-        image_id=definition.base,
-        revision=runtime.revision,
-        resources=_resources(definition),
-        egress_policy=_egress(definition, v1=v1),
-        idle_policy=_idle(definition.idle),
-        ingress_specs=[Ingress(spec.protocol, spec.runtime_port) for spec in definition.ingress],
-        vnc_connection=VncConnection(),
-        owner_user_id=runtime.owner_user_id,
-        can_manage=caller.may(Permission.RUNTIMES_WRITE),
-        llm_tool_io_capture_enabled=captures.tool_io,
-        llm_session_content_capture_enabled=captures.session_content,
-        llm_token_saving_policy=Savings(
+    return {
+        "id": runtime.id,
+        "display_name": runtime.display_name,
+        "status": runtime.status,
+        "desired_status": runtime.desired_status,
+        "created_at": rfc3339(runtime.created_at),
+        "updated_at": rfc3339(runtime.updated_at),
+        "image_id": definition.base,
+        "revision": runtime.revision,
+        "resources": _resources(definition),
+        "idle_policy": _idle(definition.idle),
+        "ingress_specs": [Ingress(spec.protocol, spec.runtime_port) for spec in definition.ingress],
+        "vnc_connection": VncConnection(),
+        "owner_user_id": runtime.owner_user_id,
+        "can_manage": caller.may(Permission.RUNTIMES_WRITE),
+        "llm_tool_io_capture_enabled": captures.tool_io,
+        "llm_session_content_capture_enabled": captures.session_content,
+        "llm_token_saving_policy": Savings(
             captures.json_array, captures.log, captures.search_results, captures.git_diff
         ),
-        secret_configuration=_secret_uses(definition),
-        environment_variables=definition.environment,
-        error_code=runtime.error_code,
-        error_message=runtime.error_message,
-    )
+        "secret_configuration": _secret_uses(definition),
+        "environment_variables": definition.environment,
+        "error_code": runtime.error_code,
+        "error_message": runtime.error_message,
+    }
 
 
 def checkpoint_view(checkpoint: Checkpoint) -> CheckpointOut:
