@@ -133,6 +133,7 @@ def test_stream_signal_reaches_the_command(server: Server, shared: str, name: st
         )
         stream.until(b"up\n")
         stream.send("signal", signal=name)
+        stream.send("close_stdin")
         ended = stream.finish()
     short = name.removeprefix("SIG")
     assert ended.stdout == f"up\n{short}\n".encode()

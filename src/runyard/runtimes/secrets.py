@@ -117,7 +117,7 @@ class SecretService:
                 secret = await self.get(scope, use.secret_id)
             except SecretNotFound as error:
                 raise InvalidArgument(f"secret_configuration: {error.message}") from None
-            resolved.append(SecretUse(secret_id=secret.id, environment=use.environment, files=use.files))
+            resolved.append(SecretUse(secret_id=str(secret.id), environment=use.environment, files=use.files))
         return tuple(resolved)
 
 

@@ -155,6 +155,9 @@ class _Conversation:
             if not isinstance(start, Start):
                 raise InvalidArgument("first websocket frame must be start")
             session = await self._door.open(self._call, resident, start, self)
+            if start.tty:
+                # Nobody closes the input of a terminal: waiting for late input would only hold up the goodbye.
+                self._input_closed.set()
         except RunyardError as error:
             await self._close(
                 msgspec.json.encode({"type": "error", "message": error.message}).decode(), REFUSED
