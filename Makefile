@@ -37,6 +37,7 @@ sizes:
 
 docs: setup ## Write the generated reference pages again
 	@$(RUN) python -m runyard.settings > docs/settings.md
+	@$(RUN) python -m runyard.server.metrics > docs/metrics.md
 	@$(RUN) python -m runyard.cli.docs > docs/cli.md
 
 bench: setup ## Measure Runyard and its peers side by side and print a table of ratios

@@ -134,6 +134,8 @@ class ExecutionService:
         self._tasks: set[asyncio.Task[None]] = set()
         self._pump: asyncio.Task[None] | None = None
         self._stopping = False
+        self.on_ended: Callable[[Execution], object] = _ignore
+        """Called with every execution that ended here, e.g. to count it; must be quick and not raise."""
         output.locate = self._locate
 
     # -- begin ------------------------------------------------------------------------------------------------
@@ -451,6 +453,7 @@ class ExecutionService:
             await self.carrier.finished(claim, outcome)
         self.output.settle(execution.id, ended.output_ref)
         self._ended.pop(execution.id, None)
+        self.on_ended(ended)
         return ended
 
     async def _write_end(self, execution: Execution, outcome: Outcome, output: OutputTotals) -> Execution:
@@ -489,6 +492,7 @@ class ExecutionService:
         ended = self._ended.pop(execution.id, None)
         if ended is not None and not ended.done():
             ended.set_result(execution)
+        self.on_ended(execution)
 
     async def _locate(self, execution_id: ExecutionId) -> OutputLocation:
         async with self.database.read() as tx:
@@ -505,6 +509,10 @@ class ExecutionService:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _ignore(execution: Execution) -> None:
+    """Do nothing about an end."""
 
 
 def _visible(scope: Tenant, execution: Execution | None) -> Execution:

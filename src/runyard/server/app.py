@@ -55,6 +55,7 @@ class App:
         self._body_limit = body_limit
         self._at_once = at_once
         self._in_flight = 0
+        metrics.read("runyard_http_requests_in_flight", lambda: self._in_flight)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection event of the server."""

@@ -49,7 +49,7 @@ class House:
     checkpoints: CheckpointService
     secrets: SecretService
     metrics: Metrics
-    first_token: str | None
+    first_token: str | None = None
     """The admin token that was made for a new data folder and must be shown once."""
     stop_task: asyncio.Task[None] | None = None
     """The stop of the executions, once it was begun by a signal."""
@@ -63,12 +63,10 @@ async def open_house(settings: Settings, stack: AsyncExitStack) -> House:
     stack.push_async_callback(database.close)
     await database.migrate()
     identity = IdentityService(database)
-    given = settings.admin_token.get_secret_value() if settings.admin_token else None
-    first_token = await identity.bootstrap(given)
     engine = make_engine(settings)
     stack.push_async_callback(engine.stop)
     await engine.start()
-    house = _assemble(settings, database, identity, engine, first_token)
+    house = _assemble(settings, database, identity, engine)
     stack.callback(house.output.close)
     stack.callback(house.commands.close)
     report = await house.executions.recover()
@@ -81,6 +79,9 @@ async def open_house(settings: Settings, stack: AsyncExitStack) -> House:
     stack.push_async_callback(house.supervisor.stop)
     stack.push_async_callback(identity.flush_last_used)
     _every(stack, 30.0, identity.flush_last_used)
+    given = settings.admin_token.get_secret_value() if settings.admin_token else None
+    # The last step: a token that is made by a start which then fails would never be shown to anybody.
+    house.first_token = await identity.bootstrap(given)
     return house
 
 
@@ -90,13 +91,13 @@ def make_engine(settings: Settings) -> Engine:
     return ProcessEngine(chosen) if settings.runtimes.engine == "process" else NamespacesEngine(chosen)
 
 
-def _assemble(
-    settings: Settings, database: Database, identity: IdentityService, engine: Engine, first_token: str | None
-) -> House:
+def _assemble(settings: Settings, database: Database, identity: IdentityService, engine: Engine) -> House:
+    metrics = Metrics()
     chosen = options.runtimes_options(settings)
     vault = Vault(settings.data_dir / "keys")
     output = OutputLog(settings.data_dir / "output", options.output_options(settings))
     executions = ExecutionService(database, output, options=options.execution_options(settings))
+    executions.on_ended = metrics.observe_execution
     injector = Injector(database, vault)
     supervisor = Supervisor(database, engine, injector, chosen)
     secrets = SecretService(database, vault, injector)
@@ -114,8 +115,7 @@ def _assemble(
         files=FileService(supervisor),
         checkpoints=checkpoints,
         secrets=secrets,
-        metrics=Metrics(),
-        first_token=first_token,
+        metrics=metrics,
     )
 
 

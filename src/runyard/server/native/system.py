@@ -49,19 +49,10 @@ class SystemHandlers:
         """Take the services and register what is measured when it is asked for."""
         self._house = house
         metrics = house.metrics
-        metrics.gauge(
-            "runyard_executions_running",
-            "Executions running now.",
-            lambda: len(house.executions.worker.in_flight),
-        )
-        metrics.gauge(
-            "runyard_worker_slots_free",
-            "Executions that could begin now.",
-            lambda: house.executions.worker.free,
-        )
-        metrics.gauge(
-            "runyard_sandboxes", "Living sandboxes.", lambda: sum(1 for _ in house.supervisor.living())
-        )
+        metrics.read("runyard_executions_running", lambda: len(house.executions.worker.in_flight))
+        metrics.read("runyard_worker_slots_free", lambda: house.executions.worker.free)
+        metrics.read("runyard_sandboxes", lambda: sum(1 for _ in house.supervisor.living()))
+        metrics.read("runyard_data_free_bytes", lambda: shutil.disk_usage(house.settings.data_dir).free)
 
     async def healthz(self, call: Call) -> None:
         """Answer while the server serves."""
