@@ -276,8 +276,25 @@ async def test_quota_groups_of_all_layers_are_listed(store: LayerStore, tmp_path
     usage = btrfs.quota_usage(root)
     wanted = {btrfs.subvolume_id(root / "live" / name) for name in store.ids()}
     assert wanted <= usage.keys()
-    assert btrfs.is_subvolume(root / "live/box0")
-    assert not btrfs.is_subvolume(root / "live")
+
+
+async def test_restart_drops_quota_groups_of_what_is_gone(store: LayerStore, tmp_path: Path) -> None:
+    root = tmp_path / "layers/pool"
+    layer = await store.prepare("box")
+    await asyncio.to_thread(fill, layer.upper(0) / "big", 4 * MIB)
+    gone = btrfs.subvolume_id(layer.path)
+    await store.capture("box", "point")
+    await store.delete("box")
+    await store.delete_checkpoint("point")
+    deadline = time.monotonic() + 20
+    while btrfs.quota_usage(root).get(gone, 0) and time.monotonic() < deadline:
+        btrfs.sync(root)
+        await asyncio.sleep(0.05)
+    await store.stop()
+    await released(tmp_path / "layers/pool.img")
+    await store.start()
+    btrfs.sync(root)
+    assert gone not in btrfs.quota_usage(root)
 
 
 def test_mount_errors_carry_their_number(tmp_path: Path) -> None:

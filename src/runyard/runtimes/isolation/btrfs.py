@@ -96,14 +96,6 @@ def subvolume_id(path: Path) -> int:
     return int(struct.unpack_from("=Q", argument)[0])
 
 
-def is_subvolume(path: Path) -> bool:
-    """Tell whether `path` is the root of a subvolume (its inode number is always 256)."""
-    try:
-        return path.lstat().st_ino == _FIRST_FREE_OBJECTID
-    except FileNotFoundError:
-        return False
-
-
 def enable_quota(root: Path) -> str:
     """Switch quota groups on: `simple` ones where the kernel has them (6.7, far cheaper with many snapshots), else
     `full`. Return which.

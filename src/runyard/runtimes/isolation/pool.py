@@ -84,6 +84,7 @@ class BtrfsPool:
         self._make_image()
         self._wait_released()
         self._mount()
+        self._drop_stale_groups()
 
     def close(self) -> None:
         """Unmount the image. Sandboxes that still hold it keep it alive until they end."""
@@ -225,6 +226,14 @@ class BtrfsPool:
         except OSError as error:
             self.close()
             raise self._failure(f"btrfs quotas cannot be switched on ({error.strerror})") from error
+
+    def _drop_stale_groups(self) -> None:
+        """Remove quota groups of layers that are gone, kept until now by checkpoints of theirs that were deleted later."""
+        known = {btrfs.subvolume_id(path) for path in self._mount_point.glob("*/*")}
+        for group, used in btrfs.quota_usage(self._mount_point).items():
+            if used == 0 and 256 <= group < btrfs.LEVEL_ONE and group not in known:
+                with contextlib.suppress(OSError):
+                    btrfs.remove_quota_group(self._mount_point, group)
 
     def _failure(self, reason: str) -> Exception:
         if self._fresh:
