@@ -1,6 +1,7 @@
 """What a hostile command can do inside a sandbox of the namespaces engine: to the host, to its limits, to its init."""
 
 import asyncio
+import ctypes
 import os
 import signal
 import socket
@@ -435,3 +436,21 @@ async def test_launcher_killed_ends_all_sandboxes_and_is_started_again(engine: E
     assert (await run(third, "true")).code == 0
     for sandbox in (first, second, third):
         await sandbox.destroy(keep_layer=False)
+
+
+async def test_kernel_objects_used_up_inside_are_not_charged_to_the_host(sandbox: Sandbox) -> None:
+    if not Path(PYTHON).exists():
+        pytest.skip("needs the host's python3")
+    script = (
+        "import ctypes, time\nlibc = ctypes.CDLL(None)\n"
+        "made = [libc.inotify_init() for _ in range(900)]\nprint(made[-1], flush=True)\ntime.sleep(1000)"
+    )
+    hog = await start(sandbox, [PYTHON, "-c", script])
+    await asyncio.sleep(0.3)
+    libc = ctypes.CDLL(None)
+    mine = [libc.inotify_init() for _ in range(4)]
+    assert min(mine) >= 0
+    for fd in mine:
+        os.close(fd)
+    hog.process.signal_group(signal.SIGKILL)
+    assert (await hog.result()).text == "-1"  # the sandboxes' own share is bounded

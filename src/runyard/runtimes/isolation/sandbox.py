@@ -107,7 +107,8 @@ class NamespaceSandbox:
     async def set_limits(self, limits: Limits) -> None:
         """Change the limits. Raises CannotEnforce."""
         self._check()
-        self._parts.group.set_limits(limits)
+        # In a thread: to lower a memory limit the kernel may first have to write pages out.
+        await asyncio.to_thread(self._parts.group.set_limits, limits)
         if limits.disk_bytes != self._parts.limits.disk_bytes:
             await self._parts.layers.set_limit(self._parts.layer_id, limits.disk_bytes)
         self._parts.limits = limits
@@ -181,7 +182,8 @@ class NamespaceSandbox:
     def init_exited(self, status: int | None) -> None:
         """Take the launcher's notice that everything inside is dead."""
         self._dead.set()
-        self.end(_describe(status, self._parts.group))
+        if self._reason is None:
+            self.end(_describe(status, self._parts.group))
 
     def abort(self, reason: str) -> None:
         """End one that is not finished; without an init there is no death to wait for."""

@@ -1,5 +1,5 @@
-"""A pool of blank sandboxes made before anybody asks. Owns how many wait and when more are made, one at a time; how
-one is made and adopted is the engine's.
+"""Pools of what is made before anybody asks: inits in their groups, and whole blank sandboxes. Owns how many wait and
+when more are made, one at a time; how one is made and put to use is the engine's.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ _RETRY_SECONDS = (0.5, 1.0, 2.0, 5.0, 15.0, 60.0)
 
 
 class WarmPool:
-    """Blank sandboxes, ready to be adopted."""
+    """Sandboxes made ahead."""
 
     def __init__(self, size: int, make: Callable[[], Awaitable[NamespaceSandbox]]) -> None:
         """Keep `size` of what `make` makes; nothing is made before `start`."""
@@ -30,9 +30,7 @@ class WarmPool:
         return len(self._waiting)
 
     async def start(self) -> None:
-        """Fill the pool once, in the foreground, and keep it filled from here on. A pool that cannot be filled is
-        tried again later.
-        """
+        """Keep the pool filled from here on, in the background. What cannot be made is tried again later."""
         if self._size:
             self._filler = asyncio.get_running_loop().create_task(self._keep_filled())
 
@@ -45,7 +43,7 @@ class WarmPool:
         return left
 
     def take(self) -> NamespaceSandbox | None:
-        """Return a blank sandbox that lives, or None."""
+        """Return one that lives, or None."""
         taken = None
         while self._waiting and taken is None:
             candidate = self._waiting.pop(0)

@@ -107,7 +107,7 @@ static void spawn(void) {
     }
     /* fork, not vfork: under load a vfork would hold the agent until the child got a processor. */
     pid_t pid = fork();
-    if (pid == 0) become_command(&request, error_pipe[1], &folders);
+    if (pid == 0) become_command(&request, error_pipe[1]);
     int error = errno;
     close(error_pipe[1]);
     if (pid < 0) {

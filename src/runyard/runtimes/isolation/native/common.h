@@ -124,7 +124,7 @@ int install_filter(void);
 /* ---- launcher.c, agent.c, spawn.c, files.c ---- */
 int run_launcher(int socket, char **argv);
 _Noreturn void run_agent(struct setup *setup);
-_Noreturn void become_command(struct message *request, int error_pipe, const struct sandbox_fds *fds);
+_Noreturn void become_command(struct message *request, int error_pipe);
 _Noreturn void serve_file(int socket, struct message *request, const struct sandbox_fds *fds);
 
 /* ---- kernel interface that older headers lack; numbers are the same on all architectures since 424 ---- */

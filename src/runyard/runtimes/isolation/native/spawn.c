@@ -7,7 +7,6 @@
 #include <stdlib.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
 
 static const char default_path[] = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -15,16 +14,6 @@ _Noreturn static void give_up(int error_pipe, int stage) {
     int failure[2] = {stage, errno};
     (void)!write(error_pipe, failure, sizeof failure);
     _exit(127);
-}
-
-/* Commands should go before init and before the host's own processes when memory runs out. */
-static void offer_to_oom_killer(int proc) {
-    /* The file is only ours while dumpable. Safe here: who looks needs all our capabilities, and init's are more. */
-    prctl(PR_SET_DUMPABLE, 1);
-    int fd = openat(proc, "self/oom_score_adj", O_WRONLY | O_CLOEXEC);
-    if (fd < 0) return;
-    (void)!write(fd, "500", 3);
-    close(fd);
 }
 
 static void place_descriptors(struct message *request, int first, int error_pipe) {
@@ -77,10 +66,11 @@ static void execute(char **argv, char **env) {
     errno = seen_denied ? EACCES : ENOENT;
 }
 
-_Noreturn void become_command(struct message *request, int error_pipe, const struct sandbox_fds *folders) {
+_Noreturn void become_command(struct message *request, int error_pipe) {
     size_t length;
     int first = request->head.a & FLAG_MEMFD ? 1 : 0;
-    error_pipe = fcntl(error_pipe, F_DUPFD_CLOEXEC, 64);
+    /* Off the number that the fourth descriptor gets. */
+    if (request->fd_count - first == 4) error_pipe = fcntl(error_pipe, F_DUPFD_CLOEXEC, 64);
     char *payload = map_payload(request, &length);
     size_t argc = (size_t)request->head.b, envc = (size_t)request->head.c;
     size_t room = (argc + envc + 2) * sizeof(char *);
@@ -99,7 +89,6 @@ _Noreturn void become_command(struct message *request, int error_pipe, const str
     setsid();
     place_descriptors(request, first, error_pipe);
     if (request->head.a & SPAWN_TTY && ioctl(0, TIOCSCTTY, 0) < 0) give_up(error_pipe, STAGE_RESOURCES);
-    offer_to_oom_killer(folders->proc);
     sigset_t none;
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
