@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from runyard.executions.drain import Drain, Head
 from runyard.executions.model import Outcome, Status
@@ -111,16 +111,15 @@ class Buffered:
 
     async def _spawn(self, ends: Ends) -> Process:
         request = self._plan.request
-        return await self._plan.sandbox.spawn(
-            Command(
-                argv=request.program,
-                env=self._plan.env,
-                cwd=request.cwd or HOME,
-                stdin=ends.child_in,
-                stdout=ends.child_out,
-                stderr=ends.child_err,
-            )
+        command = Command(
+            argv=request.program,
+            env=self._plan.env,
+            cwd=request.cwd or HOME,
+            stdin=ends.child_in,
+            stdout=ends.child_out,
+            stderr=ends.child_err,
         )
+        return await spawn_at_home(self._plan.sandbox, command, chosen=request.cwd is not None)
 
     def _not_spawned(self, context: RunContext, error: SpawnError, began: float) -> Outcome:
         """Report a program that cannot be run as a shell would; everything else is an error of the call."""
@@ -192,6 +191,16 @@ class Buffered:
         if exited.oom_killed:
             return "Command was killed: the runtime is out of memory."
         return None
+
+
+async def spawn_at_home(sandbox: Sandbox, command: Command, *, chosen: bool) -> Process:
+    """Spawn a command; where nobody chose its folder and home is gone, in the root folder. Raises as `Sandbox.spawn`."""
+    try:
+        return await sandbox.spawn(command)
+    except SpawnError as error:
+        if chosen or error.reason is not SpawnFailure.BAD_CWD:
+            raise
+    return await sandbox.spawn(replace(command, cwd="/"))
 
 
 def outcome_of(exited: Exit, why: Why | None, code: int, reason: str | None) -> Outcome:

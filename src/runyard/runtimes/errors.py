@@ -2,6 +2,7 @@
 
 from runyard.kernel.errors import (
     AlreadyExists,
+    CommandFailed,
     Conflict,
     FailedPrecondition,
     InvalidArgument,
@@ -118,7 +119,7 @@ class RuntimeEnded(Unavailable):
     code = "runtime_ended"
 
 
-class NoSpace(FailedPrecondition):
+class NoSpace(CommandFailed):
     """The runtime's disk is full."""
 
     code = "no_space"

@@ -17,7 +17,7 @@ from runyard.executions.service import ExecutionHandle
 from runyard.executions.worker import RunContext
 from runyard.kernel.clock import monotonic
 from runyard.kernel.errors import InvalidArgument, RunyardError
-from runyard.runtimes.buffered import TIMEOUT_CODE, ended_sentence, outcome_of, unspawned_code
+from runyard.runtimes.buffered import ended_sentence, outcome_of, spawn_at_home, unspawned_code
 from runyard.runtimes.errors import RuntimeEnded
 from runyard.runtimes.files import HOME
 from runyard.runtimes.isolation.engine import Command, Exit, Process, Sandbox, SandboxGone, SpawnError
@@ -198,9 +198,7 @@ class Session:
             return await self._start_on_terminal(command)
         ends = make_ends(-1, with_stdin=True)
         try:
-            process = await self._sandbox.spawn(
-                self._command(command, ends.child_in, ends.child_out, ends.child_err)
-            )
+            process = await self._spawn(command, ends.child_in, ends.child_out, ends.child_err)
         except BaseException:
             ends.close()
             raise
@@ -213,7 +211,7 @@ class Session:
         master, slave = await self._sandbox.open_terminal()
         try:
             set_size(master, self._request.rows or 24, self._request.columns or 80)
-            process = await self._sandbox.spawn(self._command(command, slave, slave, slave))
+            process = await self._spawn(command, slave, slave, slave)
             writing, sizing = os.dup(master), os.dup(master)
         except BaseException:
             close_all(master)
@@ -223,8 +221,8 @@ class Session:
         leash = Leash(process, self._options.kill_grace_secs)
         return _Living(process, leash, Feeder(writing), {Stream.STDOUT: Source(master)}, terminal=sizing)
 
-    def _command(self, command: CommandRequest, stdin: int, stdout: int, stderr: int) -> Command:
-        return Command(
+    async def _spawn(self, command: CommandRequest, stdin: int, stdout: int, stderr: int) -> Process:
+        spawned = Command(
             argv=command.program,
             env=self._env,
             cwd=command.cwd or HOME,
@@ -233,6 +231,7 @@ class Session:
             stderr=stderr,
             tty=self._request.tty,
         )
+        return await spawn_at_home(self._sandbox, spawned, chosen=command.cwd is not None)
 
     async def _pump(self, context: RunContext, living: _Living, stream: Stream, source: Source) -> None:
         while data := await source.read():

@@ -2,7 +2,7 @@
 
 from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, String, Table
 
-from runyard.database.metadata import Json, Timestamp, metadata
+from runyard.database.metadata import Json, PathText, Timestamp, metadata
 
 runtimes = Table(
     "runtimes",
@@ -10,7 +10,7 @@ runtimes = Table(
     Column("id", String(36), primary_key=True),
     Column("account_id", String(24), nullable=False),
     Column("project_id", String(24), nullable=False),
-    Column("project_path", String, nullable=False),
+    Column("project_path", PathText, nullable=False),
     Column("owner_user_id", String(24), nullable=False),
     Column("display_name", String, nullable=False),
     Column("status", String(16), nullable=False),
@@ -35,7 +35,7 @@ checkpoints = Table(
     Column("id", String(36), primary_key=True),
     Column("account_id", String(24), nullable=False),
     Column("project_id", String(24), nullable=False),
-    Column("project_path", String, nullable=False),
+    Column("project_path", PathText, nullable=False),
     Column("display_name", String, nullable=False),
     Column("kind", String(8), nullable=False),
     Column("state", String(16), nullable=False),
@@ -56,7 +56,7 @@ secrets = Table(
     Column("id", String(36), primary_key=True),
     Column("account_id", String(24), nullable=False),
     Column("project_id", String(24), nullable=False),
-    Column("project_path", String, nullable=False),
+    Column("project_path", PathText, nullable=False),
     Column("display_name", String, nullable=False),
     Column("cache_ttl_secs", Integer, nullable=False),
     Column("sealed", LargeBinary, nullable=False),
