@@ -17,7 +17,13 @@ from runyard.executions.service import ExecutionHandle
 from runyard.executions.worker import RunContext
 from runyard.kernel.clock import monotonic
 from runyard.kernel.errors import InvalidArgument, RunyardError
-from runyard.runtimes.buffered import ended_sentence, outcome_of, spawn_at_home, unspawned_code
+from runyard.runtimes.buffered import (
+    TIMEOUT_CODE,
+    ended_sentence,
+    outcome_of,
+    spawn_at_home,
+    unspawned_code,
+)
 from runyard.runtimes.errors import RuntimeEnded
 from runyard.runtimes.files import HOME
 from runyard.runtimes.isolation.engine import Command, Exit, Process, Sandbox, SandboxGone, SpawnError
