@@ -1,4 +1,4 @@
-"""The schema's common ground. Owns the one `MetaData`, its naming convention and the two column types.
+"""The schema's common ground. Owns the one `MetaData`, its naming convention and the column types.
 
 Each domain declares its own tables on `metadata` in its `tables.py`. No statement is written here.
 """
@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import BigInteger, Dialect, MetaData, Text
+from sqlalchemy import BigInteger, Dialect, MetaData, String, Text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
@@ -38,6 +38,21 @@ class Timestamp(TypeDecorator[datetime]):
     def process_result_value(self, value: int | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
         """Turn microseconds into an aware datetime in UTC."""
         return None if value is None else from_unix_micros(value)
+
+
+class PathText(TypeDecorator[str]):
+    """A path of the project tree, compared byte by byte, so that a project and all below it are one range.
+
+    A collation of the operating system ignores slashes at first: a range would then hold a neighbour's rows.
+    """
+
+    impl = String
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """Choose the byte order on PostgreSQL; SQLite has no other."""
+        collation = "C" if dialect.name == "postgresql" else None
+        return dialect.type_descriptor(String(160, collation=collation))
 
 
 class Json(TypeDecorator[Any]):

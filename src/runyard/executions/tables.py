@@ -18,12 +18,10 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-from runyard.database.metadata import Json, Timestamp, metadata
+from runyard.database.metadata import Json, PathText, Timestamp, metadata
 from runyard.executions.model import TERMINAL, Kind, Status
 
 _BIG = BigInteger().with_variant(Integer(), "sqlite")
-_PATH = String(160).with_variant(String(160, collation="C"), "postgresql")
-"""Compared byte by byte: a project and all below it are one range."""
 
 
 def _one_of(column: str, values: list[str]) -> str:
@@ -39,7 +37,7 @@ executions = Table(
     Column("id", String(24), nullable=False),
     Column("account_id", String(24), nullable=False),
     Column("project_id", String(24), nullable=False),
-    Column("project_path", _PATH, nullable=False),
+    Column("project_path", PathText, nullable=False),
     Column("kind", String(16), nullable=False),
     Column("name", String(256), nullable=False),
     Column("parent_id", String(24), ForeignKey("executions.id")),

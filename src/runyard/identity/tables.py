@@ -16,7 +16,7 @@ from sqlalchemy import (
     text,
 )
 
-from runyard.database.metadata import Json, Timestamp, metadata
+from runyard.database.metadata import Json, PathText, Timestamp, metadata
 from runyard.identity.model import MAX_DEPTH
 
 accounts = Table(
@@ -36,7 +36,7 @@ projects = Table(
     Column("parent_id", String(24), ForeignKey("projects.id"), nullable=True),
     Column("slug", String(64), nullable=False),
     Column("name", String(256), nullable=False),
-    Column("path", String(160), nullable=False, unique=True),
+    Column("path", PathText, nullable=False, unique=True),
     Column("depth", Integer, nullable=False),
     Column("created_at", Timestamp, nullable=False),
     UniqueConstraint("parent_id", "slug"),
