@@ -1,0 +1,1 @@
+"""The name under which old packs look for the base of actions."""
