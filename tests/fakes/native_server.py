@@ -7,8 +7,6 @@ a slow answer, an error. It keeps every request for a test to look at.
 import base64
 import contextlib
 import json
-import queue
-import socket
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -17,9 +15,10 @@ from types import TracebackType
 from typing import Any, Self
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from websockets.frames import Frame, Opcode
 from websockets.http11 import Request
 from websockets.server import ServerProtocol
+
+from tests.fakes.exec_stream import PROGRAMS, ExecSocket
 
 BASE = "/runyard/v1"
 TOKEN = "ry_fake_token"
@@ -41,90 +40,6 @@ class Seen:
     def json(self) -> Any:
         """Parse the body."""
         return json.loads(self.body)
-
-
-class Session:
-    """One exec stream, seen from the command's side."""
-
-    def __init__(
-        self, fake: "NativeServer", start: dict[str, Any], send: Callable[[dict[str, object]], None]
-    ) -> None:
-        """Take the start frame and the way back."""
-        self.fake = fake
-        self.start = start
-        self.send = send
-        self.frames: queue.Queue[dict[str, Any] | None] = queue.Queue()
-        """Frames of the client after the start; None when the connection is gone."""
-
-    def out(self, data: bytes, stream: str = "stdout") -> None:
-        """Print something."""
-        self.send({"type": stream, "data_base64": base64.b64encode(data).decode()})
-
-    def next_frame(self, *wanted: str) -> dict[str, Any] | None:
-        """Return the next frame of one of these types; None when the client left."""
-        while (frame := self.frames.get(timeout=30)) is not None:
-            if frame["type"] in wanted:
-                return frame
-        return None
-
-    def stdin(self) -> bytes:
-        """Return the whole input."""
-        data = b""
-        while (frame := self.next_frame("stdin", "close_stdin")) is not None and frame["type"] == "stdin":
-            data += base64.b64decode(frame["data_base64"])
-        return data
-
-
-Program = Callable[[Session], int | dict[str, object] | None]
-"""Returns an exit code, or the fields of the exit frame; None drops the connection without an exit."""
-
-
-def _echo(session: Session) -> int:
-    session.out(" ".join(session.start["args"]).encode() + b"\n")
-    return 0
-
-
-def _cat(session: Session) -> int:
-    session.out(session.stdin())
-    return 0
-
-
-def _start(session: Session) -> int:
-    """Print the start frame, so that a test sees what arrived."""
-    session.out(json.dumps(session.start).encode())
-    return 0
-
-
-def _sleep(session: Session) -> int | None:
-    """Run until a signal comes, which is printed; only KILL and TERM end it, and INT when it is the argument."""
-    session.out(b"sleeping\n")
-    while (frame := session.next_frame("signal")) is not None:
-        name = frame["signal"]
-        session.out(f"got {name}\n".encode())
-        if name == "KILL":
-            return 137
-        if name in session.start["args"]:
-            return 130
-    session.fake.left.set()
-    return None
-
-
-PROGRAMS: dict[str, Program] = {
-    "true": lambda _session: 0,
-    "false": lambda _session: 1,
-    "exit": lambda session: int(session.start["args"][0]),
-    "missing": lambda session: (session.out(b"missing: not found\n", "stderr"), 127)[1],
-    "slow": lambda _session: {"code": 124, "ended_by": "timeout", "reason": "timed out after 1 s"},
-    "drop": lambda _session: None,
-    "beat": lambda session: (
-        0 if (session.send({"type": "heartbeat"}), session.next_frame("heartbeat"))[1] else 1
-    ),
-    "both": lambda session: (session.out(b"out\n"), session.out(b"err\n", "stderr"), 3)[2],
-    "echo": _echo,
-    "cat": _cat,
-    "start": _start,
-    "sleep": _sleep,
-}
 
 
 @dataclass
@@ -172,9 +87,12 @@ class NativeServer:
         """So many reads of a new runtime say `creating` before it is running."""
         self.left = threading.Event()
         """A client left a sleeping command."""
+        self.hold = False
+        """Requests are read and then not answered, until this is unset and beyond."""
+        self.held = threading.Event()
+        """A request is being held."""
         self.programs = dict(PROGRAMS)
-        self._http = ThreadingHTTPServer(("127.0.0.1", 0), _handler_for(self))
-        self._http.daemon_threads = True
+        self._http = Listener(self)
         self._thread = threading.Thread(
             target=self._http.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True
         )
@@ -246,186 +164,128 @@ def _find(table: dict[str, dict[str, Any]], noun: str, name: str) -> dict[str, A
     raise Refusal(404, "not_found", f"{noun} '{name}' not found")
 
 
-def _handler_for(fake: NativeServer) -> type[BaseHTTPRequestHandler]:
-    """Make a handler class bound to one fake."""
+class Listener(ThreadingHTTPServer):
+    """A listening socket that knows its fake."""
 
-    class Handler(BaseHTTPRequestHandler):
-        """One connection."""
+    daemon_threads = True
 
-        protocol_version = "HTTP/1.1"
-
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-            """Keep quiet."""
-
-        def do_GET(self) -> None:
-            """Answer."""
-            self.answer()
-
-        do_POST = do_PUT = do_DELETE = do_GET  # noqa: N815
-
-        def answer(self) -> None:
-            """Read the request, keep it, route it."""
-            parts = urlsplit(self.path)
-            query = {name: values[-1] for name, values in parse_qs(parts.query).items()}
-            headers = {name.lower(): value for name, value in self.headers.items()}
-            seen = Seen(self.command, unquote(parts.path), query, headers, self.read_body())
-            fake.seen.append(seen)
-            try:
-                if fake.failures:
-                    status, fields = fake.failures.pop(0)
-                    return self.send(status, fields, {"Retry-After": str(fields.get("retry_after", 0))})
-                if headers.get("authorization") != f"Bearer {TOKEN}":
-                    raise Refusal(401, "unauthenticated", "the credential is missing or not valid")
-                if headers.get("upgrade") == "websocket":
-                    return self.serve_socket(seen)
-                if seen.path.endswith("/live"):
-                    return self.serve_live(seen)
-                status, body = Routes(fake, seen).answer()
-                return self.send(status, body)
-            except Refusal as refusal:
-                problem = {"type": "about:blank", "title": refusal.code, "status": refusal.status}
-                problem |= {"code": refusal.code, "detail": refusal.detail, "request_id": "req-1"}
-                return self.send(refusal.status, problem)
-
-        def read_body(self) -> bytes:
-            """Read the body, chunked or not."""
-            if self.headers.get("Transfer-Encoding", "").lower() != "chunked":
-                return self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            body = b""
-            while size := int(self.rfile.readline(), 16):
-                body += self.rfile.read(size)
-                self.rfile.readline()
-            self.rfile.readline()
-            return body
-
-        def send(self, status: int, body: object, headers: Mapping[str, str] | None = None) -> None:
-            """Send JSON, or bytes as they are."""
-            raw = body if isinstance(body, bytes) else json.dumps(body).encode() if body is not None else b""
-            self.send_response(status)
-            for name, value in {"Content-Length": str(len(raw)), **(headers or {})}.items():
-                self.send_header(name, value)
-            self.end_headers()
-            self.wfile.write(raw)
-
-        def serve_live(self, seen: Seen) -> None:
-            """Send the log as server-sent events from where the reader is; cut the connection as told."""
-            execution = _find(fake.executions, "execution", seen.path.split("/")[4])
-            log = fake.logs[execution["id"]]
-            offset = int(seen.headers.get("last-event-id", seen.query.get("offset", "0")))
-            self.send_response(200)
-            self.send_header("Content-Type", "text/event-stream")
-            self.send_header("Connection", "close")
-            self.end_headers()
-            self.close_connection = True
-            cut = log.cuts.pop(0) if log.cuts else None
-            sent = 0
-            self.wfile.write(b": hello\n\n")
-            for (stream, data), chunk in zip(log.chunks, log.placed(), strict=True):
-                start = chunk["offset"]
-                assert isinstance(start, int)
-                if start + len(data) <= offset or seen.query.get("stream") not in (None, stream):
-                    continue
-                if sent == cut:
-                    return
-                text = f"event: output\nid: {start + len(data)}\ndata: {json.dumps(chunk)}\n\n"
-                self.wfile.write(text.encode())
-                sent += 1
-            self.wfile.flush()
-            if cut is None and log.open:
-                fake.left.wait(30)
-            elif cut is None:
-                self.wfile.write(f"event: end\ndata: {json.dumps(execution)}\n\n".encode())
-
-        def serve_socket(self, seen: Seen) -> None:
-            """Run a program over a WebSocket."""
-            _find(fake.runtimes, "runtime", seen.path.split("/")[4])
-            self.close_connection = True
-            protocol = ServerProtocol()
-            lines = "".join(f"{name}: {value}\r\n" for name, value in self.headers.items())
-            protocol.receive_data(self.raw_requestline + lines.encode() + b"\r\n")
-            request = protocol.events_received()[0]
-            assert isinstance(request, Request)
-            protocol.send_response(protocol.accept(request))
-            _Socket(fake, protocol, self).run()
-
-    return Handler
-
-
-class _Socket:
-    """The server's side of one exec stream."""
-
-    def __init__(self, fake: NativeServer, protocol: ServerProtocol, handler: BaseHTTPRequestHandler) -> None:
+    def __init__(self, fake: NativeServer) -> None:
+        """Take a free loopback port."""
+        super().__init__(("127.0.0.1", 0), Handler)
         self.fake = fake
-        self.protocol = protocol
-        self.connection = handler.connection
-        self.lock = threading.Lock()
-        self.session: Session | None = None
-        self.program: threading.Thread | None = None
 
-    def run(self) -> None:
-        """Read frames until the connection ends; the program runs in a thread beside."""
-        self.flush()
-        while data := self._receive():
-            with self.lock:
-                self.protocol.receive_data(data)
-                events = self.protocol.events_received()
-            self.flush()
-            for event in events:
-                if isinstance(event, Frame) and event.opcode is Opcode.TEXT:
-                    self.on_frame(json.loads(bytes(event.data)))
-        if self.session is not None and self.program is not None:
-            self.session.frames.put(None)
-            self.program.join(30)
 
-    def _receive(self) -> bytes:
-        try:
-            return self.connection.recv(65536)
-        except OSError:
-            return b""
+class Handler(BaseHTTPRequestHandler):
+    """One connection."""
 
-    def on_frame(self, frame: dict[str, Any]) -> None:
-        """Start the program at the first frame, hand it all others."""
-        if self.session is not None:
-            self.session.frames.put(frame)
-            return
-        self.session = Session(self.fake, frame, self.send)
-        self.program = threading.Thread(target=self.play, args=(self.session,), daemon=True)
-        self.program.start()
+    protocol_version = "HTTP/1.1"
 
-    def play(self, session: Session) -> None:
-        """Run the program and send its end."""
-        execution_id = self.fake.add_execution(command=session.start["command"])
-        self.send({"type": "started", "execution_id": execution_id})
-        end = self.fake.programs[session.start["command"]](session)
-        if end is not None:
-            fields = end if isinstance(end, dict) else {"code": end}
-            self.send({"type": "exit", "execution_id": execution_id, "duration_ms": 12.5, **fields})
-            with self.lock:
-                self.protocol.send_close(1000)
-            self.flush()
-        else:
+    @property
+    def fake(self) -> NativeServer:
+        """Return the fake that listens."""
+        assert isinstance(self.server, Listener)
+        return self.server.fake
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        """Keep quiet."""
+
+    def do_GET(self) -> None:
+        """Answer."""
+        self.answer()
+
+    do_POST = do_PUT = do_DELETE = do_GET  # noqa: N815
+
+    def answer(self) -> None:
+        """Read the request, keep it, route it."""
+        parts = urlsplit(self.path)
+        query = {name: values[-1] for name, values in parse_qs(parts.query).items()}
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        seen = Seen(self.command, unquote(parts.path), query, headers, self.read_body())
+        self.fake.seen.append(seen)
+        if self.fake.hold:
+            self.fake.held.set()
+            self.connection.settimeout(30)
             with contextlib.suppress(OSError):
-                self.connection.shutdown(socket.SHUT_RDWR)
+                self.rfile.read(1)
+            self.close_connection = True
+            return None
+        try:
+            if self.fake.failures:
+                status, fields = self.fake.failures.pop(0)
+                return self.send(status, fields, {"Retry-After": str(fields.get("retry_after", 0))})
+            if headers.get("authorization") != f"Bearer {TOKEN}":
+                raise Refusal(401, "unauthenticated", "the credential is missing or not valid")
+            if headers.get("upgrade") == "websocket":
+                return self.serve_socket(seen)
+            if seen.path.endswith("/live"):
+                return self.serve_live(seen)
+            status, body = Routes(self.fake, seen).answer()
+            return self.send(status, body)
+        except Refusal as refusal:
+            problem = {"type": "about:blank", "title": refusal.code, "status": refusal.status}
+            problem |= {"code": refusal.code, "detail": refusal.detail, "request_id": "req-1"}
+            return self.send(refusal.status, problem)
 
-    def send(self, frame: dict[str, object]) -> None:
-        """Send a frame; a client that left is no failure of the fake."""
-        with self.lock:
-            if self.protocol.state.name == "OPEN":
-                self.protocol.send_text(json.dumps(frame).encode())
-        self.flush()
+    def read_body(self) -> bytes:
+        """Read the body, chunked or not."""
+        if self.headers.get("Transfer-Encoding", "").lower() != "chunked":
+            return self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        body = b""
+        while size := int(self.rfile.readline(), 16):
+            body += self.rfile.read(size)
+            self.rfile.readline()
+        self.rfile.readline()
+        return body
 
-    def flush(self) -> None:
-        """Write what the protocol wants written."""
-        with self.lock:
-            pending = self.protocol.data_to_send()
-            try:
-                for data in pending:
-                    if data:
-                        self.connection.sendall(data)
-                    else:
-                        self.connection.shutdown(socket.SHUT_WR)
-            except OSError:
+    def send(self, status: int, body: object, headers: Mapping[str, str] | None = None) -> None:
+        """Send JSON, or bytes as they are."""
+        raw = body if isinstance(body, bytes) else json.dumps(body).encode() if body is not None else b""
+        self.send_response(status)
+        for name, value in {"Content-Length": str(len(raw)), **(headers or {})}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(raw)
+
+    def serve_live(self, seen: Seen) -> None:
+        """Send the log as server-sent events from where the reader is; cut the connection as told."""
+        execution = _find(self.fake.executions, "execution", seen.path.split("/")[4])
+        log = self.fake.logs[execution["id"]]
+        offset = int(seen.headers.get("last-event-id", seen.query.get("offset", "0")))
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.send_header("Connection", "close")
+        self.end_headers()
+        self.close_connection = True
+        cut = log.cuts.pop(0) if log.cuts else None
+        sent = 0
+        self.wfile.write(b": hello\n\n")
+        for (stream, data), chunk in zip(log.chunks, log.placed(), strict=True):
+            start = chunk["offset"]
+            assert isinstance(start, int)
+            if start + len(data) <= offset or seen.query.get("stream") not in (None, stream):
+                continue
+            if sent == cut:
                 return
+            text = f"event: output\nid: {start + len(data)}\ndata: {json.dumps(chunk)}\n\n"
+            self.wfile.write(text.encode())
+            sent += 1
+        self.wfile.flush()
+        if cut is None and log.open:
+            self.fake.left.wait(30)
+        elif cut is None:
+            self.wfile.write(f"event: end\ndata: {json.dumps(execution)}\n\n".encode())
+
+    def serve_socket(self, seen: Seen) -> None:
+        """Run a program over a WebSocket."""
+        _find(self.fake.runtimes, "runtime", seen.path.split("/")[4])
+        self.close_connection = True
+        protocol = ServerProtocol()
+        lines = "".join(f"{name}: {value}\r\n" for name, value in self.headers.items())
+        protocol.receive_data(f"{self.requestline}\r\n{lines}\r\n".encode())
+        request = protocol.events_received()[0]
+        assert isinstance(request, Request)
+        protocol.send_response(protocol.accept(request))
+        ExecSocket(self.fake, protocol, self).run()
 
 
 class Routes:

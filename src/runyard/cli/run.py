@@ -2,6 +2,7 @@
 
 import contextlib
 import signal
+import uuid
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Unpack
 
@@ -15,7 +16,7 @@ from runyard.client.errors import ApiError, ClientError
 
 if TYPE_CHECKING:
     from runyard.client.client import Client
-    from runyard.client.models import NewRuntime
+    from runyard.client.models import NewRuntime, Runtime
 
 
 class RunGiven(RemoteGiven, RuntimeGiven):
@@ -60,7 +61,7 @@ def run(state: State, /, **given: Unpack[RunGiven]) -> int:
 @contextlib.contextmanager
 def fresh_runtime(state: State, client: "Client", wanted: "NewRuntime", *, keep: bool) -> Iterator[str]:
     """Create a runtime for the block and delete it after, whatever happened within, unless it is to be kept."""
-    made = client.runtimes.create(wanted)
+    made = _create(state, client, wanted)
     try:
         client.runtimes.wait_ready(made.id)
         yield made.id
@@ -69,6 +70,17 @@ def fresh_runtime(state: State, client: "Client", wanted: "NewRuntime", *, keep:
             state.say(f"runtime {made.name} is kept: runyard exec {made.id} -- ...")
         else:
             _delete(state, client, made.id)
+
+
+def _create(state: State, client: "Client", wanted: "NewRuntime") -> "Runtime":
+    """Create the runtime. When we are told to leave meanwhile, ask again with the same key which one it became."""
+    key = str(uuid.uuid4())
+    try:
+        return client.runtimes.create(wanted, key=key)
+    except (KeyboardInterrupt, SystemExit):
+        with contextlib.suppress(ClientError):
+            _delete(state, client, client.runtimes.create(wanted, key=key).id)
+        raise
 
 
 def _delete(state: State, client: "Client", runtime: str) -> None:

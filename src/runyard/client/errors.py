@@ -35,7 +35,7 @@ class Unreachable(ClientError):
 class ConnectionLost(ClientError):
     """The connection broke before the answer was complete."""
 
-    code = "unreachable"
+    code = "connection_lost"
 
 
 class InvalidAnswer(ClientError):

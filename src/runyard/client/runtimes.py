@@ -44,13 +44,16 @@ class Runtimes:
         """Return the id for an id or a name. An id is not looked up, because the ledger outlives the runtime."""
         return runtime if _UUID.fullmatch(runtime) else self.get(runtime).id
 
-    def create(self, new: NewRuntime) -> Runtime:
-        """Create a runtime; it may still be `creating` when this returns. Safe to repeat after a broken connection."""
+    def create(self, new: NewRuntime, *, key: str | None = None) -> Runtime:
+        """Create a runtime; it may still be `creating` when this returns.
+
+        The same `key` and body give the same runtime, so that a call whose answer was lost can be repeated.
+        """
         request = Request(
             "POST",
             path_of("runtimes"),
             json=new,
-            headers={"Idempotency-Key": str(uuid.uuid4())},
+            headers={"Idempotency-Key": key or str(uuid.uuid4())},
             timeout=120.0,
             repeatable=True,
         )

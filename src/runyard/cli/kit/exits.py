@@ -37,8 +37,10 @@ BY_CODE = {
     "unimplemented": FAILED,
     "unavailable": FAILED,
     "unreachable": FAILED,
+    "connection_lost": FAILED,
     "deadline_exceeded": FAILED,
     "command_failed": FAILED,
+    "declined": FAILED,
     "interrupted": INTERRUPTED,
 }
 """Exit status of a command that only talks to the server, by the error's `code`."""

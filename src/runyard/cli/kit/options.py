@@ -13,6 +13,7 @@ from runyard.cli.kit.known import (
     complete_runtimes,
     complete_tokens,
 )
+from runyard.client.errors import ClientError
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -99,13 +100,20 @@ def yes_option() -> Decorator:
     return click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 
 
+class Declined(ClientError):
+    """Nothing was done."""
+
+    code = "declined"
+
+
 def confirm(question: str, *, yes: bool) -> None:
     """Ask on a terminal; without one the answer must be on the line, so that no script ever hangs."""
     if yes:
         return
     if not (os.isatty(0) and os.isatty(2)):
         raise click.UsageError(f"{question} There is no terminal to ask on: say --yes.")
-    click.confirm(question, abort=True, err=True)
+    if not click.confirm(question, err=True):
+        raise Declined
 
 
 def variables(pairs: Sequence[str]) -> dict[str, str]:

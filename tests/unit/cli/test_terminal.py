@@ -4,47 +4,17 @@ import os
 import re
 import signal
 import termios
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
-from tests.fakes.native_server import NativeServer, Session
+from tests.fakes.exec_stream import Session
+from tests.fakes.native_server import NativeServer
 from tests.support.cli import (
     Starter,
     TerminalStarter,
-    environment_for,
     read_descriptor_until,
     read_until,
     run_process,
 )
-
-
-@pytest.fixture
-def fake() -> Iterator[NativeServer]:
-    """Serve the native API from memory."""
-    with NativeServer() as one:
-        yield one
-
-
-@pytest.fixture
-def environment(fake: NativeServer, tmp_path: Path) -> dict[str, str]:
-    """Return the environment of a command that talks to the fake."""
-    return environment_for(tmp_path, fake.url, fake.token)
-
-
-@pytest.fixture
-def started(environment: dict[str, str]) -> Iterator[Starter]:
-    """Return a starter of processes; what is left is killed at the end."""
-    with Starter(environment) as starter:
-        yield starter
-
-
-@pytest.fixture
-def terminal(environment: dict[str, str]) -> Iterator[TerminalStarter]:
-    """Return a starter of command lines on terminals of their own; all are closed at the end."""
-    with TerminalStarter(environment) as starter:
-        yield starter
 
 
 def test_exec_with_piped_stdin_forwards_all_of_it(fake: NativeServer, environment: dict[str, str]) -> None:
@@ -198,7 +168,7 @@ def test_delete_on_a_terminal_asks_first(
     one = terminal("runtime", "delete", "web")
     read_descriptor_until(one.ours, b"[y/N]")
     one.type(b"n\n")
-    assert one.process.wait(20) == 130
+    assert one.process.wait(20) == 1
     assert len(fake.runtimes) == 1
 
 
@@ -217,3 +187,26 @@ def test_profile_set_on_a_terminal_asks_for_the_token_without_echo(
 def test_profile_set_with_stdin_stores_the_token(environment: dict[str, str], tmp_path: Path) -> None:
     run_process(environment, "profile", "set", "x", "--token-stdin", stdin=b"ry_piped\n").expect(0)
     assert "ry_piped" in (tmp_path / ".config" / "runyard" / "config.toml").read_text()
+
+
+def test_interrupt_during_the_handshake_ends_at_once(fake: NativeServer, started: Starter) -> None:
+    fake.add_runtime("web")
+    fake.hold = True
+    process = started("exec", "web", "--", "true")
+    assert fake.held.wait(20)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=20)
+    assert process.returncode == 130
+
+
+def test_interrupt_during_the_create_of_a_run_leaves_no_runtime(fake: NativeServer, started: Starter) -> None:
+    fake.hold = True
+    process = started("run", "--", "true")
+    assert fake.held.wait(20)
+    fake.hold = False
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=20)
+    assert process.returncode == 130
+    keys = {one.headers["idempotency-key"] for one in fake.seen if one.method == "POST"}
+    assert len(keys) == 1, "asked again with the same key, so the server knows which runtime is meant"
+    assert len(fake.paths("DELETE")) == 1

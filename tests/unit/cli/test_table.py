@@ -23,8 +23,8 @@ from runyard.kernel import errors
 from runyard.kernel.errors import RunyardError
 from tests.support.cli import runyard_command
 
-SOURCE = Path(__file__).parents[2] / "src" / "runyard"
-DOCS = Path(__file__).parents[2] / "docs" / "cli.md"
+SOURCE = Path(__file__).parents[3] / "src" / "runyard"
+DOCS = Path(__file__).parents[3] / "docs" / "cli.md"
 ALL = list(walk())
 COMMANDS = [(path, one) for path, one in ALL if isinstance(one, Command)]
 NAMES = [path for path, _ in COMMANDS]
