@@ -144,7 +144,6 @@ def _work(exec_: ExecHandlers, stream: StreamHandlers, files: FileHandlers) -> I
     yield _route(
         "POST", "/v1/runtimes/{runtime}/exec", "execRuntime", "Run a buffered command.",
         handler=exec_.run, permission=_EXEC, request=ExecIn, response=Enveloped[ExecOut],
-        body_limit_bytes=reading.JSON_LIMIT,
     )  # fmt: skip
     for version, one in (("V1", "/v1/runtimes/{runtime}"), ("", "/v2/runtimes/{runtime_id}")):
         path = f"{one}/exec/stream"
