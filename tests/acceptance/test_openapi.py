@@ -54,7 +54,8 @@ def test_schemathesis_finds_no_server_error(server: Server, tmp_path: Path) -> N
         "2",
     ]
     command += ["--phases", "examples,coverage,fuzzing", "--request-timeout", "20", "--no-color"]
-    command += ["--exclude-path-regex", "exec/stream|output/live|/metrics"]
+    # `auth/token` ends the token in use: every call after it would only ever be refused.
+    command += ["--exclude-path-regex", "exec/stream|output/live|/metrics|auth/token"]
     done = subprocess.run(
         command,
         cwd=tmp_path,

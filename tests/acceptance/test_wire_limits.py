@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
+from tests.support import ledger
 from tests.support.http import Answer
 from tests.support.server import Server
 
@@ -42,8 +43,10 @@ def test_limits_are_settings_and_answer_clearly(fresh_server: Callable[..., Serv
         with ThreadPoolExecutor(2) as pool:
             running = pool.map(busy, range(2))
             deadline = time.monotonic() + 5
-            while (answer := api.post(f"/v1/runtimes/{first}/exec", {"command": "true"})).status == 200:
+            while len(ledger.executions(api, status="running")) < 2:
                 assert time.monotonic() < deadline
+                time.sleep(0.02)
+            answer = api.post(f"/v1/runtimes/{first}/exec", {"command": "true"})
             assert_rate_limited(answer)
             assert [one.status for one in running] == [200, 200]
         assert len(api.exec(first, "head -c 600 /dev/zero | tr '\\0' x")["stdout"]) == 500
