@@ -12,7 +12,7 @@ import socket
 import stat
 from collections.abc import Callable, Sequence
 
-from runyard.kernel.errors import InvalidArgument, LimitExceeded, NotFound, Unavailable
+from runyard.kernel.errors import InvalidArgument, NotFound, Unavailable
 from runyard.runtimes.isolation import protocol
 from runyard.runtimes.isolation.engine import (
     Command,
@@ -23,20 +23,10 @@ from runyard.runtimes.isolation.engine import (
     SpawnError,
     SpawnFailure,
 )
+from runyard.runtimes.isolation.failures import file_error, spawn_error
 from runyard.runtimes.isolation.protocol import Channel, Failed, Gone, Op, Re, Reply, Stage
 
-_NOT_FOUND = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG})
-_NO_RESOURCES = frozenset(
-    {errno.E2BIG, errno.ENOMEM, errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ETXTBSY}
-)
 _ENTERED_MAX = 256
-_DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
-_MESSAGES = {
-    SpawnFailure.NOT_FOUND: "The program {name} was not found.",
-    SpawnFailure.NOT_EXECUTABLE: "The program {name} cannot be executed: {why}.",
-    SpawnFailure.BAD_CWD: "The working folder {cwd} cannot be entered: {why}.",
-    SpawnFailure.RESOURCES: "The sandbox has no room for another process: {why}.",
-}
 
 
 class AgentProcess:
@@ -161,7 +151,7 @@ class Agent:
         try:
             reply = await self._request(Op.SPAWN, numbers, payload, fds)
         except Failed as failure:
-            raise _spawn_error(failure, command) from None
+            raise spawn_error(failure, command) from None
         if len(self.entered) < _ENTERED_MAX:
             self.entered.add(command.cwd)
         return self._started.pop(reply.id)
@@ -206,7 +196,7 @@ class Agent:
         try:
             await self._request(op, payload=protocol.fields(*names), fds=[folder_fd])
         except Failed as failure:
-            raise _file_error(failure, os.fsdecode(names[-1])) from None
+            raise file_error(failure, os.fsdecode(names[-1])) from None
 
     async def _setup(self, op: Op, payload: bytes) -> None:
         try:
@@ -224,7 +214,7 @@ class Agent:
         try:
             return await self._request(op, payload=payload)
         except Failed as failure:
-            raise _file_error(failure, path) from None
+            raise file_error(failure, path) from None
 
     async def _request(
         self,
@@ -375,28 +365,3 @@ def _spawn_payload(command: Command) -> bytes:
         )
     except ValueError as error:
         raise InvalidArgument(f"The command, its folder or environment contains {error}.") from None
-
-
-def _spawn_error(failure: Failed, command: Command) -> SpawnError:
-    if failure.stage == Stage.CWD:
-        reason = SpawnFailure.BAD_CWD
-    elif failure.stage != Stage.EXEC or failure.error in _NO_RESOURCES:
-        reason = SpawnFailure.RESOURCES
-    elif failure.error in _NOT_FOUND:
-        reason = SpawnFailure.NOT_FOUND
-    else:
-        reason = SpawnFailure.NOT_EXECUTABLE
-    why = os.strerror(failure.error)
-    return SpawnError(_MESSAGES[reason].format(name=command.argv[0], cwd=command.cwd, why=why), reason)
-
-
-def _file_error(failure: Failed, path: str) -> Exception:
-    if failure.stage == Stage.HELPER or failure.stage == Stage.FORK:
-        return Unavailable(f"The sandbox could not serve the file: {failure}.")
-    if failure.stage == Stage.NOT_FILE:
-        return InvalidArgument(f"{path}: {failure.what}.")
-    if failure.error in (errno.ENOENT, errno.ENOTDIR):
-        return NotFound(f"There is no file {path}.")
-    if failure.error in _DISK_FULL:
-        return LimitExceeded("The disk of the sandbox is full.")
-    return InvalidArgument(f"{path}: {os.strerror(failure.error)}.")
