@@ -57,10 +57,9 @@ class Demo:
         except ClientError as error:
             write_text(f"\nThe demonstration failed, the server goes on: {error.message}\n")
             return
-        stored = self.fresh and self._store()
-        if stored:
+        if self.fresh and self._store():
             write_text(f"The token is stored as profile {PROFILE!r} in {config_path()}.\n")
-        else:
+        elif find_token(self.url, None) is None:
             write_text(f"In another terminal: export RUNYARD_URL={self.url} RUNYARD_TOKEN=...\n")
         write_text("Try: runyard run -- python3 -V        Stop: Ctrl-C\n")
 

@@ -29,14 +29,14 @@ token = LazyGroup(
     examples=(
         "runyard token create laptop",
         "runyard token create ci --scope runtimes:exec --expires 30d > ci.token",
-        "runyard token create agent --project /default/default --json | jq -r .secret",
+        "runyard token create agent --expires 12h --json | jq -r .secret",
     ),
 )
 @click.argument("name")
 @click.option(
     "--scope", "scopes", multiple=True, help="What it may do; repeat it. Default: all that you may."
 )
-@click.option("--project", metavar="PATH", help="Only within this project.")
+@click.option("--project", metavar="ID", help="Only within this project and below it.")
 @click.option("--expires", type=Duration(), help="Useless after so long: 12h, 30d.")
 @click.pass_obj
 def create(
