@@ -24,7 +24,7 @@ _log = structlog.get_logger(__name__)
 class RunContext:
     """What a runner gets: the execution, its output, and word that it shall end."""
 
-    __slots__ = ("_log", "_secrets", "_writer", "cancel_reason", "cancelled", "execution")
+    __slots__ = ("_log", "_secrets", "_writer", "cancel_reason", "cancelled", "execution", "on_cancel")
 
     def __init__(self, execution: Execution, log: OutputLog, secrets: Sequence[bytes]) -> None:
         """Made by the worker."""
@@ -32,6 +32,8 @@ class RunContext:
         self.cancelled = asyncio.Event()
         """Set when it shall end: kill what runs, then return an outcome with `Status.CANCELED`."""
         self.cancel_reason: str | None = None
+        self.on_cancel: Callable[[], object] | None = None
+        """Called with `cancelled`, for runners to whom a task that waits for it is too dear."""
         self._log = log
         self._secrets = secrets
         self._writer: OutputWriter | None = None
@@ -52,6 +54,8 @@ class RunContext:
         if not self.cancelled.is_set():
             self.cancel_reason = reason
             self.cancelled.set()
+            if self.on_cancel is not None:
+                self.on_cancel()
 
     def close_output(self) -> OutputTotals:
         """Close the log and return what goes into the ledger."""

@@ -137,7 +137,7 @@ class Buffered:
         err = drain.add(ends.stderr, Stream.STDERR, head_limit=plan.cap)
         feeding = self._feed(ends.stdin, plan.request.stdin)
         leash.end_after(plan.timeout_secs)
-        leash.end_when(context.cancelled.wait(), Why.CANCELED)
+        leash.obey(context)
         complete = False
         try:
             await drain.finished(leash.waiting())

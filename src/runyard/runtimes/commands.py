@@ -32,18 +32,21 @@ class Pending:
 
     async def result(self) -> CommandResult:
         """Wait for the end. Raises BadWorkingDirectory, RuntimeEnded, Unavailable."""
-        try:
-            ended = await self.handle.finished()
-        finally:
-            self.slots.free()
+        ended = await self.handle.finished()
+        self.slots.free()
         if self.runner.error is not None:
             raise self.runner.error
         if self.runner.result is None:
             raise Unavailable(ended.status_reason or "the command was not run")
         return self.runner.result
 
+    @property
+    def unfinished(self) -> bool:
+        """Tell whether nobody has heard of the end yet."""
+        return self.slots.taken
+
     async def abandon(self, reason: str) -> None:
-        """Kill it: nobody waits any more. Returns when it is gone."""
+        """End it: nobody wants the result. Returns when it is gone."""
         with contextlib.suppress(RunyardError):
             await self.handle.cancel("system:runtimes", reason)
         with contextlib.suppress(RunyardError):
@@ -54,18 +57,18 @@ class Pending:
 class _Slots:
     """One command's share of the limits, given back once."""
 
-    __slots__ = ("_resident", "_service", "_taken")
+    __slots__ = ("_resident", "_service", "taken")
 
     def __init__(self, service: "CommandService", resident: Resident) -> None:
         self._service = service
         self._resident = resident
-        self._taken = True
+        self.taken = True
         service.running += 1
         resident.commands += 1
 
     def free(self) -> None:
-        if self._taken:
-            self._taken = False
+        if self.taken:
+            self.taken = False
             self._service.running -= 1
             self._resident.commands -= 1
 

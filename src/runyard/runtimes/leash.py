@@ -3,9 +3,8 @@
 import asyncio
 import enum
 import signal
-from collections.abc import Coroutine
-from typing import Any
 
+from runyard.executions.worker import RunContext
 from runyard.runtimes.isolation.engine import Exit, Process
 
 GIVE_UP_SECS = 5.0
@@ -29,7 +28,6 @@ class Leash:
         self._grace = grace
         self._loop = asyncio.get_running_loop()
         self._timers: list[asyncio.TimerHandle] = []
-        self._watch: asyncio.Task[Any] | None = None
         self._waiting: asyncio.Task[Exit] | None = None
         self.why: Why | None = None
 
@@ -37,10 +35,11 @@ class Leash:
         """End it as timed out after some seconds."""
         self._timers.append(self._loop.call_later(seconds, self.end, Why.TIMEOUT))
 
-    def end_when(self, happened: Coroutine[Any, Any, object], why: Why) -> None:
-        """End it when a coroutine returns."""
-        self._watch = asyncio.ensure_future(happened)
-        self._watch.add_done_callback(lambda task: None if task.cancelled() else self.end(why))
+    def obey(self, context: RunContext) -> None:
+        """End it when its execution is canceled."""
+        context.on_cancel = lambda: self.end(Why.CANCELED)
+        if context.cancelled.is_set():
+            self.end(Why.CANCELED)
 
     def end(self, why: Why) -> None:
         """Begin to end it; the first reason counts."""
@@ -67,7 +66,8 @@ class Leash:
     async def result(self) -> Exit:
         """Return how the process ended, or, when it was given up, how it will. Raises SandboxGone."""
         waiting = self.waiting()
-        await asyncio.wait((waiting,))
+        if not waiting.done():
+            await asyncio.wait((waiting,))
         return Exit(signal=signal.SIGKILL) if waiting.cancelled() else waiting.result()
 
     def sweep(self) -> None:
@@ -75,11 +75,9 @@ class Leash:
         self._process.signal_group(signal.SIGKILL)
 
     def drop(self) -> None:
-        """Stop all timers, watches and waits."""
+        """Stop all timers and waits."""
         for timer in self._timers:
             timer.cancel()
         self._timers.clear()
-        if self._watch is not None:
-            self._watch.cancel()
         if self._waiting is not None:
             self._waiting.cancel()

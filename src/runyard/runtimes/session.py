@@ -172,7 +172,7 @@ class Session:
             self.exit_code = code
             return outcome_of(Exit(code=code), None, code, None)
         leash = living.leash
-        leash.end_when(context.cancelled.wait(), Why.CANCELED)
+        leash.obey(context)
         if self._request.command.timeout_secs:
             leash.end_after(self._request.command.timeout_secs)
         self._living = living

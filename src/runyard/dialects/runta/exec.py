@@ -4,7 +4,6 @@ The fast way through is one body read, one decode, one verb, one encode; everyth
 """
 
 import asyncio
-import contextlib
 
 import msgspec
 
@@ -16,6 +15,7 @@ from runyard.dialects.runta.services import RuntaServices
 from runyard.dialects.runta.views import Enveloped, ExecOut
 from runyard.dialects.runta.wire import ExecIn
 from runyard.kernel.errors import RunyardError
+from runyard.runtimes.commands import Pending
 from runyard.runtimes.model import Runtime
 from runyard.runtimes.requests import CommandRequest, CommandResult, Origin, text_of
 
@@ -66,43 +66,68 @@ class ExecHandlers:
         request = self.read_command(await reading.read_body(call))
         origin = Origin(door=self.door, request_id=call.request_id)
         pending = await self._commands.begin(call.caller, resident, request, origin)
-        waiting = asyncio.ensure_future(pending.result())
+        client = _Client(call, pending, self._commands.options.keep_alive_after_secs)
         try:
-            await asyncio.wait((waiting,), timeout=WATCH_AFTER_SECS)
-            if waiting.done():
-                await send_body(call, self.write_result(waiting.result(), resident.runtime))
-            else:
-                await self._wait(call, waiting, resident.runtime)
-        finally:
-            if not waiting.done():
-                waiting.cancel()
-                await asyncio.shield(pending.abandon("the client disconnected"))
-
-    async def _wait(self, call: Call, waiting: "asyncio.Task[CommandResult]", runtime: Runtime) -> None:
-        gone = asyncio.ensure_future(_gone(call))
-        pause = self._commands.options.keep_alive_after_secs
-        try:
-            while not waiting.done():
-                await asyncio.wait((waiting, gone), timeout=pause, return_when=asyncio.FIRST_COMPLETED)
-                if gone.done():
-                    return
-                if not waiting.done():
-                    await _send_blank(call)
-            await self._finish(call, waiting, runtime)
-        finally:
-            gone.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await gone
-
-    async def _finish(self, call: Call, waiting: "asyncio.Task[CommandResult]", runtime: Runtime) -> None:
-        if not call.started:
-            await send_body(call, self.write_result(waiting.result(), runtime))
-            return
-        try:
-            body = self.write_result(waiting.result(), runtime)
+            result = await pending.result()
         except RunyardError as error:
-            body = self.write_failure(error, call.request_id)
-        await call.send({"type": "http.response.body", "body": body})
+            if client.gone:
+                return
+            if not call.started:
+                raise
+            await client.stop()
+            await _send_last(call, self.write_failure(error, call.request_id))
+        else:
+            if client.gone:
+                return
+            await client.stop()
+            document = self.write_result(result, resident.runtime)
+            await (_send_last(call, document) if call.started else send_body(call, document))
+        finally:
+            client.drop()
+            if pending.unfinished:
+                await asyncio.shield(pending.abandon("the request was given up"))
+
+
+class _Client:
+    """Watches a client that waits longer: sends it blanks, and ends the command when it is gone."""
+
+    def __init__(self, call: Call, pending: Pending, pause: float) -> None:
+        self._call = call
+        self._pending = pending
+        self._pause = pause
+        self._task: asyncio.Task[None] | None = None
+        self._timer = asyncio.get_running_loop().call_later(WATCH_AFTER_SECS, self._begin)
+        self.gone = False
+
+    def _begin(self) -> None:
+        self._task = asyncio.ensure_future(self._watch())
+
+    async def _watch(self) -> None:
+        lost = asyncio.ensure_future(_lost(self._call))
+        try:
+            while not (await asyncio.wait((lost,), timeout=self._pause))[0]:
+                await _send_blank(self._call)
+        finally:
+            lost.cancel()
+        self.gone = True
+        await self._pending.abandon("the client disconnected")
+
+    async def stop(self) -> None:
+        """End the watch, so that no blank comes after the result."""
+        self._timer.cancel()
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait((self._task,))
+
+    def drop(self) -> None:
+        """End the watch of a call that ends otherwise; one that is ending the command goes on."""
+        self._timer.cancel()
+        if self._task is not None and not self.gone:
+            self._task.cancel()
+
+
+async def _send_last(call: Call, body: bytes) -> None:
+    await call.send({"type": "http.response.body", "body": body})
 
 
 async def _send_blank(call: Call) -> None:
@@ -113,7 +138,7 @@ async def _send_blank(call: Call) -> None:
     await call.send({"type": "http.response.body", "body": b" ", "more_body": True})
 
 
-async def _gone(call: Call) -> None:
+async def _lost(call: Call) -> None:
     while (await call.receive())["type"] != "http.disconnect":
         pass
 

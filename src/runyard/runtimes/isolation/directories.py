@@ -46,9 +46,7 @@ class DirectoryBackend:
         return _tree_size(target)
 
     def remove(self, path: Path) -> None:
-        """Delete the tree; first moved aside, so that the id is free at once and a half-deleted one never shows."""
-        if not path.name.startswith("."):
-            path = path.rename(path.with_name(f".gone-{path.name}"))
+        """Delete the tree."""
         shutil.rmtree(path)
 
     def limit(self, path: Path, limit_bytes: int | None) -> None:

@@ -8,6 +8,7 @@ import asyncio
 import fcntl
 import logging
 import os
+import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,6 +96,7 @@ class LayerStore:
         """Take the settings; nothing is touched before `start`."""
         self._options = options
         self._workers = Workers("layers", 4)
+        self._purger = Workers("layers-trash", 1)
         self._backend: LayerBackend = DirectoryBackend(options.data_dir / "layers")
         self._why_unbounded = ""
         self._lock_fd = -1
@@ -123,6 +125,7 @@ class LayerStore:
         try:
             await self._workers.run(self._open)
         except BaseException:
+            self._purger.close()
             self._unlock()
             raise
         self._guard = asyncio.create_task(self._keep_guard())
@@ -133,6 +136,7 @@ class LayerStore:
             self._guard.cancel()
             await asyncio.gather(self._guard, return_exceptions=True)
             self._guard = None
+        await asyncio.to_thread(self._purger.close)
         await self._workers.run(self._backend.close)
         self._workers.close()
         self._unlock()
@@ -176,7 +180,7 @@ class LayerStore:
         return await self._workers.run(self._backend.usage, path)
 
     async def delete(self, layer_id: str) -> None:
-        """Delete a layer; idempotent."""
+        """Delete a layer; idempotent. Its space comes back some seconds later."""
         await self._workers.run(self._remove, self._live(layer_id))
 
     async def capture(self, layer_id: str, checkpoint_id: str) -> int:
@@ -235,11 +239,11 @@ class LayerStore:
         except PoolUnavailable as error:
             self._why_unbounded = str(error)
             self._backend.open()
-        for name in ("live", "checkpoints"):
+        for name in ("live", "checkpoints", "trash"):
             (self._backend.root / name).mkdir(exist_ok=True, mode=0o700)
         # What a killed server left half made or half deleted.
-        for leftover in self._backend.root.glob("*/.[pg]*"):
-            self._backend.remove(leftover)
+        for leftover in [*self._backend.root.glob("*/.part-*"), *self._backend.root.glob("trash/*")]:
+            self._remove(leftover)
 
     def _prepare(self, layer_id: str, disk_bytes: int | None, restore_from: str | None) -> Layer:
         path = self._live(layer_id)
@@ -294,14 +298,19 @@ class LayerStore:
         return Layer(target)
 
     def _remove(self, path: Path) -> None:
-        if path.is_dir():
-            self._backend.remove(path)
+        """Free the id at once; the files go in the background, where their folder keeps nobody else waiting."""
+        aside = self._backend.root / "trash" / uuid.uuid4().hex
+        try:
+            path.rename(aside)
+        except FileNotFoundError:
+            return
+        self._purger.later(self._backend.remove, aside)
 
     def _sweep(self, known_ids: set[str], known_checkpoints: set[str]) -> int:
         removed = 0
         for name, known in (("live", known_ids), ("checkpoints", known_checkpoints)):
             for entry in list(os.scandir(self._backend.root / name)):
-                if entry.name not in known:
+                if entry.name not in known and not entry.name.startswith("."):
                     self._remove(Path(entry.path))
                     removed += 1
         return removed

@@ -26,6 +26,8 @@ from runyard.runtimes.isolation.network import Attachment, Uplink
 from runyard.runtimes.isolation.shells import PreparedShell, ShellPool
 
 _DEATH_SECONDS = 5.0
+HOSTNAME_MAX = 63
+"""What the kernel and a DNS label take."""
 
 
 @dataclass(slots=True)
@@ -152,11 +154,12 @@ class NamespaceSandbox:
         parts.limits = spec.limits
         if spec.limits != Limits():
             parts.group.set_limits(spec.limits)
+        host = spec.hostname[:HOSTNAME_MAX]
         parts.route_fd = await parts.agent.build(specification)
         await asyncio.gather(
             self.set_network(spec.network),
-            parts.agent.go(spec.hostname),
-            parts.agent.identify(spec.hostname, identity_files(spec.hostname)),
+            parts.agent.go(host),
+            parts.agent.identify(host, identity_files(host)),
         )
 
     async def adopt(self, spec: SandboxSpec) -> None:
@@ -165,9 +168,10 @@ class NamespaceSandbox:
         if spec.limits != Limits():
             parts.group.set_limits(spec.limits)
         self._id = spec.id
+        host = spec.hostname[:HOSTNAME_MAX]
         await asyncio.gather(
             self._take_layer(spec),
-            parts.agent.identify(spec.hostname, identity_files(spec.hostname)),
+            parts.agent.identify(host, identity_files(host)),
             self.set_network(spec.network),
         )
         parts.limits = spec.limits

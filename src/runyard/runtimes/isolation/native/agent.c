@@ -9,6 +9,7 @@
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/wait.h>
+#include <time.h>
 
 #ifndef TIOCSPTLCK
 #define TIOCSPTLCK 0x40045431
@@ -20,6 +21,7 @@
 enum {
     PENDING_MAX = 240, /* commands between fork and exec; below the descriptor limit of 1024 with room for messages */
     HELPERS_MAX = 64,
+    PATIENCE_SECONDS = 60, /* for a helper and for a command's way to exec */
     REAP_BURST = 64,   /* then look at the socket again, whatever a fork bomb does */
     PID_LIMIT = 4194304,
 };
@@ -29,12 +31,14 @@ static struct {
     uint32_t id;
     pid_t pid;
     int pipe;
+    time_t deadline;
 } pending[PENDING_MAX];
 static int pending_count;
 
 static struct {
     uint32_t id;
     pid_t pid;
+    time_t deadline;
 } helpers[HELPERS_MAX];
 static int helper_count;
 
@@ -44,6 +48,22 @@ static unsigned char started[PID_LIMIT / 8];
 static struct message request;
 static struct sandbox_fds folders;
 static int control;
+
+static time_t now(void) {
+    struct timespec moment;
+    clock_gettime(CLOCK_MONOTONIC, &moment);
+    return moment.tv_sec;
+}
+
+/* The inside can stop (SIGSTOP) what is forked here before it has become something of its own; a stopped one would
+ * keep its slot and its requester for ever. */
+static void end_overdue(void) {
+    time_t moment = now();
+    for (int i = 0; i < pending_count; i++)
+        if (moment > pending[i].deadline) kill(pending[i].pid, SIGKILL);
+    for (int i = 0; i < helper_count; i++)
+        if (moment > helpers[i].deadline) kill(helpers[i].pid, SIGKILL);
+}
 
 static void settle(int index) {
     int failure[2];
@@ -117,6 +137,7 @@ static void spawn(void) {
     }
     pending[pending_count].id = request.head.id;
     pending[pending_count].pid = pid;
+    pending[pending_count].deadline = now() + PATIENCE_SECONDS;
     pending[pending_count++].pipe = error_pipe[0];
 }
 
@@ -128,6 +149,7 @@ static void help(void) {
         return;
     }
     helpers[helper_count].id = request.head.id;
+    helpers[helper_count].deadline = now() + PATIENCE_SECONDS;
     helpers[helper_count++].pid = pid;
 }
 
@@ -230,7 +252,10 @@ _Noreturn void run_agent(struct setup *setup) {
         polls[0] = (struct pollfd){.fd = control, .events = wanted};
         polls[1] = (struct pollfd){.fd = signals, .events = POLLIN};
         for (int i = 0; i < count; i++) polls[2 + i] = (struct pollfd){.fd = pending[i].pipe, .events = POLLIN};
-        if (poll(polls, (nfds_t)(2 + count), more ? 0 : -1) < 0) continue;
+        int patience = pending_count || helper_count ? PATIENCE_SECONDS * 1000 / 4 : -1;
+        int found = poll(polls, (nfds_t)(2 + count), more ? 0 : patience);
+        if (found < 0) continue;
+        if (found == 0 || helper_count == HELPERS_MAX || pending_count == PENDING_MAX) end_overdue();
         /* The server closed this sandbox or died; with init everything inside is killed. */
         if (polls[0].revents & (POLLHUP | POLLERR)) _exit(0);
         for (int i = count - 1; i >= 0; i--)

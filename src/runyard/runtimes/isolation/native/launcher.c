@@ -19,7 +19,7 @@ struct clone_args_ {
     uint64_t flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls, set_tid, set_tid_size, cgroup;
 };
 
-enum { SYNC_MAX = 64 };
+enum { SYNC_MAX = 512 };
 
 /* One living sandbox. `sync` is open until its id maps are written. */
 struct entry {

@@ -31,6 +31,10 @@ enum {
 #error "the system call filter knows x86_64 and aarch64"
 #endif
 
+#ifndef SYS_prlimit64
+#define SYS_prlimit64 SYS_prlimit
+#endif
+
 /* CLONE_NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET; for unshare also NEWTIME. */
 #define NEW_NAMESPACES 0x7e020000u
 
@@ -76,6 +80,16 @@ static void refuse_bits(uint32_t nr, uint32_t argument, uint32_t mask) {
     emit(RETURN, ALLOW, 0, 0);
 }
 
+/* For one call: refuse when the argument is 1, the process id of init. The kernel lets anybody with init's user id set
+ * its limits and scheduling, and a limit on processor time can even kill it. */
+static void refuse_on_init(uint32_t nr, uint32_t argument) {
+    emit(JUMP_EQ, nr, 0, 4);
+    emit(LOAD, argument, 0, 0);
+    emit(JUMP_EQ, 1, 0, 1);
+    emit(RETURN, FAIL | EPERM, 0, 0);
+    emit(RETURN, ALLOW, 0, 0);
+}
+
 static void refuse_families(uint32_t nr) {
     emit(JUMP_EQ, nr, 0, (uint8_t)(COUNT(families) + 3));
     emit(LOAD, AT_ARG0, 0, 0);
@@ -99,6 +113,13 @@ int install_filter(void) {
     for (size_t i = 0; i < COUNT(absent); i++) refuse(absent[i], ENOSYS);
     refuse_bits(SYS_clone, AT_ARG0, NEW_NAMESPACES);
     refuse_bits(SYS_unshare, AT_ARG0, NEW_NAMESPACES | 0x80);
+    refuse_on_init(SYS_prlimit64, AT_ARG0);
+    refuse_on_init(SYS_sched_setaffinity, AT_ARG0);
+    refuse_on_init(SYS_sched_setscheduler, AT_ARG0);
+    refuse_on_init(SYS_sched_setparam, AT_ARG0);
+    refuse_on_init(SYS_sched_setattr, AT_ARG0);
+    refuse_on_init(SYS_setpriority, AT_ARG1);
+    refuse_on_init(SYS_ioprio_set, AT_ARG1);
     refuse_families(SYS_socket);
     refuse_families(SYS_socketpair);
     /* TIOCSTI types into a terminal, TIOCLINUX pastes into one: both as somebody else. */
