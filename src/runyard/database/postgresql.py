@@ -82,6 +82,8 @@ class PostgresqlDatabase(Database):
                 max_overflow=0,
                 pool_timeout=_POOL_WAIT_SECONDS,
                 pool_pre_ping=True,
+                # Compiling a statement takes longer than any of ours may run.
+                connect_args={"server_settings": {"jit": "off", "application_name": "runyard"}},
                 json_serializer=lambda value: msgspec.json.encode(value).decode(),
                 json_deserializer=msgspec.json.decode,
             )

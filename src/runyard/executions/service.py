@@ -214,11 +214,13 @@ class ExecutionService:
         execution = await self.get(scope, execution_id)
         ended = self._ended.get(execution_id)
         if ended is None:
-            ended = asyncio.get_running_loop().create_future()
-            if execution.ended:
+            ended = self._ended[execution_id] = asyncio.get_running_loop().create_future()
+            # Read again: an end that was written before this line was not heard, one written after it is.
+            execution = await self.get(scope, execution_id)
+        if execution.ended:
+            self._ended.pop(execution_id, None)
+            if not ended.done():
                 ended.set_result(execution)
-            else:
-                self._ended[execution_id] = ended
         return ExecutionHandle(self, execution, ended)
 
     async def wait(self, scope: Tenant, execution_id: ExecutionId) -> Execution:
