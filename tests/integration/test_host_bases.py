@@ -4,7 +4,6 @@ import asyncio
 import os
 import stat
 import subprocess
-import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,9 +15,15 @@ from runyard.runtimes.isolation import hostns, skeleton, syscalls
 from runyard.runtimes.isolation.bases import Base, BaseStore
 from runyard.runtimes.isolation.images import ImageStore
 from runyard.runtimes.isolation.options import DEFAULT_UID_BASE, IsolationOptions
+from tests.support.mounts import leave_host_mounts
 from tests.unit.test_images import Layout, entry
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def own_mounts() -> None:
+    leave_host_mounts()
 
 
 @pytest.fixture
@@ -96,9 +101,7 @@ def inside(root: Path, script: str) -> str:
 async def test_host_base_has_the_tools_and_the_identity_of_a_fresh_system(
     store: BaseStore, tmp_path: Path
 ) -> None:
-    begun = time.monotonic()
     base = await store.prepare("host")
-    assert time.monotonic() - begun < 10
     assert base.default_workdir == "/root"
     with mounted(base, tmp_path) as root:
         script = """

@@ -14,6 +14,7 @@ import pytest
 from runyard.runtimes.isolation import hostns, probe
 from runyard.runtimes.isolation.engine import Capability
 from runyard.runtimes.isolation.options import DEFAULT_UID_BASE, IsolationOptions
+from tests.support.mounts import leave_host_mounts
 
 PRIVATE = """
 import os, sys, threading
@@ -30,6 +31,11 @@ threading.Thread(target=stop.wait).start()
 print(hostns.enter_private_mounts(), hostns.mounts_are_private())
 stop.set()
 """
+
+
+@pytest.fixture(scope="module", autouse=True)
+def own_mounts() -> None:
+    leave_host_mounts()
 
 
 def options(folder: Path) -> IsolationOptions:
