@@ -113,6 +113,31 @@ async def test_kill_of_everything_inside_leaves_init_alive(sandbox: Sandbox) -> 
     assert (await sh(sandbox, "echo alive")).text == "alive"
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        "prlimit --pid 1 --nofile=0:0",
+        "prlimit --pid 1 --cpu=1:1",
+        "prlimit --pid 1 --nproc=0:0",
+        "renice -n 19 -p 1",
+        "taskset -p 1 1",
+        "chrt -i -p 0 1",
+        "ionice -c 3 -p 1",
+        "echo 1000 > /proc/1/oom_score_adj",
+    ],
+)
+async def test_settings_of_init_cannot_be_changed_from_inside(sandbox: Sandbox, command: str) -> None:
+    assert (await sh(sandbox, command)).code != 0
+    assert (await sh(sandbox, "prlimit --nofile=100:100 true; nice true; taskset 1 true")).code == 0
+
+
+async def test_creation_of_many_at_once_makes_them_all(engine: Engine) -> None:
+    made = await asyncio.gather(*(engine.create(new_spec(hostname="x" * 80)) for _ in range(20)))
+    results = await asyncio.gather(*(run(one, "hostname") for one in made))
+    assert {result.text for result in results} == {"x" * 63}
+    await asyncio.gather(*(one.destroy(keep_layer=False) for one in made))
+
+
 async def test_file_requests_during_a_massacre_answer_or_fail_but_never_hang(sandbox: Sandbox) -> None:
     killer = await start(sandbox, ["/bin/sh", "-c", "trap '' TERM; while :; do kill -9 -1; done"])
     async with asyncio.timeout(20):
