@@ -160,6 +160,14 @@ static int make_sys(struct setup *setup, int root) {
     return done < 0 ? fail(setup, "make /sys read-only") : 0;
 }
 
+/* A home to start commands in and a place for temporary files, which an image made for one program may lack. */
+static void make_homes(const struct setup *setup, int root) {
+    static const struct { const char *name; mode_t mode; } homes[] = {{"root", 0700}, {"tmp", 01777}};
+    for (size_t i = 0; i < sizeof homes / sizeof *homes; i++)
+        if (mkdirat(root, homes[i].name, homes[i].mode) == 0)
+            (void)!fchownat(root, homes[i].name, setup->uid_base, setup->uid_base, AT_SYMLINK_NOFOLLOW);
+}
+
 int build_root(struct setup *setup, struct sandbox_fds *out) {
     const char *cursor = setup->spec;
     const char *folder = take_field(&cursor, setup->spec_end);
@@ -170,7 +178,9 @@ int build_root(struct setup *setup, struct sandbox_fds *out) {
     if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0) return fail(setup, "make mounts private");
     /* Overlay options fit in one page; relative paths keep them short. */
     if (chdir(folder) < 0) return fail(setup, "enter the data folder");
-    if (mount_overlays(setup, &cursor, &root) < 0 || make_proc(setup, root, out) < 0 || make_sys(setup, root) < 0 ||
+    if (mount_overlays(setup, &cursor, &root) < 0) return -1;
+    make_homes(setup, root);
+    if (make_proc(setup, root, out) < 0 || make_sys(setup, root) < 0 ||
         make_devices(setup, root) < 0)
         return -1;
     out->proc = open_how(root, "proc", O_PATH | O_DIRECTORY, 0, RESOLVE);
