@@ -38,13 +38,13 @@ async def life(client: Any, options: Options) -> Any:
     twin = await got(client.runtimes.create(name))
     found["twin"] = twin.id != runtime.id
     await got(twin.delete())
-    await got(runtime.exec("echo kept > /root/kept; setsid sleep 1000 >/dev/null 2>&1 &"))
+    await got(runtime.exec("echo kept > /root/kept; setsid sleep 1000 >/dev/null 2>&1 & sleep 0.3"))
     await got(runtime.pause())
     found["paused"] = (await got(runtime.status())).value
     found["exec_paused"] = await refusal(lambda: runtime.exec("true"))
     await got(runtime.resume())
     found["resumed"] = (await got(runtime.status())).value
-    found["process_kept"] = shown(await got(runtime.exec("pgrep -x sleep | wc -l")))
+    found["process_kept"] = shown(await got(runtime.exec("pgrep -fx 'sleep 1000' | wc -l")))
     info = await got(runtime.resize_memory(600))
     found["resized"] = [info.resources.requests.memory_mib, info.resources.limits.memory_mib]
     await stop(runtime)
@@ -52,7 +52,7 @@ async def life(client: Any, options: Options) -> Any:
     found["exec_stopped"] = await refusal(lambda: runtime.exec("true"))
     await start(runtime)
     found["started"] = (await got(runtime.heartbeat())).value
-    found["file_kept"] = shown(await got(runtime.exec("cat /root/kept; pgrep -x sleep | wc -l")))
+    found["file_kept"] = shown(await got(runtime.exec("cat /root/kept; pgrep -fx 'sleep 1000' | wc -l")))
     await got(runtime.delete())
     found["gone"] = await refusal(lambda: client.runtimes.get(runtime.id))
     return found
@@ -92,7 +92,7 @@ async def many(client: Any, options: Options) -> Any:
     runtime = await got(client.runtimes.create())
     try:
         wrap = "setsid" if options["stream"] else "nohup"
-        await got(runtime.exec(f"{wrap} sleep 777 >/dev/null 2>&1 & echo up"))
+        await got(runtime.exec(f"{wrap} sleep 777 >/dev/null 2>&1 & sleep 0.3; echo up"))
         alive = shown(await got(runtime.exec("pgrep -fx 'sleep 777' | wc -l")))
         began = time.monotonic()
         tasks = [runtime.exec_detached(f"sleep 2; echo {number}") for number in range(6)]
