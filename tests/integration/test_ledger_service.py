@@ -305,7 +305,7 @@ async def test_cancel_delayed_ends_at_once_and_forgets_the_timer(
     canceled = await handle.cancel("ann")
     assert canceled.status is Status.CANCELED
     assert await handle.finished() == canceled
-    assert service._timers == {}
+    assert service._line._timers == {}
 
 
 async def test_waiting_execution_is_resumed_by_its_domain(
@@ -389,8 +389,7 @@ async def killed(service: ExecutionService) -> None:
     """Let a service go as a kill would: nothing is written any more."""
     service._stopping = True
     for task in [
-        service._pump,
-        *service._tasks,
+        *service._line._tasks,
         *(entry.task for entry in service.worker.in_flight.values()),
     ]:
         if task is not None:
@@ -401,7 +400,7 @@ async def killed(service: ExecutionService) -> None:
             service.worker._report = silent
             task.cancel()
     await asyncio.sleep(0.01)
-    for timer in service._timers.values():
+    for timer in service._line._timers.values():
         timer.cancel()
 
 

@@ -18,11 +18,11 @@ from runyard.database.errors import DatabaseUnavailable, Retryable, UniqueViolat
 from runyard.database.tables import INSERT_EVENTS, event_values
 from runyard.executions import store
 from runyard.executions.dispatch.embedded import EmbeddedCarrier
-from runyard.executions.dispatch.port import Assignment, Claim, NewAssignment
+from runyard.executions.dispatch.port import Assignment, NewAssignment
 from runyard.executions.errors import ExecutionEnded, ExecutionNotFound, ServerStopping
+from runyard.executions.line import LOCAL, Line, RunnerFactory, Waiting
 from runyard.executions.model import (
     ALREADY_ENDED,
-    Abandon,
     Cancel,
     Command,
     Delay,
@@ -34,7 +34,6 @@ from runyard.executions.model import (
     OutputTotals,
     Schedule,
     Start,
-    Status,
     Tenant,
     apply,
     requested,
@@ -53,12 +52,7 @@ from runyard.kernel.transitions import Changed, Refused
 
 __all__ = ["ExecutionHandle", "ExecutionOptions", "ExecutionService", "NewAssignment", "RunContext", "Runner"]
 
-RunnerFactory = Callable[[Assignment], Runner]
-
-_LOCAL = "local"
-"""The runner of an execution whose coroutine lives in this process; it cannot be offered again after a restart."""
 _END_RETRIES = (0.02, 0.1, 0.5, 2.0, 5.0)
-_LONGEST_TIMER = 86_400.0
 
 _log = structlog.get_logger(__name__)
 _rows = store.ExecutionRows()
@@ -99,13 +93,6 @@ class ExecutionHandle:
         return await self._service.cancel(self.execution, self.execution.id, actor=actor, reason=reason)
 
 
-class _Queued(msgspec.Struct):
-    """A runner that waits in line in this process."""
-
-    run: Runner
-    secrets: Sequence[bytes]
-
-
 class ExecutionService:
     """The ledger of all executions and the embedded worker that runs them."""
 
@@ -122,17 +109,12 @@ class ExecutionService:
         self.options = options or ExecutionOptions()
         self.database = database
         self.output = output
-        self.carrier = carrier or EmbeddedCarrier()
         self.worker = Worker(self.options.worker, self.options.slots, output, self._report)
         self._now = now
         self._actor = f"worker:{self.options.worker}"
-        self._factories: dict[str, RunnerFactory] = {}
-        self._queued: dict[ExecutionId, _Queued] = {}
+        self.carrier = carrier or EmbeddedCarrier()
+        self._line = Line(self, self.carrier, self.worker, self.options.pools, now)
         self._ended: dict[ExecutionId, asyncio.Future[Execution]] = {}
-        self._claims: dict[ExecutionId, Claim] = {}
-        self._timers: dict[ExecutionId, asyncio.TimerHandle] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._pump: asyncio.Task[None] | None = None
         self._stopping = False
         self.on_ended: Callable[[Execution], object] = _ignore
         """Called with every execution that ended here, e.g. to count it; must be quick and not raise."""
@@ -151,14 +133,8 @@ class ExecutionService:
         first = requested(await self._rooted(new), self._now())
         if self.carrier.idle and self.worker.reserve():
             return await self._start_now(first, run, secrets)
-        execution_id = first.value.id
-        self._queued[execution_id] = _Queued(run, secrets)
-        try:
-            assignment = Assignment(execution_id=execution_id, priority=priority, runner=_LOCAL)
-            return await self._enqueue(first, assignment, None, keep=False)
-        except BaseException:
-            self._queued.pop(execution_id, None)
-            raise
+        assignment = Assignment(execution_id=first.value.id, priority=priority, runner=LOCAL)
+        return await self._unhurried(self._enqueue(first, assignment, None, Waiting(run, secrets)))
 
     async def submit(self, new: NewExecution, assignment: NewAssignment) -> ExecutionHandle:
         """Run it through dispatch: pool, priority, not before a time, at most so many of a key.
@@ -166,7 +142,7 @@ class ExecutionService:
         """
         if self._stopping:
             raise ServerStopping
-        if assignment.runner == _LOCAL:
+        if assignment.runner == LOCAL:
             raise InvalidArgument("this runner name is reserved")
         first = requested(await self._rooted(new), self._now())
         made = Assignment(
@@ -179,13 +155,13 @@ class ExecutionService:
             document=assignment.document,
         )
         try:
-            return await self._enqueue(first, made, assignment.not_before, keep=True)
+            return await self._unhurried(self._enqueue(first, made, assignment.not_before, None))
         except UniqueViolation:
             return await self.handle(first.value, first.value.id)
 
     def register_runner(self, name: str, factory: RunnerFactory) -> None:
         """Say what obeys the assignments of `runner == name`."""
-        self._factories[name] = factory
+        self._line.factories[name] = factory
 
     # -- look -------------------------------------------------------------------------------------------------
 
@@ -265,6 +241,11 @@ class ExecutionService:
             await self._ended_before_start(decision.value)
         return decision
 
+    def launch(self, execution: Execution, run: Runner, secrets: Sequence[bytes]) -> None:
+        """Run an execution that has begun in a slot that is reserved for it; used by the line."""
+        ended = self._ended.setdefault(execution.id, asyncio.get_running_loop().create_future())
+        self.worker.launch(execution, run, secrets, ended)
+
     # -- life of the server -----------------------------------------------------------------------------------
 
     async def recover(self) -> RecoveryReport:
@@ -273,9 +254,9 @@ class ExecutionService:
         """
         report = await recover(self.database, self.output, self.options.worker, self._now)
         for assignment, not_before in report.offers:
-            await self._offer(assignment, not_before)
-        self._pump = asyncio.create_task(self._pump_forever())
-        self._background(self._sweep_forever())
+            await self._line.offer(assignment, not_before)
+        self._line.begin()
+        self._line.background(self._sweep_forever())
         return report
 
     async def stop(self, grace_seconds: float = 10.0) -> None:
@@ -283,19 +264,12 @@ class ExecutionService:
         if self._stopping:
             return
         self._stopping = True
-        for timer in self._timers.values():
-            timer.cancel()
-        for execution_id in list(self._queued):
+        for execution_id in self._line.local:
             await self._stop_one(execution_id, "the server stopped before it began")
         for execution_id in list(self.worker.in_flight):
             await self._stop_one(execution_id, "the server is stopping")
         await self.worker.stop(grace_seconds)
-        await self.carrier.close()
-        tasks = [task for task in (self._pump, *self._tasks) if task is not None]
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
+        await self._line.close()
         self.output.close()
 
     async def _stop_one(self, execution_id: ExecutionId, reason: str) -> None:
@@ -332,17 +306,24 @@ class ExecutionService:
             self.worker.give_back()
             if isinstance(error, asyncio.CancelledError):
                 # The commit may have come through: a row that says running must not stay without a runner.
-                self._background(self._abandon(started.value.id, "the caller left before it began"))
+                self._line.background(self._line.abandon(started.value.id, "the caller left before it began"))
             raise
-        ended: asyncio.Future[Execution] = asyncio.get_running_loop().create_future()
-        self._ended[started.value.id] = ended
-        self.worker.launch(started.value, run, secrets, ended)
-        return ExecutionHandle(self, started.value, ended)
+        self.launch(started.value, run, secrets)
+        return ExecutionHandle(self, started.value, self._ended[started.value.id])
+
+    async def _unhurried(self, work: Coroutine[Any, Any, ExecutionHandle]) -> ExecutionHandle:
+        """Carry something through even when the caller leaves in the middle: a row must not wait without an offer."""
+        task: asyncio.Task[ExecutionHandle] = self._line.background(work)
+        return await asyncio.shield(task)
 
     async def _enqueue(
-        self, first: Changed[Execution], assignment: Assignment, not_before: datetime | None, *, keep: bool
+        self,
+        first: Changed[Execution],
+        assignment: Assignment,
+        not_before: datetime | None,
+        local: Waiting | None,
     ) -> ExecutionHandle:
-        """Write `requested` and `scheduled` (or `delayed`), keep the assignment, and offer it."""
+        """Write `requested` and `scheduled` (or `delayed`), keep the assignment or the runner itself, and offer it."""
         moment, actor = first.value.created_at, first.value.actor
         later = not_before is not None and not_before > moment
         command: Command = Delay(f"not before {not_before:%Y-%m-%dT%H:%M:%SZ}") if later else Schedule()
@@ -350,49 +331,14 @@ class ExecutionService:
         happened = (first.event, second.event)
         async with self.database.transaction() as tx:
             await store.add(tx, second.value, happened)
-            if keep:
+            if local is None:
                 await store.add_assignment(tx, assignment, not_before, moment)
             tx.after_commit(partial(self._publish, happened))
+        if local is not None:
+            self._line.keep(second.value.id, local)
         ended = self._ended.setdefault(second.value.id, asyncio.get_running_loop().create_future())
-        await self._offer(assignment, not_before if later else None)
+        await self._line.offer(assignment, not_before if later else None)
         return ExecutionHandle(self, second.value, ended)
-
-    async def _offer(self, assignment: Assignment, not_before: datetime | None) -> None:
-        if not_before is None:
-            await self.carrier.offer(assignment)
-            return
-        left = (not_before - self._now()).total_seconds()
-        loop = asyncio.get_running_loop()
-        self._timers[assignment.execution_id] = loop.call_later(
-            max(0.0, min(left, _LONGEST_TIMER)), self._due, assignment, not_before
-        )
-
-    def _due(self, assignment: Assignment, not_before: datetime) -> None:
-        del self._timers[assignment.execution_id]
-        self._background(self._release(assignment, not_before))
-
-    async def _release(self, assignment: Assignment, not_before: datetime) -> None:
-        """Schedule what was delayed, unless its time is still far or it was canceled meanwhile."""
-        if self._now() < not_before:
-            await self._offer(assignment, not_before)
-            return
-        decision = await self.command(assignment.execution_id, Schedule(), actor="server")
-        if isinstance(decision, Changed):
-            await self._offer(assignment, None)
-
-    async def _pump_forever(self) -> None:
-        """Take work from the carrier whenever a slot is free."""
-        while True:
-            await self.worker.slot_free()
-            claim = await self.carrier.claim(self.options.pools, self.worker.name)
-            while not self.worker.reserve():
-                await self.worker.slot_free()
-            try:
-                await self._begin(claim)
-            except Exception as error:  # noqa: BLE001  one assignment must not stop the line
-                self.worker.give_back()
-                _log.exception("executions.begin_failed", execution_id=claim.assignment.execution_id)
-                await self._give_up(claim, f"it could not be begun: {type(error).__name__}")
 
     async def _sweep_forever(self) -> None:
         """Remove old logs now and then."""
@@ -406,40 +352,6 @@ class ExecutionService:
                     _log.info("output.swept", files=report.removed_files, bytes=report.removed_bytes)
             await asyncio.sleep(self.options.sweep_seconds)
 
-    async def _begin(self, claim: Claim) -> None:
-        """Start a claimed assignment in the slot that is reserved for it."""
-        assignment = claim.assignment
-        queued = self._queued.pop(assignment.execution_id, None)
-        run = queued.run if queued is not None else self._runner_of(assignment)
-        decision = await self.command(
-            assignment.execution_id, Start(self.worker.name, assignment.attempt), actor=self._actor
-        )
-        if isinstance(decision, Refused):
-            self.worker.give_back()
-            await self.carrier.finished(claim, Outcome(status=Status.CANCELED, reason=decision.reason))
-            return
-        execution = decision.value
-        self._claims[execution.id] = claim
-        ended = self._ended.setdefault(execution.id, asyncio.get_running_loop().create_future())
-        self.worker.launch(execution, run, queued.secrets if queued is not None else (), ended)
-
-    def _runner_of(self, assignment: Assignment) -> Runner:
-        factory = self._factories.get(assignment.runner)
-        if factory is None:
-            return _no_runner(assignment.runner)
-        return factory(assignment)
-
-    async def _give_up(self, claim: Claim, reason: str) -> None:
-        outcome = Outcome(status=Status.ABANDONED, reason=reason)
-        await self.carrier.finished(claim, outcome)
-        await self._abandon(claim.assignment.execution_id, reason)
-
-    async def _abandon(self, execution_id: ExecutionId, reason: str) -> None:
-        try:
-            await self.command(execution_id, Abandon(reason), actor="server")
-        except ExecutionNotFound:
-            return
-
     async def _report(self, execution: Execution, outcome: Outcome, output: OutputTotals) -> Execution:
         """Write an end; the database may be away for some seconds. Then let everyone know."""
         for pause in (*_END_RETRIES, None):
@@ -450,9 +362,7 @@ class ExecutionService:
                 if pause is None:
                     raise
                 await asyncio.sleep(pause)
-        claim = self._claims.pop(execution.id, None)
-        if claim is not None:
-            await self.carrier.finished(claim, outcome)
+        await self._line.finished(execution.id, outcome)
         self.output.settle(execution.id, ended.output_ref)
         self._ended.pop(execution.id, None)
         self.on_ended(ended)
@@ -467,7 +377,7 @@ class ExecutionService:
             if await store.end(tx, decision.value):
                 await tx.run(INSERT_EVENTS[1], event_values(decision.event))
                 tx.after_commit(partial(self._publish, (decision.event,)))
-                if execution.id in self._claims:
+                if self._line.holds(execution.id):
                     await store.remove_assignments(tx, execution.id)
                 return decision.value
             # Somebody ended it first, or another attempt has taken over: the ledger's word stands.
@@ -485,11 +395,7 @@ class ExecutionService:
 
     async def _ended_before_start(self, execution: Execution) -> None:
         """Clean up after an end that no worker reported."""
-        timer = self._timers.pop(execution.id, None)
-        if timer is not None:
-            timer.cancel()
-        self._queued.pop(execution.id, None)
-        await self.carrier.withdraw(execution.id, execution.attempt)
+        await self._line.forget(execution)
         self.output.settle(execution.id, execution.output_ref)
         ended = self._ended.pop(execution.id, None)
         if ended is not None and not ended.done():
@@ -506,11 +412,6 @@ class ExecutionService:
     def _publish(self, happened: Sequence[Event]) -> None:
         for event in happened:
             self.database.broker.publish(event)
-
-    def _background(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
 
 
 def _ignore(execution: Execution) -> None:
@@ -535,12 +436,3 @@ def _accepted(decision: Changed[Execution] | Refused) -> Changed[Execution]:
     if isinstance(decision, Refused):
         raise decision.error()
     return decision
-
-
-def _no_runner(name: str) -> Runner:
-    async def fail(context: RunContext) -> Outcome:  # noqa: ARG001
-        return Outcome(
-            status=Status.FAILED, reason=f"this worker has no runner named {name}", ended_by="server"
-        )
-
-    return fail
