@@ -1,0 +1,280 @@
+"""An isolation engine in memory. Owns sandboxes that run small programs given as coroutines; isolates nothing.
+
+It records what was asked of it and can be told to fail, hold or crash, so that the supervisor can be tested alone.
+"""
+
+import asyncio
+import contextlib
+import os
+import signal
+import tempfile
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
+
+from runyard.kernel.errors import NotFound, RunyardError
+from runyard.runtimes.isolation.engine import (
+    Capability,
+    Command,
+    Exit,
+    Limits,
+    Network,
+    OpenFile,
+    OpenMode,
+    SandboxGone,
+    SandboxSpec,
+    SpawnError,
+    SpawnFailure,
+    Usage,
+    WarmShell,
+)
+
+Program = Callable[["FakeProcess"], Awaitable[int]]
+
+
+class FakeProcess:
+    """A process that is a task; it gets copies of the command's descriptors."""
+
+    def __init__(self, command: Command, program: Program) -> None:
+        """Begin to run."""
+        self.command = command
+        self.stdin, self.stdout, self.stderr = (
+            os.dup(fd) for fd in (command.stdin, command.stdout, command.stderr)
+        )
+        self.pid = 1
+        self.signals: list[int] = []
+        self.ignores: set[int] = set()
+        self._ended: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
+        self._task = asyncio.ensure_future(self._run(program))
+
+    async def _run(self, program: Program) -> None:
+        with contextlib.suppress(asyncio.CancelledError):
+            self.end(Exit(code=await program(self)))
+
+    def end(self, how: Exit | None) -> None:
+        """End with an exit, or because the sandbox is gone."""
+        if self._ended.done():
+            return
+        for fd in (self.stdin, self.stdout, self.stderr):
+            os.close(fd)
+        if how is None:
+            self._ended.set_exception(SandboxGone("killed by the test"))
+            self._ended.exception()
+        else:
+            self._ended.set_result(how)
+
+    async def wait(self) -> Exit:
+        """Wait for the end."""
+        return await asyncio.shield(self._ended)
+
+    def signal_group(self, signum: int) -> None:
+        """Take a signal; KILL always ends it, others unless ignored."""
+        self.signals.append(signum)
+        if signum == signal.SIGKILL or signum not in self.ignores:
+            self._task.cancel()
+            self.end(Exit(signal=signum))
+
+    def say(self, text: str) -> None:
+        """Write to standard output."""
+        os.write(self.stdout, text.encode())
+
+
+async def true(_: FakeProcess) -> int:
+    """End at once."""
+    return 0
+
+
+async def echo(process: FakeProcess) -> int:
+    """Print the arguments."""
+    process.say(" ".join(process.command.argv[1:]) + "\n")
+    return 0
+
+
+async def env(process: FakeProcess) -> int:
+    """Print the environment."""
+    process.say("".join(f"{name}={value}\n" for name, value in sorted(process.command.env.items())))
+    return 0
+
+
+async def forever(process: FakeProcess) -> int:
+    """Say so and never end."""
+    process.say("on\n")
+    await asyncio.Event().wait()
+    return 0
+
+
+PROGRAMS: Mapping[str, Program] = {"true": true, "echo": echo, "env": env, "forever": forever}
+
+
+class FakePublication:
+    """Renames a written file."""
+
+    def __init__(self, temporary: Path, final: Path) -> None:
+        """Know both paths."""
+        self._temporary, self._final = temporary, final
+
+    async def publish(self) -> None:
+        """Rename."""
+        self._temporary.rename(self._final)
+
+    async def discard(self) -> None:
+        """Remove."""
+        self._temporary.unlink(missing_ok=True)
+
+
+class FakeSandbox:
+    """A sandbox with a folder."""
+
+    def __init__(self, engine: "FakeEngine", spec: SandboxSpec, folder: Path) -> None:
+        """Belong to an engine."""
+        self.id = spec.id
+        self.spec = spec
+        self.frozen = False
+        self.limits = spec.limits
+        self.network = spec.network
+        self.processes: list[FakeProcess] = []
+        self._engine = engine
+        self._folder = folder
+        self._gone: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+    async def spawn(self, command: Command) -> FakeProcess:
+        """Run a program by name."""
+        if self._gone.done():
+            raise SandboxGone
+        if command.cwd == "/missing":
+            raise SpawnError("no such folder", SpawnFailure.BAD_CWD)
+        program = self._engine.programs.get(command.argv[0])
+        if program is None:
+            raise SpawnError("not found", SpawnFailure.NOT_FOUND)
+        process = FakeProcess(command, program)
+        self.processes.append(process)
+        return process
+
+    async def open_file(self, path: str, mode: OpenMode) -> OpenFile:
+        """Open a file below the folder."""
+        real = self._folder / path.lstrip("/")
+        if mode is OpenMode.READ:
+            if not real.exists():
+                raise NotFound(f"there is no file {path}")
+            return OpenFile(os.open(real, os.O_RDONLY), real.stat().st_size)
+        real.parent.mkdir(parents=True, exist_ok=True)
+        fd, name = tempfile.mkstemp(dir=real.parent)
+        return OpenFile(fd, 0, FakePublication(Path(name), real))
+
+    async def open_terminal(self) -> tuple[int, int]:
+        """Open a terminal of the host."""
+        return os.openpty()
+
+    async def take_shell(self) -> WarmShell | None:
+        """There is none."""
+        return None
+
+    async def freeze(self) -> None:
+        """Note it."""
+        self.frozen = True
+
+    async def thaw(self) -> None:
+        """Note it."""
+        self.frozen = False
+
+    async def set_limits(self, limits: Limits) -> None:
+        """Note it."""
+        self.limits = limits
+
+    async def set_network(self, network: Network) -> None:
+        """Note it."""
+        self.network = network
+
+    async def usage(self) -> Usage:
+        """Know nothing."""
+        return Usage()
+
+    async def wait_gone(self) -> str:
+        """Wait for the end."""
+        return await asyncio.shield(self._gone)
+
+    def crash(self, reason: str) -> None:
+        """End by itself."""
+        self._end(reason)
+
+    async def destroy(self, *, keep_layer: bool) -> None:
+        """End on order."""
+        self._end("destroyed")
+        self._engine.living.pop(self.id, None)
+        if not keep_layer:
+            await self._engine.delete_layer(self.id)
+
+    def _end(self, reason: str) -> None:
+        for process in self.processes:
+            process.end(None)
+        if not self._gone.done():
+            self._gone.set_result(reason)
+
+
+class FakeEngine:
+    """Makes fake sandboxes."""
+
+    name = "fake"
+
+    def __init__(self, folder: Path) -> None:
+        """Keep layers and checkpoints below a folder."""
+        self.folder = folder
+        self.programs = dict(PROGRAMS)
+        self.living: dict[str, FakeSandbox] = {}
+        self.layers: set[str] = set()
+        self.checkpoints: dict[str, str] = {}
+        self.created: list[SandboxSpec] = []
+        self.deleted_layers: list[str] = []
+        self.fail: RunyardError | None = None
+        """Raised by `create` and `capture`."""
+        self.hold: asyncio.Event | None = None
+        """Awaited by `create` and `capture`."""
+        self.frozen_at_capture: list[bool] = []
+
+    def capabilities(self) -> Sequence[Capability]:
+        """Enforce nothing."""
+        return ()
+
+    async def start(self) -> None:
+        """Do nothing."""
+
+    async def stop(self) -> None:
+        """End everything."""
+        for sandbox in list(self.living.values()):
+            await sandbox.destroy(keep_layer=True)
+
+    async def _obey_test(self) -> None:
+        if self.hold is not None:
+            await self.hold.wait()
+        if self.fail is not None:
+            raise self.fail
+
+    async def create(self, spec: SandboxSpec) -> FakeSandbox:
+        """Make a sandbox."""
+        self.created.append(spec)
+        await self._obey_test()
+        self.layers.add(spec.id)
+        folder = self.folder / spec.id
+        folder.mkdir(parents=True, exist_ok=True)
+        sandbox = self.living[spec.id] = FakeSandbox(self, spec, folder)
+        return sandbox
+
+    async def delete_layer(self, sandbox_id: str) -> None:
+        """Forget the files."""
+        self.layers.discard(sandbox_id)
+        self.deleted_layers.append(sandbox_id)
+
+    async def capture(self, sandbox_id: str, checkpoint_id: str) -> int:
+        """Remember the source."""
+        living = self.living.get(sandbox_id)
+        self.frozen_at_capture.append(living.frozen if living else True)
+        await self._obey_test()
+        self.checkpoints[checkpoint_id] = sandbox_id
+        return 42
+
+    async def delete_checkpoint(self, checkpoint_id: str) -> None:
+        """Forget it."""
+        self.checkpoints.pop(checkpoint_id, None)
+
+    def bases(self) -> Sequence[Path | str]:
+        """Know one base."""
+        return ("host",)
