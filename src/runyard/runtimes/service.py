@@ -4,6 +4,7 @@ Every verb takes the caller and a reference, which is an id or, where the door a
 """
 
 import hashlib
+import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
@@ -18,7 +19,7 @@ from runyard.kernel.ids import CheckpointId, RuntimeId
 from runyard.kernel.paging import Page
 from runyard.runtimes.amendment import Patch, amended
 from runyard.runtimes.checkpoints import CheckpointService
-from runyard.runtimes.definition import Definition, Resources, check_name
+from runyard.runtimes.definition import Definition, ResourceLimits, Resources, check_name
 from runyard.runtimes.errors import (
     AmbiguousName,
     CheckpointNotReady,
@@ -55,6 +56,16 @@ class NewRuntime:
         ).hexdigest()
 
 
+def within_host(limits: ResourceLimits) -> ResourceLimits:
+    """Return the limits, lowered to what this host has: more could be promised, but never given."""
+    memory_mib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 20
+    return replace(
+        limits,
+        vcpus=min(limits.vcpus, os.cpu_count() or 1),
+        memory_mib=min(limits.memory_mib, memory_mib),
+    )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counted:
     """A page with the number of all that the filter matches."""
@@ -82,6 +93,7 @@ class RuntimeService:
         self._secrets = secrets
         self._checkpoints = checkpoints
         self.options = options
+        self.limits = within_host(options.limits)
         self._store = RuntimeStore()
 
     # --- finding ---------------------------------------------------------------------------------------------------
@@ -196,7 +208,7 @@ class RuntimeService:
             raise InvalidArgument(f"there is no image '{definition.base}' on this server")
         if name is not None:
             check_name(name)
-        definition.validate(self.options.limits)
+        definition.validate(self.limits)
         scope, now = principal.scope, utc_now()
         return Runtime(
             id=RuntimeId.new(),
@@ -271,7 +283,7 @@ class RuntimeService:
         async with resident.lock:
             before = resident.runtime
             amend = amended(before, patch, principal.actor, expected)
-            amend.definition.validate(self.options.limits)
+            amend.definition.validate(self.limits)
             await self._enforce(resident, before.definition, amend.definition)
             try:
                 runtime = await self._supervisor.order(resident, amend)
