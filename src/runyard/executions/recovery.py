@@ -4,7 +4,6 @@ Held ones end `abandoned` and are never run again; those that had not begun are 
 assignment; those whose coroutine lived only in the old process are abandoned with that reason.
 """
 
-from collections.abc import Sequence
 from datetime import datetime
 
 import msgspec
@@ -15,6 +14,7 @@ from runyard.executions.dispatch.port import Assignment
 from runyard.executions.model import (
     BEFORE_START,
     Abandon,
+    Command,
     Execution,
     OutputTotals,
     Schedule,
@@ -23,10 +23,9 @@ from runyard.executions.model import (
 )
 from runyard.executions.output.log import OutputLog
 from runyard.kernel.clock import Now
-from runyard.kernel.transitions import Changed
+from runyard.kernel.transitions import transition
 
 _BATCH = 500
-_rows = store.ExecutionRows()
 
 LOST_RUNNING = "the server stopped while it ran; how it ended is not known"
 LOST_CANCELING = "the server stopped while it was being canceled; how it ended is not known"
@@ -66,7 +65,7 @@ async def _recover_one(
             return
         assignment, not_before = found
         if execution.status is not Status.SCHEDULED and (not_before is None or not_before <= now()):
-            await _schedule(tx, execution, now)
+            await _apply(tx, execution, Schedule(), now)
             not_before = None
         report.offers.append((assignment, None if execution.status is Status.SCHEDULED else not_before))
     elif execution.status is not Status.WAITING and execution.worker == worker:
@@ -77,22 +76,16 @@ async def _recover_one(
 
 async def _abandon(tx: Transaction, execution: Execution, reason: str, output: OutputLog, now: Now) -> None:
     ref, size = output.recover(execution.id)
-    await _write(
-        tx,
-        execution,
-        apply(execution, Abandon(reason, OutputTotals(size, False, ref)), actor="server", now=now()),
-    )
+    await _apply(tx, execution, Abandon(reason, OutputTotals(size, False, ref)), now)
     await store.remove_assignments(tx, execution.id)
 
 
-async def _schedule(tx: Transaction, execution: Execution, now: Now) -> None:
-    await _write(tx, execution, apply(execution, Schedule(), actor="server", now=now()))
-
-
-async def _write(tx: Transaction, before: Execution, decision: object) -> None:
-    if isinstance(decision, Changed):
-        await _rows.write(tx, before, decision.value)
-        await tx.record(decision.event)
-
-
-__all__: Sequence[str] = ["RecoveryReport", "recover"]
+async def _apply(tx: Transaction, execution: Execution, command: Command, now: Now) -> None:
+    moment = now()
+    await transition(
+        tx,
+        store.ExecutionRows(),
+        execution.id,
+        command,
+        lambda before, decided: apply(before, decided, actor="server", now=moment),
+    )

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 import structlog
 
-from runyard.database.engine import Database, Transaction
+from runyard.database.engine import Database
 from runyard.database.errors import DatabaseUnavailable, Retryable, UniqueViolation
 from runyard.database.tables import INSERT_EVENTS, event_values
 from runyard.executions import store
@@ -48,14 +48,13 @@ from runyard.kernel.errors import InvalidArgument, RunyardError
 from runyard.kernel.events import Event
 from runyard.kernel.ids import ExecutionId
 from runyard.kernel.paging import Page
-from runyard.kernel.transitions import Changed, Refused
+from runyard.kernel.transitions import Changed, Refused, transition
 
 __all__ = ["ExecutionHandle", "ExecutionOptions", "ExecutionService", "NewAssignment", "RunContext", "Runner"]
 
 _END_RETRIES = (0.02, 0.1, 0.5, 2.0, 5.0)
 
 _log = structlog.get_logger(__name__)
-_rows = store.ExecutionRows()
 
 
 class ExecutionOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -168,7 +167,7 @@ class ExecutionService:
     async def get(self, scope: Tenant, execution_id: ExecutionId) -> Execution:
         """Return one execution. Raises ExecutionNotFound, also for what the scope may not see."""
         async with self.database.read() as tx:
-            return _visible(scope, await store.get(tx, execution_id))
+            return store.visible(scope, await store.get(tx, execution_id))
 
     async def list(
         self, scope: Tenant, wanted: ExecutionFilter | None = None, limit: int = 50, cursor: str | None = None
@@ -182,7 +181,7 @@ class ExecutionService:
     async def history(self, scope: Tenant, execution_id: ExecutionId) -> Sequence[Event]:
         """Return what happened to an execution, oldest first. Raises ExecutionNotFound."""
         async with self.database.read() as tx:
-            _visible(scope, await store.get(tx, execution_id))
+            store.visible(scope, await store.get(tx, execution_id))
             return await store.history(tx, execution_id)
 
     async def handle(self, scope: Tenant, execution_id: ExecutionId) -> ExecutionHandle:
@@ -211,15 +210,14 @@ class ExecutionService:
         """End it: at once before it began, else `canceling` and word to its worker. Again is harmless.
         Raises ExecutionNotFound, ExecutionEnded.
         """
-        command = Cancel(reason)
         async with self.database.transaction() as tx:
-            before = _visible(scope, await _rows.lock(tx, execution_id))
-            decision = await self._decide(tx, before, command, actor)
+            rows = store.ExecutionRows(scope)
+            decision = await transition(tx, rows, execution_id, Cancel(reason), self._decider(actor))
         if isinstance(decision, Refused):
             if decision.code == ALREADY_ENDED:
-                raise ExecutionEnded(decision.reason, status=before.status.value)
+                raise ExecutionEnded(decision.reason)
             self.worker.cancel(execution_id, reason)
-            return before
+            return await self.get(scope, execution_id)
         if decision.value.ended:
             await self._ended_before_start(decision.value)
         else:
@@ -233,10 +231,9 @@ class ExecutionService:
         Raises ExecutionNotFound.
         """
         async with self.database.transaction() as tx:
-            before = await _rows.lock(tx, execution_id)
-            if before is None:
-                raise ExecutionNotFound
-            decision = await self._decide(tx, before, command, actor)
+            decision = await transition(
+                tx, store.ExecutionRows(), execution_id, command, self._decider(actor)
+            )
         if isinstance(decision, Changed) and decision.value.ended:
             await self._ended_before_start(decision.value)
         return decision
@@ -383,15 +380,10 @@ class ExecutionService:
             # Somebody ended it first, or another attempt has taken over: the ledger's word stands.
             return await store.get(tx, execution.id) or decision.value
 
-    async def _decide(
-        self, tx: Transaction, before: Execution, command: Command, actor: str
-    ) -> Changed[Execution] | Refused:
-        """Apply a command to a row that is locked already, write it and record the event."""
-        decision = apply(before, command, actor=actor, now=self._now())
-        if isinstance(decision, Changed):
-            await _rows.write(tx, before, decision.value)
-            await tx.record(decision.event)
-        return decision
+    def _decider(self, actor: str) -> Callable[[Execution, Command], Changed[Execution] | Refused]:
+        """Return the pure transition with an actor and the time."""
+        now = self._now()
+        return lambda before, command: apply(before, command, actor=actor, now=now)
 
     async def _ended_before_start(self, execution: Execution) -> None:
         """Clean up after an end that no worker reported."""
@@ -416,15 +408,6 @@ class ExecutionService:
 
 def _ignore(execution: Execution) -> None:
     """Do nothing about an end."""
-
-
-def _visible(scope: Tenant, execution: Execution | None) -> Execution:
-    """Hide what belongs to somebody else: it is not found, rather than forbidden."""
-    if execution is None or execution.account_id != scope.account_id:
-        raise ExecutionNotFound
-    if not execution.project_path.startswith(scope.project_path):
-        raise ExecutionNotFound
-    return execution
 
 
 def _slow(wanted: ExecutionFilter | None) -> bool:

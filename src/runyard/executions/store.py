@@ -10,7 +10,8 @@ from sqlalchemy import Row, bindparam, delete, insert, select, update
 from runyard.database.engine import Prepared, Transaction
 from runyard.database.tables import INSERT_EVENTS, event_from_row, event_values, events
 from runyard.executions.dispatch.port import Assignment
-from runyard.executions.model import HELD, TERMINAL, Execution, Kind, Place, Status
+from runyard.executions.errors import ExecutionNotFound
+from runyard.executions.model import HELD, TERMINAL, Execution, Kind, Place, Status, Tenant
 from runyard.executions.tables import assignments, execution_labels, executions
 from runyard.kernel.clock import unix_micros
 from runyard.kernel.events import Event
@@ -151,13 +152,29 @@ async def get(tx: Transaction, execution_id: str) -> Execution | None:
     return None if row is None else execution_from_row(row)
 
 
-class ExecutionRows:
-    """The ledger as the transition helper sees it."""
+def visible(scope: Tenant, execution: Execution | None) -> Execution:
+    """Return what a scope may see. Raises ExecutionNotFound for the rest: not found, rather than forbidden."""
+    if execution is None or execution.account_id != scope.account_id:
+        raise ExecutionNotFound
+    if not execution.project_path.startswith(scope.project_path):
+        raise ExecutionNotFound
+    return execution
 
-    async def lock(self, tx: Transaction, subject_id: str) -> Execution | None:
-        """Read a row for update."""
+
+class ExecutionRows:
+    """The ledger as the transition helper sees it, whole or narrowed to a scope."""
+
+    def __init__(self, scope: Tenant | None = None) -> None:
+        """Give a scope to let a tenant change only what it may see."""
+        self._scope = scope
+
+    async def lock(self, tx: Transaction, subject_id: str) -> Execution:
+        """Read a row for update. Raises ExecutionNotFound."""
         row = await tx.one_or_none(select(executions).where(executions.c.id == subject_id).with_for_update())
-        return None if row is None else execution_from_row(row)
+        if row is None:
+            raise ExecutionNotFound
+        execution = execution_from_row(row)
+        return execution if self._scope is None else visible(self._scope, execution)
 
     async def write(self, tx: Transaction, before: Execution, after: Execution) -> None:
         """Write what differs; a row that has ended is never written, whatever the caller decided."""

@@ -4,7 +4,7 @@ Lock the row, ask a pure function, write what changed, append the event row: one
 published after the commit. A refusal is a value with a reason, not an exception: the caller decides.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Generic, Protocol, TypeVar
 
 import msgspec
@@ -13,8 +13,7 @@ from runyard.kernel.errors import FailedPrecondition, NotFound
 from runyard.kernel.events import Event
 
 State = TypeVar("State")
-Command = TypeVar("Command", contravariant=True)
-StateInvariant = TypeVar("StateInvariant")
+Command = TypeVar("Command")
 
 
 class Changed(msgspec.Struct, Generic[State], frozen=True):
@@ -47,28 +46,25 @@ Tx = TypeVar("Tx", bound=Recorder)
 TxContra = TypeVar("TxContra", bound=Recorder, contravariant=True)
 
 
-class Rows(Protocol[TxContra, StateInvariant]):
+class Rows(Protocol[TxContra, State]):
     """The part of a store that the helper needs."""
 
-    async def lock(self, tx: TxContra, subject_id: str) -> StateInvariant | None:
+    async def lock(self, tx: TxContra, subject_id: str) -> State | None:
         """Read one row for update; None when there is none."""
         ...
 
-    async def write(self, tx: TxContra, before: StateInvariant, after: StateInvariant) -> None:
+    async def write(self, tx: TxContra, before: State, after: State) -> None:
         """Write the columns that differ."""
         ...
 
 
-Decide = Callable[[StateInvariant, Command], "Changed[StateInvariant] | Refused"]
-
-
 async def transition(
     tx: Tx,
-    rows: Rows[Tx, StateInvariant],
+    rows: Rows[Tx, State],
     subject_id: str,
     command: Command,
-    decide: Callable[[StateInvariant, Command], Changed[StateInvariant] | Refused],
-) -> Changed[StateInvariant] | Refused:
+    decide: Callable[[State, Command], Changed[State] | Refused],
+) -> Changed[State] | Refused:
     """Apply a command to one row. Raises NotFound when there is no row."""
     before = await rows.lock(tx, subject_id)
     if before is None:
@@ -78,6 +74,3 @@ async def transition(
         await rows.write(tx, before, decision.value)
         await tx.record(decision.event)
     return decision
-
-
-Effect = Callable[[], Awaitable[None]]
