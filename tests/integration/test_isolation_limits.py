@@ -104,6 +104,21 @@ async def test_memory_hog_is_killed_and_said_to_be_while_init_lives(sandbox: San
     assert (await run(sandbox, "true")).code == 0
 
 
+async def test_memory_that_outlives_its_processes_leaves_room_for_init(engine: Engine) -> None:
+    sandbox = await engine.create(new_spec(limits=Limits(memory_bytes=64 * MIB, pids=100)))
+    for _ in range(2):
+        for folder in ("/dev/shm", "/tmp", "/run", "/dev"):
+            await sh(sandbox, f"head -c 300000000 /dev/zero > {folder}/fill")
+        await sh(sandbox, "for i in 1 2 3 4 5 6 7 8; do ipcmk -M 16000000; ipcmk -Q; ipcmk -S 200; done")
+        await sh(sandbox, "tail /dev/zero")
+    assert (await sh(sandbox, "rm -f /dev/shm/fill /dev/fill; echo recovered")).text == "recovered"
+    await sandbox.set_limits(Limits(memory_bytes=1 << 30, pids=100))
+    assert (
+        await sh(sandbox, "head -c 200000000 /dev/zero > /dev/shm/fill; stat -c %s /dev/shm/fill")
+    ).text == "200000000"
+    await sandbox.destroy(keep_layer=False)
+
+
 async def test_kill_of_everything_inside_leaves_init_alive(sandbox: Sandbox) -> None:
     sleeper = await start(sandbox, ["sleep", "1000"])
     for _ in range(5):

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import signal
 from collections.abc import AsyncIterator
 
 import pytest
@@ -205,6 +206,17 @@ async def test_shell_killed_while_it_waits_is_not_used(sandbox: Sandbox) -> None
     assert shell.run("echo hi", ENV, "/root") is False
     for fd in (shell.stdin, shell.stdout, shell.stderr):
         os.close(fd)
+
+
+async def test_shell_stopped_while_it_waits_goes_on(sandbox: Sandbox) -> None:
+    shell = await take(sandbox)
+    shell.process.signal_group(signal.SIGSTOP)
+    assert shell.run("echo hi", ENV, "/root") is True
+    os.close(shell.stdin)
+    async with asyncio.timeout(10):
+        assert (await shell.process.wait()).code == 0
+    assert await drain(shell.stdout) == b"hi\n"
+    os.close(shell.stderr)
 
 
 async def test_shell_is_not_prepared_when_sh_is_another_program(engine: Engine) -> None:

@@ -108,11 +108,11 @@ class Agent:
         self._gone_reason: str | None = None
         self.entered: set[str] = set()
         """Some folders in which commands could be started."""
-        self._ready: asyncio.Future[int] | None = None
+        self._ready: asyncio.Future[tuple[int, int]] | None = None
 
-    async def build(self, specification: bytes) -> int:
-        """Make a waiting init into a sandbox, once. Return a route socket of its network, the caller's. Raises
-        Unavailable, SandboxGone.
+    async def build(self, specification: bytes) -> tuple[int, int]:
+        """Make a waiting init into a sandbox, once. Return a route socket of its network and its /dev/shm, both the
+        caller's. Raises Unavailable, SandboxGone.
         """
         if self._gone_reason is not None:
             raise SandboxGone(self._gone_reason)
@@ -124,7 +124,7 @@ class Agent:
             raise SandboxGone(self._gone_reason) from None
         except asyncio.CancelledError:
             if self._ready.done() and not self._ready.cancelled() and self._ready.exception() is None:
-                os.close(self._ready.result())
+                protocol.close_fds(self._ready.result())
             raise
 
     async def go(self, hostname: str) -> None:
@@ -277,7 +277,7 @@ class Agent:
         if self._ready is None or self._ready.done():
             protocol.close_fds(reply.fds)
         elif reply.op == Re.READY:
-            self._ready.set_result(reply.fds[0])
+            self._ready.set_result((reply.fds[0], reply.fds[1]))
         else:
             what = reply.text.decode(errors="replace")
             self._ready.set_exception(

@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
+from runyard.runtimes.isolation import syscalls
 from runyard.runtimes.isolation.agent import Agent, AgentProcess
 from runyard.runtimes.isolation.cgroups import Group
 from runyard.runtimes.isolation.engine import (
@@ -23,9 +24,11 @@ from runyard.runtimes.isolation.engine import (
 from runyard.runtimes.isolation.launcher import Launcher
 from runyard.runtimes.isolation.layers import LayerStore
 from runyard.runtimes.isolation.network import Attachment, Uplink
+from runyard.runtimes.isolation.protocol import close_fds
 from runyard.runtimes.isolation.shells import PreparedShell, ShellPool
 
 _DEATH_SECONDS = 5.0
+_SHM_BYTES = 256 << 20
 HOSTNAME_MAX = 63
 """What the kernel and a DNS label take."""
 
@@ -46,6 +49,8 @@ class Parts:
     init_pid: int = 0
     route_fd: int = -1
     """A route socket inside the sandbox's network namespace."""
+    shm_fd: int = -1
+    """The sandbox's /dev/shm."""
     attachment: Attachment | None = None
     frozen: bool = False
 
@@ -111,6 +116,7 @@ class NamespaceSandbox:
         self._check()
         # In a thread: to lower a memory limit the kernel may first have to write pages out.
         await asyncio.to_thread(self._parts.group.set_limits, limits)
+        self._bound_shared_memory(limits)
         if limits.disk_bytes != self._parts.limits.disk_bytes:
             await self._parts.layers.set_limit(self._parts.layer_id, limits.disk_bytes)
         self._parts.limits = limits
@@ -155,7 +161,8 @@ class NamespaceSandbox:
         if spec.limits != Limits():
             parts.group.set_limits(spec.limits)
         host = spec.hostname[:HOSTNAME_MAX]
-        parts.route_fd = await parts.agent.build(specification)
+        parts.route_fd, parts.shm_fd = await parts.agent.build(specification)
+        self._bound_shared_memory(spec.limits)
         await asyncio.gather(
             self.set_network(spec.network),
             parts.agent.go(host),
@@ -167,6 +174,7 @@ class NamespaceSandbox:
         parts = self._parts
         if spec.limits != Limits():
             parts.group.set_limits(spec.limits)
+            self._bound_shared_memory(spec.limits)
         self._id = spec.id
         host = spec.hostname[:HOSTNAME_MAX]
         await asyncio.gather(
@@ -175,6 +183,12 @@ class NamespaceSandbox:
             self.set_network(spec.network),
         )
         parts.limits = spec.limits
+
+    def _bound_shared_memory(self, limits: Limits) -> None:
+        # Files in memory outlive every process that the kernel can kill for them but init.
+        size = _SHM_BYTES if limits.memory_bytes is None else min(_SHM_BYTES, limits.memory_bytes // 4)
+        with contextlib.suppress(OSError):  # it holds more already: the owner's to clean up
+            syscalls.resize_tmpfs(self._parts.shm_fd, size)
 
     async def _take_layer(self, spec: SandboxSpec) -> None:
         parts = self._parts
@@ -207,6 +221,8 @@ class NamespaceSandbox:
             parts.launcher.kill(parts.handle)
             parts.shells.close()
             parts.agent.close(reason)
+            close_fds([fd for fd in (parts.route_fd, parts.shm_fd) if fd >= 0])
+            parts.route_fd = parts.shm_fd = -1
             if parts.frozen:
                 parts.group.kill()
             if not await self._died():
@@ -215,9 +231,6 @@ class NamespaceSandbox:
                 await self._died()
             await parts.group.remove()
         finally:
-            if parts.route_fd >= 0:
-                os.close(parts.route_fd)
-                parts.route_fd = -1
             if parts.attachment is not None:
                 parts.uplink.release(parts.attachment)
             self._on_end(self)

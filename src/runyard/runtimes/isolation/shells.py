@@ -11,6 +11,7 @@ import contextlib
 import os
 import re
 import shlex
+import signal
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 
@@ -74,19 +75,21 @@ class PreparedShell:
         try:
             # In one piece or not at all: the pipe is empty and has room.
             if payload is not None and os.write(self._script_fd, payload) == len(payload):
+                # The inside may have stopped everything it could find, this one among it.
+                self._process.signal_group(signal.SIGCONT)
                 return True
         except OSError:
             pass
         finally:
             self._close_script()
-        self._process.signal_group(9)
+        self._process.signal_group(signal.SIGKILL)
         return False
 
     def discard(self) -> None:
         """End a shell that nobody took, with its pipes."""
         self._close_script()
         close_fds((self._stdin, self._stdout, self._stderr))
-        self._process.signal_group(9)
+        self._process.signal_group(signal.SIGKILL)
 
     def _close_script(self) -> None:
         if self._script_fd >= 0:

@@ -39,8 +39,15 @@ MOUNT_ATTR_IDMAP = 0x0010_0000
 # These are numbered alike on every architecture (asm-generic table, 5.2 and later).
 _SYS_OPEN_TREE = 428
 _SYS_MOVE_MOUNT = 429
+_SYS_FSCONFIG = 431
+_SYS_FSPICK = 433
 _SYS_OPENAT2 = 437
 _SYS_MOUNT_SETATTR = 442
+
+_FSPICK_CLOEXEC = 1
+_FSPICK_EMPTY_PATH = 8
+_FSCONFIG_SET_STRING = 1
+_FSCONFIG_CMD_RECONFIGURE = 7
 
 _RESOLVE_NO_MAGICLINKS = 0x02
 _RESOLVE_IN_ROOT = 0x10
@@ -163,3 +170,17 @@ def open_in_root(root_fd: int, path: str, flags: int) -> int:
         ),
         f"openat2 {path}",
     )
+
+
+def resize_tmpfs(mount_fd: int, size_bytes: int) -> None:
+    """Change the size of a tmpfs, given its root folder opened with O_PATH, in whatever mount namespace it is.
+    Raises OSError, also when it holds more than that already.
+    """
+    flags = _FSPICK_CLOEXEC | _FSPICK_EMPTY_PATH
+    picked = _check(_libc.syscall(_SYS_FSPICK, mount_fd, b"", flags), "fspick")
+    try:
+        size = str(size_bytes).encode()
+        _check(_libc.syscall(_SYS_FSCONFIG, picked, _FSCONFIG_SET_STRING, b"size", size, 0), "fsconfig")
+        _check(_libc.syscall(_SYS_FSCONFIG, picked, _FSCONFIG_CMD_RECONFIGURE, None, None, 0), "fsconfig")
+    finally:
+        os.close(picked)

@@ -225,15 +225,16 @@ static void build(struct setup *setup) {
         _exit(1);
     }
     /* Lets the server set the inside's addresses without entering the namespace. */
-    int route = open_route_socket();
-    if (route < 0) {
+    int fds[2] = {open_route_socket(), folders.shm};
+    if (fds[0] < 0) {
         answer_failed(control, 0, STAGE_SETUP, errno, "open a route socket");
         _exit(1);
     }
     close_fds(&request);
     struct reply ready = {.op = RE_READY};
-    answer(control, &ready, NULL, 0, &route, 1);
-    close(route);
+    answer(control, &ready, NULL, 0, fds, 2);
+    close(fds[0]);
+    close(fds[1]);
 }
 
 _Noreturn void run_agent(struct setup *setup) {

@@ -54,7 +54,7 @@ enum { EXTRA_FD = 9 }; /* where the fourth descriptor of OP_SPAWN ends up */
 enum reply_op {
     RE_OK = 1,
     RE_FAILED = 2,  /* a=stage b=errno; payload: what was tried */
-    RE_READY = 3,   /* the sandbox is set up; fds: a route socket of its network namespace */
+    RE_READY = 3,   /* the sandbox is set up; fds: a route socket of its network namespace, /dev/shm */
     RE_STARTED = 4, /* a=pid */
     RE_EXITED = 5,  /* from an agent: a=pid b=wait status c=user us d=system us e=peak KiB; launcher: id, b=status */
     RE_FILE = 6,    /* c=size; fds: file [, folder]; payload: temporary name, final name */
@@ -104,6 +104,7 @@ char *map_payload(struct message *message, size_t *length);  /* the payload, whe
 struct sandbox_fds {
     int proc; /* the sandbox's own /proc, whatever is done to its path later */
     int pts;  /* its devpts */
+    int shm;  /* its /dev/shm, for the server to bound; closed once handed over */
     int sysctl; /* /proc/sys before it was made read-only; closed once set up */
 };
 struct setup {

@@ -185,7 +185,8 @@ int build_root(struct setup *setup, struct sandbox_fds *out) {
         return -1;
     out->proc = open_how(root, "proc", O_PATH | O_DIRECTORY, 0, RESOLVE);
     out->pts = open_how(root, "dev/pts", O_PATH | O_DIRECTORY, 0, RESOLVE);
-    if (out->proc < 0 || out->pts < 0) return fail(setup, "open /proc and /dev/pts");
+    out->shm = open_how(root, "dev/shm", O_PATH | O_DIRECTORY, 0, RESOLVE);
+    if (out->proc < 0 || out->pts < 0 || out->shm < 0) return fail(setup, "open /proc, /dev/pts and /dev/shm");
     if (fchdir(root) < 0 || syscall(SYS_pivot_root, ".", ".") < 0) return fail(setup, "pivot_root");
     /* The old root lies on top of the new one at this point; with it goes every file of the host. */
     if (umount2(".", MNT_DETACH) < 0 || chdir("/") < 0) return fail(setup, "detach the host's files");

@@ -94,6 +94,18 @@ static void set_limits(void) {
     }
 }
 
+/* Through the /proc/sys that lies under the read-only one; each is the sandbox's own copy. */
+static void set_sysctls(int sysctl) {
+    /* Ping without CAP_NET_RAW. */
+    write_below(sysctl, "net/ipv4/ping_group_range", "0 65535");
+    /* Memory that outlives its processes must leave room for init below the smallest memory limit: when it fills the
+     * limit alone, init is all that the kernel finds to kill. 32 MiB of shared memory, 2 MiB of queues and of
+     * semaphores; /dev/shm is bounded by the server, who knows the limit. */
+    write_below(sysctl, "kernel/shmall", "8192");
+    write_below(sysctl, "kernel/msgmni", "128");
+    write_below(sysctl, "kernel/sem", "250 32000 32 128");
+}
+
 int take_seat(struct setup *setup) {
     /* First of all: descriptors of the launcher, among them sockets of the server and of other sandboxes. */
     if (dup3(setup->control, 3, O_CLOEXEC) < 0 && setup->control != 3) return fail(setup, "place the socket");
@@ -112,8 +124,7 @@ int enter_sandbox(struct setup *setup, struct sandbox_fds *out) {
     if (unshare(CLONE_NEWNS) < 0) return fail(setup, "unshare the mount namespace");
     set_limits();
     if (build_root(setup, out) < 0 || enter_user_namespace(setup) < 0 || enter_network(setup) < 0) return -1;
-    /* Ping without CAP_NET_RAW. Through the /proc/sys that lies under the read-only one. */
-    write_below(out->sysctl, "net/ipv4/ping_group_range", "0 65535");
+    set_sysctls(out->sysctl);
     close(out->sysctl);
     /* Again: changing ids clears both. The launcher's death ends every sandbox. */
     prctl(PR_SET_DUMPABLE, 0);
