@@ -149,8 +149,9 @@ class Pack(msgspec.Struct, frozen=True, kw_only=True):
 
     def as_dict(self) -> dict[str, Json]:
         """Return the pack as the API shows it, without an id; lists may be empty."""
-        shown: dict[str, Json] = {"uid": self.uid, **msgspec.to_builtins(self)}
-        return {name: value for name, value in shown.items() if value != ""}
+        shown: dict[str, Json] = {"uid": self.uid, **msgspec.structs.asdict(self)}
+        lists = {name: list(value) for name, value in shown.items() if isinstance(value, tuple)}
+        return {name: value for name, value in {**shown, **lists}.items() if value != ""}
 
 
 class ConfigSchema(msgspec.Struct, frozen=True, kw_only=True):

@@ -50,7 +50,9 @@ def _keywords(inner: JsonObject, *, nested: bool) -> dict[str, object]:
         "patternProperties": within,
         "dependencies": {"type": "object", "additionalProperties": dependency},
         "enum": {"type": "array", "minItems": 1},
-        "type": {"anyOf": [one_type, many] if nested else [one_type]},
+        "type": {
+            "anyOf": [one_type, many if nested else one_type]
+        },  # two alike: then the error names neither
         "format": _TEXT,
         "allOf": several,
         "anyOf": several,

@@ -54,7 +54,7 @@ def _structure(value: Json) -> Json:
     if not isinstance(value, str):
         return value
     try:
-        return json.loads(value, parse_constant=_no_constant)
+        return json.loads(value, parse_constant=_no_constant, parse_float=lambda text: _finite(float(text)))
     except (ValueError, RecursionError):
         return _plain(_literal(value), _DEEPEST)
 

@@ -56,7 +56,7 @@ class Channel:
         self._writer.write(json.dumps(frame).encode() + b"\n")
         self._writer.flush()
 
-    def call(self, name: str, **arguments: Json) -> Json:
+    def call(self, name: str, /, **arguments: Json) -> Json:
         """Ask the server for something and return it. Raises CallRefused with its reason."""
         with self._lock:
             self._last += 1
