@@ -161,15 +161,21 @@ class NativeCheckpointHandlers:
 
 
 def _new_runtime(body: RuntimeIn, default_base: str) -> NewRuntime:
-    egress = _EGRESS.get(body.egress or "open")
+    egress = _EGRESS.get("open" if body.egress is None else body.egress)
     if egress is None:
         raise InvalidArgument("egress must be open or none")
-    memory = body.memory_mib or 1024
+    memory = 1024 if body.memory_mib is None else body.memory_mib
     resources = Resources(
-        vcpus=body.vcpus or 1, memory_mib=memory, memory_limit_mib=memory, disk_gib=body.disk_gib
+        vcpus=1 if body.vcpus is None else body.vcpus,
+        memory_mib=memory,
+        memory_limit_mib=memory,
+        disk_gib=body.disk_gib,
     )
     definition = Definition(
-        base=body.base or default_base, resources=resources, egress=egress, environment=body.environment
+        base=default_base if body.base is None else body.base,
+        resources=resources,
+        egress=egress,
+        environment=body.environment,
     )
     given = any(value is not None for value in (body.vcpus, body.memory_mib, body.disk_gib))
     return NewRuntime(
