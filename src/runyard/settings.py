@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
@@ -22,6 +22,7 @@ from runyard.kernel.errors import RunyardError
 
 MIB = 1 << 20
 GIB = 1 << 30
+MIN_ADMIN_TOKEN = 8
 
 
 class BadSettings(RunyardError):
@@ -172,6 +173,16 @@ class Settings(BaseSettings):
     """The server's own log."""
     metrics: Metrics = Metrics()
     """Prometheus metrics."""
+
+    @field_validator("admin_token")
+    @classmethod
+    def _long_enough(cls, value: SecretStr | None) -> SecretStr | None:
+        """Refuse a token that is too short before anything is started; an empty variable means none."""
+        if value is None or not value.get_secret_value():
+            return None
+        if len(value.get_secret_value()) < MIN_ADMIN_TOKEN:
+            raise ValueError(f"needs at least {MIN_ADMIN_TOKEN} characters")
+        return value
 
     @classmethod
     def settings_customise_sources(

@@ -89,7 +89,7 @@ def test_second_server_on_the_same_folder_is_refused(fresh_server: Callable[...,
     [
         ({"database_url": "postgresql://nobody:pw-in-url@127.0.0.1:1/none"}, 1, "cannot reach PostgreSQL"),
         ({"database_url": "mysql://x/y"}, 1, "sqlite:/// or postgresql://"),
-        ({"admin_token": "short"}, 1, "at least 8 characters"),
+        ({"admin_token": "short"}, 2, "RUNYARD_ADMIN_TOKEN): Value error, needs at least 8 characters"),
         ({"host": "203.0.113.1"}, 1, "cannot listen on 203.0.113.1"),
         ({"port": "eighty"}, 2, "RUNYARD_PORT"),
         ({"runtimes__engine": "docker"}, 2, "RUNYARD_RUNTIMES__ENGINE"),

@@ -83,6 +83,7 @@ def test_load_flat_variables_of_the_command_line_are_left_alone(monkeypatch: pyt
         ("RUNTIMES__ENGINE", "docker"),
         ("LIMITS__BODY_BYTES", "5"),
         ("EXEC__KILL_GRACE_SECS", "-1"),
+        ("ADMIN_TOKEN", "1234567"),
     ],
 )
 def test_load_bad_value_is_refused_naming_setting_and_variable(
@@ -93,6 +94,11 @@ def test_load_bad_value_is_refused_naming_setting_and_variable(
         load()
     assert f"RUNYARD_{name}" in caught.value.message
     assert name.lower().replace("__", ".") in caught.value.message
+
+
+def test_load_empty_token_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RUNYARD_ADMIN_TOKEN", "")
+    assert load().admin_token is None
 
 
 def test_load_error_never_shows_the_value_of_a_secret(monkeypatch: pytest.MonkeyPatch) -> None:
