@@ -20,10 +20,13 @@ class FolderLock:
     launcher of the sandboxes) does not inherit it, as it would an flock.
     """
 
-    def __init__(self, data_dir: Path) -> None:
-        """Take the lock. Raises DataFolderInUse."""
-        data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._fd: int | None = os.open(data_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    def __init__(self, data_dir: Path, *, create: bool = True) -> None:
+        """Take the lock. Raises DataFolderInUse, and OSError when there is none and none shall be made."""
+        flags = os.O_RDWR | os.O_CLOEXEC
+        if create:
+            data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+            flags |= os.O_CREAT
+        self._fd: int | None = os.open(data_dir / "lock", flags, 0o600)
         try:
             fcntl.lockf(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

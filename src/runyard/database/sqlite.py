@@ -8,6 +8,7 @@ import asyncio
 import sqlite3
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -28,9 +29,13 @@ from runyard.kernel.events import Broker, Event
 T = TypeVar("T")
 
 _BUSY_SECONDS = 5.0
-_CHECKPOINT_SECONDS = 2.0
-_CHECKPOINT_BYTES = 16 << 20
-_WAL_BACKSTOP_PAGES = 40_000
+_CHECKPOINT_SECONDS = 1.0
+_CHECKPOINT_COMMITS = 500
+"""Commits after which the write-ahead log is copied into the file; fewer are copied after `_CHECKPOINT_IDLE`."""
+_CHECKPOINT_IDLE = 30
+_WAL_RESTART_PAGES = 32_000
+"""64 MiB: then writers wait once for the log to begin anew."""
+_WAL_BACKSTOP_PAGES = 200_000
 _DIALECT = pysqlite.dialect(paramstyle="qmark")
 
 
@@ -162,6 +167,7 @@ class _Writing:
             if kind is None:
                 try:
                     raw.execute("COMMIT")
+                    self._database.commits += 1
                 except sqlite3.Error as failed:
                     raw.rollback()
                     raise _translated(failed) from failed
@@ -250,7 +256,8 @@ class SqliteDatabase(Database):
         self.scan_lock = asyncio.Lock()
         self.scan_pool = ThreadPoolExecutor(1, thread_name_prefix="runyard-scan")
         self._readers: list[_Handle] = []
-        self._reader_count = 0
+        self.commits = 0
+        """Since the last checkpoint."""
         self._scanner: _Handle | None = None
         self._closed = False
         self._checkpoints = asyncio.create_task(self._checkpoint_forever())
@@ -323,24 +330,40 @@ class SqliteDatabase(Database):
         self._lock.release()
 
     async def _checkpoint_forever(self) -> None:
-        """Move the write-ahead log into the file off the loop, whenever it has grown."""
+        """Move the write-ahead log into the file, off the loop, when enough was written or some time has passed."""
         loop = asyncio.get_running_loop()
-        wal = self.path.with_name(self.path.name + "-wal")
+        rounds = 0
         with ThreadPoolExecutor(1, thread_name_prefix="runyard-checkpoint") as pool:
             while True:
                 await asyncio.sleep(_CHECKPOINT_SECONDS)
-                if wal.exists() and wal.stat().st_size > _CHECKPOINT_BYTES:
-                    await loop.run_in_executor(pool, partial(_checkpoint, self.path))
+                rounds += 1
+                if self.commits < _CHECKPOINT_COMMITS and (not self.commits or rounds < _CHECKPOINT_IDLE):
+                    continue
+                self.commits = rounds = 0
+                pages = await loop.run_in_executor(pool, _checkpoint, self.path)
+                if pages > _WAL_RESTART_PAGES:
+                    # Under steady writing a checkpoint beside the writer never catches up, and the log would grow
+                    # for ever. What is left after the one above is little, and only writers wait for it.
+                    async with self.write_lock:
+                        await loop.run_in_executor(pool, _restart_log, self.path)
 
 
-def _checkpoint(path: Path) -> None:
-    raw = sqlite3.connect(path, timeout=0.05, isolation_level=None)
-    try:
-        raw.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
-    except sqlite3.Error:
-        pass  # a busy file is checkpointed next time; the backstop on the writer bounds the log
-    finally:
-        raw.close()
+def _checkpoint(path: Path) -> int:
+    """Copy what no reader needs any more; return how many pages the log has."""
+    with closing(sqlite3.connect(path, timeout=0.05, isolation_level=None)) as raw:
+        try:
+            _, pages, _ = raw.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+            return int(pages)
+        except sqlite3.Error:
+            return 0  # a busy file is copied next time; the backstop on the writer bounds the log
+
+
+def _restart_log(path: Path) -> None:
+    """Copy the rest and begin the log anew, unless a long reader still needs it."""
+    with closing(sqlite3.connect(path, timeout=0.05, isolation_level=None)) as raw, suppress(sqlite3.Error):
+        raw.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()
+        # The first write into a new log syncs its header: here, rather than in somebody's request.
+        raw.execute("PRAGMA user_version=1")
 
 
 def _translated(error: BaseException | None) -> RunyardError:

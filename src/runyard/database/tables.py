@@ -33,7 +33,9 @@ _COLUMNS = ("account_id", "subject_kind", "subject_id", "type", "actor", "reason
 def _prepared(rows: int) -> Prepared:
     """Prepare one INSERT of several event rows: one statement costs less than several."""
     names = [{column: f"{column}_{row}" for column in _COLUMNS} for row in range(rows)]
-    values: list[dict[str, Any]] = [{column: bindparam(name) for column, name in row.items()} for row in names]
+    values: list[dict[str, Any]] = [
+        {column: bindparam(name) for column, name in row.items()} for row in names
+    ]
     if rows == 1:
         return Prepared(insert(events).values(values[0]).inline(), list(names[0].values()))
     return Prepared(insert(events).values(values), [name for row in names for name in row.values()])

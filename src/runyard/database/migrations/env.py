@@ -9,7 +9,9 @@ if connection is None:
     raise SystemExit("migrations run when the server starts; there is no offline mode")
 
 sqlite = connection.dialect.name == "sqlite"
-context.configure(connection=connection, target_metadata=metadata, compare_type=True, transactional_ddl=not sqlite)
+context.configure(
+    connection=connection, target_metadata=metadata, compare_type=True, transactional_ddl=not sqlite
+)
 if sqlite:
     # The connection is in autocommit mode, and SQLite's DDL is transactional: one explicit transaction holds
     # all revisions, so that a killed server never leaves half a schema.
