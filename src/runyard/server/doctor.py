@@ -7,15 +7,18 @@ import asyncio
 import os
 import platform
 import shutil
+import socket
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 import msgspec
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
+from runyard.database.errors import DataFolderInUse
+from runyard.database.opening import FolderLock
 from runyard.runtimes.isolation import hostns
 from runyard.runtimes.isolation.probe import probe
 from runyard.server.options import isolation_options
@@ -39,7 +42,8 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
 def examine(settings: Settings) -> Sequence[Finding]:
     """Look at this machine with these settings; takes a few seconds at most. Call it before any thread exists."""
     hostns.enter_private_mounts()
-    return [_python(), _kernel(), _data_folder(settings.data_dir), _database(settings), *_engine(settings)]
+    here = [_python(), _kernel(), _data_folder(settings.data_dir), _server(settings), _database(settings)]
+    return [*here, *_engine(settings)]
 
 
 def _python() -> Finding:
@@ -62,14 +66,46 @@ def _data_folder(path: Path) -> Finding:
     existing = path
     while not existing.exists():
         existing = existing.parent
-    if not os.access(existing, os.W_OK | os.X_OK):
+    try:
+        # A file without a name: it shows whether the file system really takes one, and is never seen by anybody.
+        os.close(os.open(existing, os.O_TMPFILE | os.O_WRONLY, 0o600))
+    except OSError as error:
         fix = f"make {path} writable for this user, or choose another with --data-dir"
-        return Finding(name="data folder", status="failed", detail=f"{existing} is not writable", fix=fix)
+        detail = f"{existing} takes no files: {error.strerror}"
+        return Finding(name="data folder", status="failed", detail=detail, fix=fix)
     free = shutil.disk_usage(existing).free
     detail = f"{path}, {free >> 20} MiB free"
     if free < LOW_DISK_BYTES:
         return Finding(name="data folder", status="warning", detail=detail, fix="free some space there")
+    if path.exists() and path.stat().st_mode & 0o077:
+        fix = f"chmod 700 {path}"
+        return Finding(name="data folder", status="warning", detail=f"{path} is open to other users", fix=fix)
     return Finding(name="data folder", status="ok", detail=detail)
+
+
+def _server(settings: Settings) -> Finding:
+    """Tell whether a server runs on this folder, or could listen."""
+    place = f"{settings.host}:{settings.port}"
+    if _folder_is_in_use(settings.data_dir):
+        return Finding(name="server", status="ok", detail="a server runs on this data folder")
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    try:
+        socket.create_server((settings.host, settings.port), family=family).close()
+    except OSError as error:
+        fix = "choose another with --host and --port, or end what listens there"
+        detail = f"cannot listen on {place}: {error.strerror or error}"
+        return Finding(name="server", status="failed", detail=detail, fix=fix)
+    return Finding(name="server", status="ok", detail=f"not running; {place} is free")
+
+
+def _folder_is_in_use(path: Path) -> bool:
+    try:
+        FolderLock(path, create=False).release()
+    except DataFolderInUse:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def _database(settings: Settings) -> Finding:
@@ -78,18 +114,34 @@ def _database(settings: Settings) -> Finding:
     try:
         url = make_url(settings.database_url)
     except ArgumentError:
-        return Finding(
-            name="database", status="failed", detail="the URL cannot be parsed", fix="see docs/settings.md"
+        fix = "set RUNYARD_DATABASE_URL to sqlite:////path or postgresql://user:password@host/name"
+        return Finding(name="database", status="failed", detail="the URL cannot be parsed", fix=fix)
+    shown = url.render_as_string(hide_password=True)
+    if url.get_backend_name() != "postgresql":
+        return Finding(name="database", status="ok", detail=shown)
+    try:
+        return Finding(name="database", status="ok", detail=asyncio.run(_postgresql(url)))
+    except ImportError:
+        fix, detail = "install runyard[postgresql]", "the PostgreSQL driver is missing"
+    except Exception as error:  # noqa: BLE001  whatever the driver raises is the finding
+        fix, detail = (
+            "start it, or correct RUNYARD_DATABASE_URL",
+            f"{shown}: {str(error) or type(error).__name__}",
         )
-    if url.get_backend_name() == "postgresql":
-        try:
-            import asyncpg  # noqa: F401
-        except ImportError:
-            fix = "install runyard[postgresql]"
-            return Finding(
-                name="database", status="failed", detail="the PostgreSQL driver is missing", fix=fix
-            )
-    return Finding(name="database", status="ok", detail=url.render_as_string(hide_password=True))
+    return Finding(name="database", status="failed", detail=detail, fix=fix)
+
+
+async def _postgresql(url: URL) -> str:
+    """Connect and return the version of the server."""
+    import asyncpg
+
+    plain = url.set(drivername="postgresql").render_as_string(hide_password=False)
+    connection = await asyncpg.connect(plain, timeout=5)
+    try:
+        version = connection.get_server_version()
+        return f"PostgreSQL {version.major}.{version.minor} at {url.host or 'the local socket'}"
+    finally:
+        await connection.close()
 
 
 def _engine(settings: Settings) -> Sequence[Finding]:
