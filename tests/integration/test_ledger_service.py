@@ -127,6 +127,22 @@ async def test_runner_that_raises_is_a_failed_execution(
     assert data == f"before {ended.status_reason}\n".encode()
 
 
+async def test_start_with_secrets_keeps_them_nowhere(service: ExecutionService, tenant: TestTenant) -> None:
+    secret = "swordfish-22"
+
+    async def telling(context: RunContext) -> Outcome:
+        context.output.write(Stream.STDOUT, secret.encode())
+        return Outcome(status=Status.FAILED, reason=f"bad {secret}", result={"said": [secret, {secret: 1}]})
+
+    new = new_execution(tenant, secret, command=f"login {secret}", parameters={"argv": ["login", secret]})
+    ended = await (await service.start(new, telling, secrets=[secret.encode()])).finished()
+    history = await service.history(tenant, ended.id)
+    chunks = await service.output.read(ended.id)
+    assert secret not in repr((await service.get(tenant, ended.id), history, chunks))
+    assert ended.command == "login [masked]"
+    assert ended.result == {"said": ["[masked]", {"[masked]": 1}]}
+
+
 async def test_runner_with_a_status_that_is_no_end_fails(
     service: ExecutionService, tenant: TestTenant
 ) -> None:

@@ -40,6 +40,7 @@ from runyard.executions.model import (
 )
 from runyard.executions.output.log import OutputLog
 from runyard.executions.output.model import OutputLocation
+from runyard.executions.output.redact import mask_document, mask_text
 from runyard.executions.queries import list_page
 from runyard.executions.recovery import RecoveryReport, recover
 from runyard.executions.worker import RunContext, Runner, Worker
@@ -124,11 +125,13 @@ class ExecutionService:
     async def start(
         self, new: NewExecution, run: Runner, *, secrets: Sequence[bytes] = (), priority: int = 0
     ) -> ExecutionHandle:
-        """Run it now when a slot is free, else in line. `secrets` are masked in its output.
-        Raises ServerStopping, AlreadyExists (a fixed id was used before).
+        """Run it now when a slot is free, else in line. `secrets` are masked in all that is kept of it: output,
+        name, command, parameters, reason, result. Raises ServerStopping, AlreadyExists (a fixed id was used before).
         """
         if self._stopping:
             raise ServerStopping
+        if secrets:
+            new = _masked(new, secrets)
         first = requested(await self._rooted(new), self._now())
         if self.carrier.idle and self.worker.reserve():
             return await self._start_now(first, run, secrets)
@@ -408,6 +411,16 @@ class ExecutionService:
 
 def _ignore(execution: Execution) -> None:
     """Do nothing about an end."""
+
+
+def _masked(new: NewExecution, secrets: Sequence[bytes]) -> NewExecution:
+    """Mask before anything is cut to length: half a secret would pass."""
+    return msgspec.structs.replace(
+        new,
+        name=mask_text(new.name, secrets),
+        command=mask_text(new.command, secrets),
+        parameters=mask_document(new.parameters, secrets),
+    )
 
 
 def _slow(wanted: ExecutionFilter | None) -> bool:

@@ -8,12 +8,13 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
+import msgspec
 import structlog
 
 from runyard.executions.model import TERMINAL, Execution, Outcome, OutputTotals, Status
 from runyard.executions.output.log import OutputLog
 from runyard.executions.output.model import Stream
-from runyard.executions.output.redact import mask_text
+from runyard.executions.output.redact import mask_document, mask_text
 from runyard.executions.output.writer import OutputWriter
 from runyard.kernel.errors import RunyardError
 from runyard.kernel.ids import ExecutionId
@@ -48,6 +49,16 @@ class RunContext:
     def mask(self, text: str) -> str:
         """Return a text without the secrets of this execution."""
         return mask_text(text, self._secrets) if self._secrets else text
+
+    def masked(self, outcome: Outcome) -> Outcome:
+        """Return an outcome without the secrets of this execution."""
+        if not self._secrets:
+            return outcome
+        return msgspec.structs.replace(
+            outcome,
+            reason=None if outcome.reason is None else self.mask(outcome.reason),
+            result=mask_document(outcome.result, self._secrets),
+        )
 
     def cancel(self, reason: str | None) -> None:
         """Tell the runner to end; the first reason stands."""
@@ -192,7 +203,7 @@ class Worker:
             return self._failed(context, f"internal error: {type(error).__name__}")
         if outcome.status not in TERMINAL:
             return self._failed(context, f"the runner ended with the status {outcome.status.value}")
-        return outcome
+        return context.masked(outcome)
 
     def _failed(self, context: RunContext, reason: str) -> Outcome:
         reason = context.mask(reason)

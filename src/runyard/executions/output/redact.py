@@ -6,8 +6,8 @@ line ends; lines shorter than `MIN_LINE_BYTES` are not masked alone. Occurrences
 A secret that is torn between stdout and stderr, or encoded by the command, cannot be seen.
 """
 
-from collections.abc import Iterable, Sequence
-from typing import Final
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
 
 MIN_SECRET_BYTES: Final = 4
 MIN_LINE_BYTES: Final = 8
@@ -44,6 +44,20 @@ def mask_text(text: str, secrets: Iterable[bytes]) -> str:
     raw = text.encode("utf-8", "surrogateescape")
     masked = mask_bytes(raw, secrets)
     return text if masked == raw else masked.decode("utf-8", "replace")
+
+
+def mask_document(value: Any, secrets: Sequence[bytes]) -> Any:  # noqa: ANN401  any JSON document
+    """Return a JSON document with the secrets masked in every text of it, names of fields included."""
+    match value:
+        case str():
+            return mask_text(value, secrets)
+        case Mapping():
+            return {
+                mask_text(str(name), secrets): mask_document(inner, secrets) for name, inner in value.items()
+            }
+        case list() | tuple():
+            return [mask_document(inner, secrets) for inner in value]
+    return value
 
 
 class Redactor:
