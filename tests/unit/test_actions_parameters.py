@@ -1,5 +1,6 @@
 """Parameters: every row of the contract on merging, rendering, casting, checking and dividing."""
 
+import itertools
 import re
 
 import pytest
@@ -365,7 +366,7 @@ def test_cycles_leave_out_names_that_only_lead_to_them_or_from_them() -> None:
 def test_long_chain_of_parameters_is_no_recursion() -> None:
     graph = Graph()
     names = [f"n{number}" for number in range(20_000)]
-    for name, needed in zip(names, names[1:], strict=False):
+    for name, needed in itertools.pairwise(names):
         graph.add(name, [needed])
     graph.add(names[-1])
     assert graph.order()[0] == names[-1]

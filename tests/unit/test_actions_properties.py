@@ -1,6 +1,7 @@
 """Laws of parameters and masking that hold for everything."""
 
 import json
+from contextlib import suppress
 
 from hypothesis import assume, given
 from hypothesis import strategies as st
@@ -113,19 +114,14 @@ def test_values_without_templates_are_stored_and_dispatched_as_given(values: dic
 
 @given(st.text(max_size=60) | st.text("{}%#-'\"|. abx01()[]~*+\n", max_size=60))
 def test_any_text_renders_or_fails_by_its_own_error(source: str) -> None:
-    try:
-        render(source, {"a": [1, {"b": "x"}], "x": "text"})
-    except TemplateFailed as error:
-        assert error.message
+    with suppress(TemplateFailed):
+        assert isinstance(render(source, {"a": [1, {"b": "x"}], "x": "text"}), str)
 
 
 @given(st.text(max_size=60) | st.text("abc:-[]{},&*!|>'\" \n<", max_size=60))
 def test_any_text_is_yaml_of_json_types_or_fails_by_its_own_error(source: str) -> None:
-    try:
+    with suppress(InvalidMetadata):
         value = read_yaml(source).value
-    except InvalidMetadata as error:
-        assert error.message
-    else:
         assert json.loads(json.dumps(value)) == value
 
 

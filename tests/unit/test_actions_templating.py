@@ -132,6 +132,8 @@ def test_template_language_works_as_usual(template: str, expected: str) -> None:
         ("{% for x in [1] %}{{ loop._iterable }}{% endfor %}", "unsafe"),
         ("{{ [1].append(2) }}", "unsafe"),
         ("{{ d.update({'x': 2}) }}", "has no attribute 'update'"),
+        ("{{ range }}", "only data can be printed"),
+        ("{{ [1, 2].index(5) }}", "not in list"),
         ("{{ lipsum(n=100000) }}", "'lipsum' is undefined"),
         ("{% include 'x' %}", "include is not allowed"),
         ("{% import 'x' as y %}", "import is not allowed"),
@@ -220,6 +222,16 @@ HOSTILE = {
     "long comparison": "{% set a = [1] * 90000 %}{% set b = [1] * 90000 %}{% for i in range(99999) %}{% if a == b %}"
     "{% endif %}{% endfor %}",
     "long membership": "{% set a = range(90000) | list %}{% for i in range(99999) %}{% if -1 in a %}{% endif %}{% endfor %}",
+    "percent by name": "{{ ('%(k)s' * 100000) % {'k': 'x' * 1000000} }}",
+    "format repeated": "{{ ('{0}' * 100000).format('x' * 1000000) }}",
+    "sorted letters": "{{ ('x' * 4000000) | sort | first }}",
+    "listed letters": "{{ ('x' * 4000000) | list | length }}",
+    "select in": "{{ range(90000) | select('in', range(90000) | list | reverse | list) | list }}",
+    "large yaml": "{{ range(90000) | list | to_yaml_string }}",
+    "deep path": "{{ range(5000) | list | jsonpath_query('$..*..*..*') }}{{ [[range(9000) | list]] | jsonpath_query('$..*|$..*' ~ '|$..*' * 60) }}",
+    "call block": "{% macro m() %}{% for i in range(9999) %}{{ caller() }}{% endfor %}{% endmacro %}"
+    "{% call m() %}" + "z" * 9000 + "{% endcall %}",
+    "filter block": "{% filter replace('z', 'zz' * 1000) %}" + "z" * 9000 + "{% endfilter %}",
     "long test": "{% set a = [1] * 90000 %}{% set b = [1] * 90000 %}{% for i in range(99999) %}{% if a is eq b %}"
     "{% endif %}{% endfor %}",
 }

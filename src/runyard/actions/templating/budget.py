@@ -18,7 +18,7 @@ _CLOCK_EVERY = 256
 """Units between two looks at the clock, which is a system call for thread time."""
 _STEPS_UNSEEN = 16
 """Steps of unknown cost between two looks at the clock; one may take milliseconds."""
-_TEXT_UNIT = 256
+_TEXT_UNIT = 64
 """Characters that cost one unit."""
 
 
@@ -28,7 +28,7 @@ class Limits:
 
     cpu_seconds: float = 0.5
     work: int = 500_000
-    """Units in all: steps, nodes made, and characters made divided by 256."""
+    """Units in all: steps, nodes made, and characters made divided by 64."""
     text: int = 4 << 20
     """Characters of one value."""
     nodes: int = 100_000

@@ -6,11 +6,12 @@ evaluated while compiling, and tags that reach other templates or change the eva
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from functools import lru_cache
+from functools import lru_cache, wraps
 
 from jinja2 import StrictUndefined, Template, TemplateError, meta, pass_context
-from jinja2.runtime import Context, Macro
+from jinja2.runtime import Context, Macro, Undefined
 from jinja2.sandbox import SandboxedEnvironment
+from jinja2.tests import TESTS
 from jinja2.utils import Cycler, Joiner, Namespace
 
 from runyard.actions.errors import TemplateFailed, TemplateTooExpensive
@@ -66,8 +67,9 @@ def _run(template: Template, variables: Mapping[str, Json]) -> str:
     length = 0
     for chunk in template.root_render_func(context):
         length += len(chunk)
-        active.allow_text(length)
-        active.spend(len(chunk) // 256)
+        active.allow_text(len(chunk))
+        if length > active.limits.text:
+            active.allow_text(length)
         chunks.append(chunk)
     return "".join(chunks)
 
@@ -134,8 +136,21 @@ def _finalize(context: Context, value: Json) -> Json:
     if isinstance(value, str):
         active.allow_text(len(value))
         return value
+    if callable(value) and not isinstance(value, Undefined):
+        raise TemplateFailed("only data can be printed, and this is a function")
     active.weigh(value)
     return active.weigh(str(value))
+
+
+def _stepped(test: Json) -> Callable[..., Json]:
+    """Wrap a test: `select` and its kin apply it to many items, and each comparison can be long."""
+
+    @wraps(test)
+    def stepped(*args: Json) -> Json:
+        budget().step()
+        return test(*args)
+
+    return stepped
 
 
 def _range(*bounds: int) -> range:
@@ -164,6 +179,7 @@ class _Sandbox(SandboxedEnvironment):
         )
         self.token_limit = limits.tokens
         self.filters = dict(FILTERS)
+        self.tests = {name: _stepped(test) for name, test in TESTS.items()}
         self.globals = {
             "range": _range,
             "dict": dict,

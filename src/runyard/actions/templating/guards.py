@@ -83,6 +83,8 @@ _LOOP = frozenset(
     ]
 )
 _CYCLER = frozenset({"current", "next", "reset"})
+_LONGEST_NUMBER = 1300
+"""Characters that the largest number allowed is printed with."""
 _STRIP_SET = 256
 """Characters of a set to strip: the cost is the length of the text times this."""
 
@@ -195,16 +197,18 @@ class BoundedFormatter(Formatter):
         return super().convert_field(budget().weigh(plain(value)), conversion)
 
 
-def check_widths(spec: str) -> None:
-    """Refuse numbers in a format that would make a long text. Raises TemplateTooExpensive."""
-    digits = ""
+def check_widths(spec: str) -> int:
+    """Return the sum of the numbers in a format. Raises TemplateTooExpensive for one that is too large."""
+    digits, total = "", 0
     for character in f"{spec} ":
         if character.isdigit():
             digits += character
         else:
             if len(digits) > 4:
                 raise TemplateTooExpensive("a width in a format is too large")
+            total += int(digits or 0)
             digits = ""
+    return total
 
 
 def operate(operator: str, left: Json, right: Json) -> None:
@@ -220,14 +224,19 @@ def operate(operator: str, left: Json, right: Json) -> None:
         if sizes[0] > 1 and right * sizes[0] > bits:
             raise TemplateTooExpensive("the template makes a number that is too large")
     elif operator == "%" and isinstance(left, str):
-        check_widths(left)
-        if "*" in left:
-            raise TemplateTooExpensive("a width taken from an argument is not allowed in a format")
-        active.weigh(right)
-        count = left.count("%")
-        active.allow_text(len(left) + active.measure(right) + count * 10_000)
+        _percent(left, right)
     elif operator == "+" and isinstance(left, list | tuple | str) and isinstance(right, builtins.type(left)):
         (active.allow_text if isinstance(left, str) else active.allow_nodes)(len(left) + len(right))
+
+
+def _percent(text: str, values: Json) -> None:
+    """Foresee `text % values`: each field is as long as its width or its value, and names can be used repeatedly."""
+    widths = check_widths(text)
+    if "*" in text:
+        raise TemplateTooExpensive("a width taken from an argument is not allowed in a format")
+    fields, content = text.count("%"), budget().measure(values)
+    repeated = content * fields if isinstance(values, Mapping) else content
+    budget().allow_text(len(text) + widths + repeated + fields * _LONGEST_NUMBER)
 
 
 def _multiply(left: Json, right: Json) -> None:

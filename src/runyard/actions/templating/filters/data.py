@@ -19,6 +19,8 @@ NONE_TEXT = "%*****__%NONE%__*****%"
 """How `use_none` writes null into text. Published: clients and packs compare it."""
 DATASTORE = "datastore of this rendering"
 """The variable that holds the datastore; no template can spell this name."""
+_YAML_WORK = 20_000
+"""Units of a value that is written as YAML, which takes a hundred times as long as JSON."""
 _Dumper: Json = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
 
@@ -47,7 +49,9 @@ def to_yaml_string(value: Json, indent: int | None = None, allow_unicode: bool =
     """Write YAML in block style."""
     if indent is not None:
         within(indent, 9, "an indent")
+    before = budget().spent
     budget().weigh(value)
+    within(budget().spent - before, _YAML_WORK, "the value to write as YAML")
     plain = json.loads(json.dumps(value))  # equal members that are one object would become anchors
     return str(
         yaml.dump(plain, Dumper=_Dumper, default_flow_style=False, indent=indent, allow_unicode=allow_unicode)

@@ -14,36 +14,45 @@ from runyard.actions.templating.filters.wrapping import short, within
 from runyard.actions.templating.guards import allow_replacement, operate
 from runyard.actions.values import Json
 
-_AS_THEY_ARE = [
-    "abs",
-    "capitalize",
-    "count",
-    "d",
-    "default",
-    "dictsort",
-    "first",
-    "float",
-    "groupby",
-    "items",
-    "last",
-    "length",
-    "list",
-    "lower",
-    "map",
-    "max",
-    "min",
-    "random",
-    "reject",
-    "rejectattr",
-    "reverse",
-    "select",
-    "selectattr",
-    "sort",
-    "trim",
-    "unique",
-    "upper",
-]
+_AS_THEY_ARE = frozenset(
+    [
+        "abs",
+        "capitalize",
+        "count",
+        "d",
+        "default",
+        "dictsort",
+        "first",
+        "float",
+        "items",
+        "last",
+        "length",
+        "lower",
+        "random",
+        "reverse",
+        "trim",
+        "upper",
+    ]
+)
+_OF_ITEMS = frozenset(
+    ["groupby", "list", "map", "max", "min", "reject", "rejectattr", "select", "selectattr", "sort", "unique"]
+)
+"""Filters that take every item: the letters of a long text would be many."""
 _COUNT = 10_000
+
+
+def _of_items(name: str) -> Callable[..., Json]:
+    original = JINJA[name]
+
+    def filtered(*args: Json, **options: Json) -> Json:
+        for argument in args:
+            if isinstance(argument, str):
+                budget().allow_nodes(len(argument))
+        return original(*args, **options)
+
+    if hasattr(original, "jinja_pass_arg"):
+        filtered.jinja_pass_arg = original.jinja_pass_arg  # type: ignore[attr-defined]
+    return filtered
 
 
 def _slow(name: str) -> Callable[..., Json]:
@@ -165,6 +174,7 @@ def _tojson(context: Context, value: Json, indent: int | None = None) -> str:
 
 FILTERS: Mapping[str, Callable[..., Json]] = {
     **{name: JINJA[name] for name in _AS_THEY_ARE},
+    **{name: _of_items(name) for name in _OF_ITEMS},
     **{
         name: _slow(name)
         for name in ("filesizeformat", "title", "truncate", "urlencode", "wordcount", "wordwrap")
