@@ -353,6 +353,17 @@ async def test_secret_reaches_environment_and_file_and_nothing_that_is_kept(yard
     assert "API_KEY" not in await run(yard, resident, "env")
 
 
+async def test_secrets_survive_a_rotation_of_the_key(yard: Yard) -> None:
+    await yard.secrets.create(yard.me, "key", "s3cr3t-value", 0)
+    use = SecretUse(secret_id="key", environment=(SecretVariable(name="A", value_template="${secret}"),))
+    resident = await yard.create(secrets=(use,))
+    yard.vault.rotate()
+    assert await yard.secrets.seal_again() == 1
+    assert await yard.secrets.seal_again() == 0
+    yard.vault.forget_old()
+    assert "A=s3cr3t-value\n" in await run(yard, resident, "env")
+
+
 async def test_secret_names_are_unique_and_some_are_reserved(yard: Yard) -> None:
     await yard.secrets.create(yard.me, "one", "v", 0)
     with pytest.raises(SecretExists):

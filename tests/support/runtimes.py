@@ -34,7 +34,7 @@ class Yard:
         self.engine = FakeEngine(folder / "files")
         self.identity = IdentityService(database)
         self.executions = ExecutionService(database, OutputLog(folder / "output"))
-        vault = Vault(folder / "keys")
+        self.vault = vault = Vault(folder / "keys")
         injector = Injector(database, vault)
         self.supervisor = Supervisor(database, self.engine, injector, options)
         self.secrets = SecretService(database, vault, injector)

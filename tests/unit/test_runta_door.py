@@ -222,11 +222,11 @@ def test_revision_must_be_a_positive_number(query: str) -> None:
 
 
 def test_status_filter_knows_both_vocabularies_of_v1() -> None:
-    assert set(reading.statuses({"status": "active,stopped"}, aliases=True)) == {
+    assert reading.statuses({"status": "active,stopped"}, aliases=True) == {
         Status.RUNNING,
         Status.SHUTDOWN,
     }
-    assert set(reading.statuses({"status": "running, shutdown"}, aliases=False)) == {
+    assert reading.statuses({"status": "running, shutdown"}, aliases=False) == {
         Status.RUNNING,
         Status.SHUTDOWN,
     }
@@ -234,6 +234,8 @@ def test_status_filter_knows_both_vocabularies_of_v1() -> None:
         reading.statuses({"status": "active"}, aliases=False)
     with pytest.raises(InvalidArgument):
         reading.statuses({"status": "sleepy"}, aliases=True)
+    assert reading.statuses({}, aliases=False) == set()
+    assert reading.statuses({"status": "unavailable"}, aliases=False) is None
 
 
 @pytest.mark.parametrize("value", ["", "Bearer", "Bearer ", "Basic x", "token"])

@@ -109,6 +109,18 @@ class SecretService:
             await tx.record(_event(secret, "deleted", principal))
         self._injector.forget(secret.id)
 
+    async def seal_again(self) -> int:
+        """Seal every value with the current key after a rotation and return how many needed it. Interrupted, it may be
+        called again; only then are old keys of no more use.
+        """
+        async with self._database.read() as tx:
+            old = [pair for pair in await self._store.all_sealed(tx) if self._vault.needs_reseal(pair[1])]
+        for secret_id, sealed in old:
+            fresh = self._vault.reseal(sealed, secret_context(secret_id))
+            async with self._database.transaction() as tx:
+                await self._store.seal_again(tx, secret_id, sealed, fresh)
+        return len(old)
+
     async def resolve(self, scope: Scope, uses: tuple[SecretUse, ...]) -> tuple[SecretUse, ...]:
         """Check that every used secret exists and name it by id. Raises InvalidArgument."""
         resolved = []

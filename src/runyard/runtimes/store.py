@@ -271,6 +271,16 @@ class SecretStore:
         row = await tx.one_or_none(select(secrets.c.sealed, secrets.c.cache_ttl_secs).where(wanted))
         return (bytes(row._mapping["sealed"]), int(row._mapping["cache_ttl_secs"])) if row else None
 
+    async def all_sealed(self, tx: Transaction) -> list[tuple[SecretId, bytes]]:
+        """Read the sealed values of all accounts."""
+        rows = await tx.all(select(secrets.c.id, secrets.c.sealed))
+        return [(SecretId(row._mapping["id"]), bytes(row._mapping["sealed"])) for row in rows]
+
+    async def seal_again(self, tx: Transaction, secret_id: SecretId, before: bytes, after: bytes) -> None:
+        """Replace a sealed value, unless it was changed meanwhile."""
+        same = (secrets.c.id == secret_id) & (secrets.c.sealed == before)
+        await tx.execute(update(secrets).where(same).values(sealed=after))
+
     async def delete(self, tx: Transaction, secret_id: SecretId) -> None:
         """Remove a secret."""
         await tx.execute(delete(secrets).where(secrets.c.id == secret_id))

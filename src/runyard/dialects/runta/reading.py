@@ -119,8 +119,10 @@ def cursor(values: Mapping[str, str]) -> str | None:
     return values.get("after") or None
 
 
-def statuses(values: Mapping[str, str], *, aliases: bool) -> Collection[Status]:
-    """Return the statuses to list; empty means all. Raises InvalidArgument for an unknown word."""
+def statuses(values: Mapping[str, str], *, aliases: bool) -> Collection[Status] | None:
+    """Return the statuses to list; empty means all, None that only statuses were named which never occur here.
+    Raises InvalidArgument for an unknown word.
+    """
     text = values.get("status", "")
     found: set[Status] = set()
     words = [word.strip() for word in text.split(",") if word.strip()]
@@ -134,7 +136,4 @@ def statuses(values: Mapping[str, str], *, aliases: bool) -> Collection[Status]:
                 found.add(Status(word))
             except ValueError:
                 raise InvalidArgument(f"unknown status '{word[:40]}'") from None
-    if words and not found:
-        # Only statuses that never occur here were asked for: nothing matches, not everything.
-        raise InvalidArgument("this server has no runtimes of that status")
-    return found
+    return None if words and not found else found

@@ -19,7 +19,9 @@ from runyard.dialects.runta.views import (
 )
 from runyard.dialects.runta.wire import CreateV1, CreateV2, PatchV1, PatchV2
 from runyard.kernel.errors import InvalidArgument
+from runyard.kernel.paging import Page
 from runyard.runtimes.model import Runtime, Verb
+from runyard.runtimes.service import Counted
 
 _create_v1 = msgspec.json.Decoder(CreateV1)
 _create_v2 = msgspec.json.Decoder(CreateV2)
@@ -52,7 +54,9 @@ class RuntimeHandlers:
         offset = reading.integer(values, "offset", 0, 0, 2**53)
         after = reading.cursor(values)
         statuses = reading.statuses(values, aliases=True)
-        counted = await self._runtimes.counted(call.caller.scope, statuses, limit, after or offset)
+        counted = Counted(page=Page([]), total=0)
+        if statuses is not None:
+            counted = await self._runtimes.counted(call.caller.scope, statuses, limit, after or offset)
         page = counted.page
         pagination = BothPagings(
             limit=limit,
@@ -116,7 +120,9 @@ class RuntimeHandlers:
         values = reading.query(call)
         limit = reading.integer(values, "limit", 50, 1, reading.PAGE_LIMIT)
         statuses = reading.statuses(values, aliases=False)
-        page = await self._runtimes.page(call.caller.scope, statuses, limit, reading.cursor(values))
+        page: Page[Runtime] = Page([])
+        if statuses is not None:
+            page = await self._runtimes.page(call.caller.scope, statuses, limit, reading.cursor(values))
         views = [runtime_v2(item, call.caller) for item in page.items]
         await send_json(call, Listed(views, Cursors(page.next_cursor, page.has_more)))
 

@@ -98,8 +98,8 @@ class StreamHandlers:
         with self._commands.slot(resident):
             call.started = True
             headers = [(b"x-request-id", call.request_id.encode())]
-            await call.send({"type": "websocket.accept", "headers": headers})
-            with contextlib.suppress(OSError):  # the client may go at any moment
+            with contextlib.suppress(OSError):  # the client may go at any moment, before the upgrade too
+                await call.send({"type": "websocket.accept", "headers": headers})
                 await _Conversation(call, self, self._commands.options.heartbeat_secs).hold(resident)
 
     def read_frame(self, raw: bytes) -> Frame:
