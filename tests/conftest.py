@@ -106,5 +106,6 @@ def shared(server: Server) -> Iterator[str]:
     """Return the id of a runtime for tests of one module that leave no trace in each other's way."""
     with server.api() as client:
         runtime: str = client.create(name="shared")["id"]
-        yield runtime
+    yield runtime
+    with server.api() as client:
         client.delete(f"/v1/runtimes/{runtime}").expect(200)

@@ -193,7 +193,7 @@ def test_host_secrets_and_server_files_are_invisible(server: Server, api: Api, r
         assert api.exec(runtime, "ls", ["-d", str(path)])["exit_code"] != 0
     found = api.sh(
         runtime,
-        "find / -xdev \\( -path /usr -o -path /proc -o -path /sys \\) -prune -o -type f -print",
+        "find / -xdev \\( -path /usr -o -path /proc -o -path /sys -o -path /etc/ssl/certs \\) -prune -o -type f -print",
         timeout_secs=60,
     )
     assert "sentinel-of-the-host" not in found
@@ -359,9 +359,11 @@ def send_raw(server: Server, head: bytes, block: bytes, count: int) -> bytes:
 def test_header_flood_is_cut_off(server: Server, block: bytes, count: int) -> None:
     before = resident_bytes(server.pid)
     with Bystander(server):
+        began = time.monotonic()
         answer = send_raw(server, b"GET /v1/runtimes HTTP/1.1\r\nHost: x\r\n", block, count)
+        assert time.monotonic() - began < 10, "the flood was swallowed to its end"
     assert not answer or answer.split()[1].startswith(b"4"), answer[:200]
-    assert resident_bytes(server.pid) - before < 64 << 20
+    assert resident_bytes(server.pid) - before < 16 << 20
 
 
 @pytest.mark.parametrize("framing", ["length", "chunked"])
