@@ -243,6 +243,7 @@ def result_of(ended: Ended, kept: dict[str, Kept]) -> ExecResult:
     """Return the document that `--json` prints."""
     return ExecResult(
         execution_id=ended.execution_id,
+        runtime_id=ended.runtime_id,
         exit_code=exit_status(ended),
         ended_by=ended.ended_by,
         reason=ended.reason,

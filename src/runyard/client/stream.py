@@ -74,6 +74,7 @@ class Ended:
     ended_by: str | None = None
     reason: str | None = None
     execution_id: str | None = None
+    runtime_id: str | None = None
     duration_ms: float | None = None
 
 
@@ -148,7 +149,14 @@ class ExecStream:
             case "heartbeat":
                 self._send({"type": "heartbeat"})
             case "exit":
-                return Ended(frame.code, frame.ended_by, frame.reason, self.execution_id, frame.duration_ms)
+                return Ended(
+                    exit_code=frame.code,
+                    ended_by=frame.ended_by,
+                    reason=frame.reason,
+                    execution_id=self.execution_id,
+                    runtime_id=frame.runtime_id,
+                    duration_ms=frame.duration_ms,
+                )
             case "error":
                 raise CommandEnded(frame.message or "the server gave up on the command without a reason")
         return None
@@ -163,6 +171,7 @@ class Frame(msgspec.Struct, frozen=True, kw_only=True):
     code: int = 0
     ended_by: str | None = None
     reason: str | None = None
+    runtime_id: str | None = None
     duration_ms: float | None = None
     message: str | None = None
 

@@ -17,6 +17,7 @@ from runyard.executions.service import ExecutionHandle
 from runyard.executions.worker import RunContext
 from runyard.kernel.clock import monotonic
 from runyard.kernel.errors import InvalidArgument, RunyardError
+from runyard.kernel.ids import RuntimeId
 from runyard.runtimes.buffered import (
     TIMEOUT_CODE,
     ended_sentence,
@@ -105,6 +106,13 @@ class Session:
         self.ended_by: Why | None = None
         """Who ended the command, None when it ended by itself."""
         self.error: RunyardError | None = None
+        self.duration_ms = 0
+        """How long it ran; valid once it ended."""
+
+    @property
+    def runtime_id(self) -> RuntimeId:
+        """The runtime in which it runs."""
+        return self._resident.runtime.id
 
     # --- the caller's side -----------------------------------------------------------------------------------------
 
@@ -150,6 +158,7 @@ class Session:
 
     async def run(self, context: RunContext) -> Outcome:
         """Run the command; what the caller must hear is kept in `error` and raised for the ledger."""
+        began = monotonic()
         with self._resident.use():
             try:
                 return await self._run(context)
@@ -160,6 +169,7 @@ class Session:
                 self.error = error
                 raise
             finally:
+                self.duration_ms = round((monotonic() - began) * 1000)
                 self._started.set()
 
     async def _run(self, context: RunContext) -> Outcome:

@@ -23,6 +23,7 @@ from runyard.server.app import App
 from runyard.server.banner import banner
 from runyard.server.house import House, open_house
 from runyard.server.logging import set_up_logging
+from runyard.server.sockets import Socket
 from runyard.settings import Settings
 
 KEEP_ALIVE_SECONDS = 75
@@ -88,7 +89,7 @@ def _uvicorn_config(app: App, stop_secs: float) -> uvicorn.Config:
         lifespan="off",
         loop="none",
         http="httptools",
-        ws="websockets-sansio",
+        ws=Socket,
         ws_max_size=LARGEST_FRAME,
         ws_ping_interval=None,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,

@@ -1,7 +1,7 @@
 """The native exec stream: the Runta frames, and more words.
 
 The start frame may leave `args` out (a line for the shell) and carry `cwd` and `timeout_secs`; more signals are
-understood; `started` names the execution, and `exit` says who ended it.
+understood; `started` names the execution, and `exit` says who ended it, where, and how long it took.
 """
 
 from typing import Final
@@ -62,12 +62,14 @@ class NativeStreamHandlers(StreamHandlers):
         return _text({"type": "started", "execution_id": _execution_id(session)})
 
     def farewell(self, session: Session) -> str:
-        """Tell the exit status and who ended it."""
+        """Tell the exit status, who ended it and how long it took."""
         frame: dict[str, object] = {
             "type": "exit",
             "code": session.exit_code,
             "ended_by": None if session.ended_by is None else session.ended_by.value,
             "execution_id": _execution_id(session),
+            "runtime_id": session.runtime_id,
+            "duration_ms": session.duration_ms,
         }
         return _text(frame)
 
