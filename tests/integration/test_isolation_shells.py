@@ -10,7 +10,18 @@ import pytest
 import pytest_asyncio
 
 from runyard.runtimes.isolation.engine import Engine, Sandbox, WarmShell
-from tests.support.engines import ENV, Result, drain, make_engine, new_spec, run, sh, until, why_unavailable
+from tests.support.engines import (
+    ENV,
+    Result,
+    drain,
+    make_engine,
+    new_spec,
+    run,
+    sh,
+    start,
+    until,
+    why_unavailable,
+)
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -206,6 +217,33 @@ async def test_shell_killed_while_it_waits_is_not_used(sandbox: Sandbox) -> None
     assert shell.run("echo hi", ENV, "/root") is False
     for fd in (shell.stdin, shell.stdout, shell.stderr):
         os.close(fd)
+
+
+async def test_script_given_to_a_shell_that_is_being_killed_still_runs_once(sandbox: Sandbox) -> None:
+    for number in range(20):
+        shell = await take(sandbox)
+        readers = [asyncio.ensure_future(drain(fd)) for fd in (shell.stdout, shell.stderr)]
+        killer = await start(sandbox, ["/bin/kill", "-9", str(shell.process.pid)])
+        if number % 2:
+            await killer.process.wait()
+        taken = shell.run(f"echo ran >> /tmp/ran{number}; echo {number}", ENV, "/root")
+        os.close(shell.stdin)
+        ended = await shell.process.wait()
+        out = await readers[0]
+        await readers[1]
+        await killer.result()
+        ran = await sh(sandbox, f"cat /tmp/ran{number} 2>/dev/null | wc -l")
+        if not taken:
+            assert ran.text == "0"
+        elif ended.signal is None:
+            assert (ended.code, out, ran.text) == (0, b"%d\n" % number, "1")
+
+
+async def test_massacre_before_every_script_does_not_touch_the_next(sandbox: Sandbox) -> None:
+    for _ in range(20):
+        await run_warm(sandbox, "kill -9 -1")
+        result = await run_warm(sandbox, "echo alive")
+        assert result is None or result.text == "alive"
 
 
 async def test_shell_stopped_while_it_waits_goes_on(sandbox: Sandbox) -> None:

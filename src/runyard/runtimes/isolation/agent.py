@@ -24,6 +24,7 @@ from runyard.runtimes.isolation.engine import (
     SpawnFailure,
 )
 from runyard.runtimes.isolation.failures import file_error, spawn_error
+from runyard.runtimes.isolation.outcome import Outcome
 from runyard.runtimes.isolation.protocol import Channel, Failed, Gone, Op, Re, Reply, Stage
 
 _ENTERED_MAX = 256
@@ -32,15 +33,14 @@ _ENTERED_MAX = 256
 class AgentProcess:
     """A process inside a sandbox."""
 
-    __slots__ = ("_agent", "_exit", "_oom_before", "_pid", "_waiters", "cpu_seconds", "peak_bytes")
+    __slots__ = ("_agent", "_oom_before", "_pid", "cpu_seconds", "outcome", "peak_bytes")
 
     def __init__(self, agent: "Agent", pid: int, oom_before: int) -> None:
         """Use Agent.spawn."""
         self._agent = agent
         self._pid = pid
         self._oom_before = oom_before
-        self._exit: Exit | SandboxGone | None = None
-        self._waiters: list[asyncio.Future[None]] = []
+        self.outcome = Outcome()
         self.cpu_seconds = 0.0
         self.peak_bytes = 0
 
@@ -52,30 +52,15 @@ class AgentProcess:
     @property
     def running(self) -> bool:
         """Tell whether no end of it is known yet."""
-        return self._exit is None
+        return self.outcome.value is None
 
     async def wait(self) -> Exit:
         """Return how the process ended; any number of callers may wait. Raises SandboxGone."""
-        while self._exit is None:
-            # A future each, so that one cancelled waiter leaves the others alone.
-            waiter = asyncio.get_running_loop().create_future()
-            self._waiters.append(waiter)
-            await waiter
-        if isinstance(self._exit, SandboxGone):
-            raise self._exit
-        return self._exit
+        return await self.outcome.get()
 
     def signal_group(self, signum: int) -> None:
         """Send a signal to the whole process group; silently nothing when it is gone."""
         self._agent.signal_group(self._pid, signum)
-
-    def finish(self, ended: Exit | SandboxGone) -> None:
-        """Settle the outcome; the agent's connection alone calls this."""
-        self._exit = ended
-        for waiter in self._waiters:
-            if not waiter.done():
-                waiter.set_result(None)
-        self._waiters.clear()
 
     def finish_from(self, reply: Reply, oom_kills: Callable[[], int]) -> None:
         """Settle the outcome from an exit notice; the agent's connection alone calls this."""
@@ -84,12 +69,12 @@ class AgentProcess:
         if os.WIFSIGNALED(reply.b):
             number = os.WTERMSIG(reply.b)
             killed = number == signal.SIGKILL and oom_kills() > self._oom_before
-            self.finish(Exit(signal=number, oom_killed=killed))
+            self.outcome.settle(Exit(signal=number, oom_killed=killed))
             return
         code = os.WEXITSTATUS(reply.b)
         # A shell reports its killed child so.
         killed = code == 128 + signal.SIGKILL and oom_kills() > self._oom_before
-        self.finish(Exit(code=code, oom_killed=killed))
+        self.outcome.settle(Exit(code=code, oom_killed=killed))
 
 
 class Agent:
@@ -296,8 +281,8 @@ class Agent:
         for waiter in self._waiting.values():
             if not waiter.done():
                 waiter.set_exception(SandboxGone(reason))
-        for process in self._processes.values():
-            process.finish(SandboxGone(reason))
+        for process in list(self._processes.values()):
+            process.outcome.settle(SandboxGone(reason))
         self._processes.clear()
 
     def _read_oom_kills(self) -> int:

@@ -6,18 +6,22 @@ environment, folder and script from a pipe. What it then does is what `/bin/sh -
 compare them) but for one thing: the shell's own diagnostics say `/bin/sh: 1: eval: x: not found`.
 """
 
+import array
 import asyncio
 import contextlib
+import fcntl
 import os
 import re
 import shlex
 import signal
+import termios
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 
 from runyard.kernel.errors import RunyardError
 from runyard.runtimes.isolation.agent import Agent, AgentProcess
-from runyard.runtimes.isolation.engine import Command, OpenMode
+from runyard.runtimes.isolation.engine import Command, Exit, OpenMode, SandboxGone, SpawnError, SpawnFailure
+from runyard.runtimes.isolation.outcome import Ended, Outcome
 from runyard.runtimes.isolation.protocol import EXTRA_FD, close_fds
 
 _ARGV = ("/bin/sh", "-c", f". /proc/self/fd/{EXTRA_FD}")
@@ -34,11 +38,92 @@ _KNOWN_SHELL = "/usr/bin/dash"
 """The only shell whose source and behaviour were compared."""
 
 
+class ShellProcess:
+    """A waiting shell's process. When it is killed before it has read anything of its script, which a command inside
+    that kills everything can do at any moment, the script is run by a fresh shell on the same pipes.
+    """
+
+    def __init__(
+        self, agent: Agent, inner: AgentProcess, child_fds: tuple[int, int, int], script_fd: int
+    ) -> None:
+        """Take over the child's ends of its pipes and a read end of the script's; closed when it has ended."""
+        self._agent = agent
+        self._inner = inner
+        self._child_fds = child_fds
+        self._script_fd = script_fd
+        self._cold: Command | None = None
+        self._given = 0
+        self._signalled = False
+        self._again: asyncio.Task[None] | None = None
+        self._outcome = Outcome()
+        if inner.outcome.value is not None:
+            self._settle(inner.outcome.value)
+        inner.outcome.listener = self._inner_ended
+
+    @property
+    def pid(self) -> int:
+        """The process id inside the sandbox."""
+        return self._inner.pid
+
+    @property
+    def running(self) -> bool:
+        """Tell whether no end of it is known yet."""
+        return self._inner.running
+
+    async def wait(self) -> Exit:
+        """Return how the process ended; any number of callers may wait. Raises SandboxGone."""
+        return await self._outcome.get()
+
+    def signal_group(self, signum: int) -> None:
+        """Send a signal to the whole process group; silently nothing when it is gone."""
+        self._signalled = True
+        self._inner.signal_group(signum)
+
+    def given(self, script: str, env: Mapping[str, str], cwd: str, size: int) -> None:
+        """Remember what it was given and wake it: the inside may have stopped everything it could find."""
+        stdin, stdout, stderr = self._child_fds
+        argv = (*_ARGV[:2], script)
+        self._cold = Command(argv=argv, env=dict(env), cwd=cwd, stdin=stdin, stdout=stdout, stderr=stderr)
+        self._given = size
+        self._inner.signal_group(signal.SIGCONT)
+
+    def _inner_ended(self, ended: Ended) -> None:
+        killed = isinstance(ended, Exit) and ended.signal == signal.SIGKILL
+        if killed and self._cold is not None and not self._signalled and self._unread() == self._given:
+            self._again = asyncio.get_running_loop().create_task(self._run_cold(self._cold))
+        else:
+            self._settle(ended)
+
+    async def _run_cold(self, command: Command) -> None:
+        try:
+            self._inner = await self._agent.spawn(command)
+        except SpawnError as error:
+            self._settle(Exit(code=127 if error.reason is SpawnFailure.NOT_FOUND else 126))
+        except SandboxGone as gone:
+            self._settle(gone)
+        else:
+            self._inner.outcome.listener = self._settle
+            if self._inner.outcome.value is not None:
+                self._settle(self._inner.outcome.value)
+            elif self._signalled:
+                self._inner.signal_group(signal.SIGKILL)
+
+    def _unread(self) -> int:
+        count = array.array("i", [0])
+        fcntl.ioctl(self._script_fd, termios.FIONREAD, count)
+        return count[0]
+
+    def _settle(self, ended: Ended) -> None:
+        if self._outcome.value is None:
+            close_fds((*self._child_fds, self._script_fd))
+            self._outcome.settle(ended)
+
+
 class PreparedShell:
     """A waiting shell that was taken. The three pipe ends belong to the taker."""
 
     def __init__(
-        self, process: AgentProcess, entered: AbstractSet[str], fds: tuple[int, int, int, int]
+        self, process: ShellProcess, entered: AbstractSet[str], fds: tuple[int, int, int, int]
     ) -> None:
         """Take over the descriptors: script, stdin, stdout, stderr. `entered` are folders known to exist."""
         self._process = process
@@ -46,7 +131,7 @@ class PreparedShell:
         self._script_fd, self._stdin, self._stdout, self._stderr = fds
 
     @property
-    def process(self) -> AgentProcess:
+    def process(self) -> ShellProcess:
         """The waiting shell, leader of its own session and group."""
         return self._process
 
@@ -75,8 +160,7 @@ class PreparedShell:
         try:
             # In one piece or not at all: the pipe is empty and has room.
             if payload is not None and os.write(self._script_fd, payload) == len(payload):
-                # The inside may have stopped everything it could find, this one among it.
-                self._process.signal_group(signal.SIGCONT)
+                self._process.given(script, env, cwd, len(payload))
                 return True
         except OSError:
             pass
@@ -170,11 +254,10 @@ class ShellPool:
             os.set_blocking(script_w, False)
             process = await self._agent.spawn(command, script_r)
         except BaseException:
-            close_fds(ours)
+            close_fds((*ours, *reads[:2], stdout_w, stderr_w))
             raise
-        finally:
-            close_fds((script_r, stdin_r, stdout_w, stderr_w))
-        return PreparedShell(process, self._agent.entered, ours)
+        shell = ShellProcess(self._agent, process, (stdin_r, stdout_w, stderr_w), script_r)
+        return PreparedShell(shell, self._agent.entered, ours)
 
 
 def _payload(script: str, env: Mapping[str, str], cwd: str) -> bytes | None:
