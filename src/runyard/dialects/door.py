@@ -125,6 +125,10 @@ class Door:
     """Paths below which an unmatched request is answered in this door's words, e.g. `/v1/`."""
     credential: Credential
     write_error: ErrorWriter
+    error_body: Any = None
+    """The msgspec type of every error's body, for the OpenAPI document."""
+    error_type: str = "application/json"
+    """Its content type."""
 
 
 async def send_answer(call: Call, answer: Answer) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from runyard.dialects.door import WEBSOCKET, Door, Parameter, Route
 from runyard.dialects.runta import reading
 from runyard.dialects.runta.absent import ABSENT, ABSENT_OPEN, absent
-from runyard.dialects.runta.errors import DOCUMENTED, write_error
+from runyard.dialects.runta.errors import DOCUMENTED, Envelope, write_error
 from runyard.dialects.runta.exec import ExecHandlers
 from runyard.dialects.runta.files import FileHandlers
 from runyard.dialects.runta.runtimes import RuntimeHandlers
@@ -261,4 +261,5 @@ def register(services: RuntaServices) -> Door:
         prefixes=("/v1/", "/v2/"),
         credential=reading.credential,
         write_error=write_error,
+        error_body=Envelope,
     )

@@ -9,7 +9,7 @@ from runyard.dialects.runta.files import FileHandlers
 from runyard.identity.model import Permission
 from runyard.server.house import House
 from runyard.server.native.executions import ExecutionHandlers
-from runyard.server.native.problems import DOCUMENTED, write_error
+from runyard.server.native.problems import CONTENT_TYPE, DOCUMENTED, Problem, write_error
 from runyard.server.native.runtimes import NativeCheckpointHandlers, NativeExecHandlers, NativeRuntimeHandlers
 from runyard.server.native.stream import NativeStreamHandlers
 from runyard.server.native.system import SystemHandlers
@@ -283,4 +283,6 @@ def register(house: House) -> Door:
         prefixes=(f"{BASE}/",),
         credential=reading.bearer,
         write_error=write_error,
+        error_body=Problem,
+        error_type=CONTENT_TYPE,
     )

@@ -15,6 +15,7 @@ from runyard.kernel.errors import NotFound, RunyardError
 from runyard.server import openapi
 from runyard.server.house import House
 from runyard.server.metrics import CONTENT_TYPE
+from runyard.server.native import problems
 from runyard.server.native.replies import send_json
 from runyard.server.native.wire import CapabilityOut, CheckOut, HealthOut, Listed
 
@@ -39,7 +40,9 @@ _document: list[bytes] = []
 
 def publish(doors: Sequence[Door]) -> None:
     """Build the OpenAPI document of all doors; called once they are put together."""
-    _document[:] = [msgspec.json.encode(openapi.document(doors))]
+    document = openapi.document(doors)
+    document["x-error-codes"] = problems.catalogue()
+    _document[:] = [msgspec.json.encode(document)]
 
 
 class SystemHandlers:

@@ -83,6 +83,17 @@ function drawn(method, path, operation, api) {
   return element;
 }
 
+/** The table of error codes; the `type` of a problem document leads to its row. */
+function errors(api) {
+  const rows = make("tbody");
+  for (const one of api["x-error-codes"] || []) {
+    const row = make("tr", "", make("td", "", make("code", one.code)), make("td", String(one.status)), make("td", one.description));
+    row.id = `error-${one.code}`;
+    rows.append(row);
+  }
+  return make("section", "", make("h2", "Error codes"), make("table", "", rows));
+}
+
 function filter(words, all) {
   let left = 0;
   for (const element of all) {
@@ -109,6 +120,7 @@ async function start() {
       }
     }
   }
+  main.append(errors(api));
   const search = document.getElementById("search");
   const apply = () => filter(search.value.toLowerCase().split(/\s+/).filter(Boolean), all);
   search.addEventListener("input", apply);
