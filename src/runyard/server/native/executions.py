@@ -9,6 +9,7 @@ import msgspec
 
 from runyard.dialects import reading
 from runyard.dialects.door import Call
+from runyard.executions.errors import ExecutionEnded
 from runyard.executions.model import Execution, ExecutionFilter, Kind, Status
 from runyard.executions.output.model import Chunk, Stream
 from runyard.kernel.errors import InvalidArgument
@@ -72,11 +73,17 @@ class ExecutionHandlers:
         await send_json(call, Listed(items=found))
 
     async def cancel(self, call: Call) -> None:
-        """Ask for the end of an execution."""
+        """Ask for the end of an execution; asking again is harmless."""
         body = await reading.read_optional_json(call, _cancel)
-        ended = await self._executions.cancel(
-            call.caller.scope, _id(call), actor=call.caller.actor, reason=body.reason
-        )
+        try:
+            ended = await self._executions.cancel(
+                call.caller.scope, _id(call), actor=call.caller.actor, reason=body.reason
+            )
+        except ExecutionEnded:
+            ended = await self._named(call)
+            # Who asks again after a lost answer wanted just this end.
+            if ended.status is not Status.CANCELED:
+                raise
         await send_json(call, execution_view(ended), status=200 if ended.ended else 202)
 
     async def output(self, call: Call) -> None:
