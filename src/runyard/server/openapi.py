@@ -11,6 +11,7 @@ import msgspec
 
 from runyard import __version__
 from runyard.dialects.door import WEBSOCKET, Door, Route
+from runyard.server.describing import field_descriptions
 
 _PARAMETER = re.compile(r"\{([^}]+)\}")
 _REFS: Final = "#/components/schemas/{name}"
@@ -66,7 +67,17 @@ class _Schemas:
     def __init__(self, named: Iterable[Any]) -> None:
         kinds: dict[str, Any] = {str(kind): kind for kind in named if kind is not None and kind is not bytes}
         schemas, self.components = msgspec.json.schema_components(list(kinds.values()), ref_template=_REFS)
+        self._describe()
         self._by_kind: Mapping[str, dict[str, Any]] = dict(zip(kinds, schemas, strict=True))
+
+    def _describe(self) -> None:
+        """Add what stands below the fields of the types; a generic type's component is called `Name_Argument_`."""
+        known = field_descriptions()
+        for name, component in self.components.items():
+            texts = known.get(name) or known.get(name.partition("_")[0], {})
+            for field, schema in component.get("properties", {}).items():
+                if field in texts:
+                    schema["description"] = texts[field]
 
     def of(self, kind: object) -> dict[str, Any]:
         return self._by_kind[str(kind)]

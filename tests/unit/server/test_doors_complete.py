@@ -129,6 +129,8 @@ def test_openapi_has_every_route_with_examples_and_no_dangling_reference() -> No
         assert content is None or "example" in content
     for name in re.findall(r'"\$ref":"#/components/schemas/([^"]+)"', text):
         assert name in document["components"]["schemas"]
+    components = document["components"]["schemas"]
+    assert components["ExecutionOut"]["properties"]["ended_by"]["description"].startswith("Who ended it")
     codes = {one["code"]: one["status"] for one in problems.catalogue()}
     assert codes.keys() == {kind.code for kind in ERRORS}
     assert codes["runtime_not_found"] == 404

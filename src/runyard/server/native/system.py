@@ -1,5 +1,6 @@
 """Handlers of the server itself: health, capabilities, metrics, the OpenAPI document and its viewer."""
 
+import functools
 import shutil
 from collections.abc import Sequence
 from importlib import resources
@@ -35,14 +36,21 @@ _PAGE_HEADERS = [
     (b"cache-control", b"no-cache"),
 ]
 
-_document: list[bytes] = []
+_doors: list[Door] = []
 
 
 def publish(doors: Sequence[Door]) -> None:
-    """Build the OpenAPI document of all doors; called once they are put together."""
-    document = openapi.document(doors)
+    """Say which doors the OpenAPI document is about; called once they are put together."""
+    _doors[:] = doors
+    _document.cache_clear()
+
+
+@functools.cache
+def _document() -> bytes:
+    """Build the OpenAPI document, at the first request for it: few starts of a server need it."""
+    document = openapi.document(_doors)
     document["x-error-codes"] = problems.catalogue()
-    _document[:] = [msgspec.json.encode(document)]
+    return msgspec.json.encode(document)
 
 
 class SystemHandlers:
@@ -114,7 +122,7 @@ class SystemHandlers:
 
     async def openapi(self, call: Call) -> None:
         """Send the OpenAPI document."""
-        await send_answer(call, Answer(200, _document[0]))
+        await send_answer(call, Answer(200, _document()))
 
     async def docs(self, call: Call) -> None:
         """Send the viewer of the OpenAPI document."""
