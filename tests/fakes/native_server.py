@@ -78,6 +78,7 @@ class NativeServer:
         self.executions: dict[str, dict[str, Any]] = {}
         self.checkpoints: dict[str, dict[str, Any]] = {}
         self.tokens: dict[str, dict[str, Any]] = {}
+        self.images: dict[str, dict[str, Any]] = {}
         self.files: dict[tuple[str, str], bytes] = {}
         self.logs: dict[str, Log] = {}
         self.failures: list[tuple[int, dict[str, object]]] = []
@@ -302,6 +303,7 @@ class Routes:
             "runtimes": self.runtimes,
             "checkpoints": self.checkpoints,
             "executions": self.executions,
+            "images": self.images,
             "tokens": self.tokens,
             "health": lambda: (200, {"status": "ready", "version": "9.9.9", "checks": []}),
         }
@@ -370,6 +372,21 @@ class Routes:
             del self.fake.checkpoints[one["id"]]
             return 204, None
         return 200, one
+
+    def images(self) -> tuple[int, object]:
+        """Serve bases."""
+        if self.seen.method == "POST":
+            fields = self.seen.json()
+            image = {"name": fields["name"], "kind": "image", "digest": "sha256:00", "created_at": NOW}
+            self.fake.images[fields["name"]] = image | {"size_bytes": 2048, "default": False}
+            return 201, self.fake.images[fields["name"]]
+        if self.seen.method == "DELETE":
+            name = "/".join(self.rest[1:])
+            if self.fake.images.pop(name, None) is None:
+                raise Refusal(404, "not_found", f"there is no image '{name}'")
+            return 204, None
+        host = {"name": "host", "kind": "host", "digest": None, "created_at": None, "default": True}
+        return 200, {"items": [host, *self.fake.images.values()], "next_cursor": None}
 
     def tokens(self) -> tuple[int, object]:
         """Serve tokens."""

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 
 import click
 
-from runyard.cli.kit.known import complete_checkpoints
+from runyard.cli.kit.known import complete_checkpoints, complete_images
 from runyard.cli.kit.options import Memory
 from runyard.cli.kit.refs import reference
 
@@ -31,7 +31,12 @@ def runtime_options(function: Function) -> Function:
     """Add the options."""
     decorators = [
         click.option("--name", help="Its name; by default two words."),
-        click.option("--image", metavar="BASE", help="What it starts from; by default the host's Debian."),
+        click.option(
+            "--image",
+            metavar="BASE",
+            shell_complete=complete_images,
+            help="What it starts from, see `runyard image list`; by default the host's Debian.",
+        ),
         click.option("--cpus", type=click.IntRange(1), help="Processors."),
         click.option("--memory", type=Memory(), metavar="SIZE", help="Memory: 512M, 2G."),
         click.option("--disk", type=click.IntRange(1), metavar="GIB", help="Room for its files, in GiB."),

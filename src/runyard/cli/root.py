@@ -12,6 +12,7 @@ MEMBERS = {
     "logs": Member("runyard.cli.logs:logs", "Print what an execution printed."),
     "runtime": Member("runyard.cli.runtime:runtime", "Create, list and manage runtimes."),
     "checkpoint": Member("runyard.cli.checkpoint:checkpoint", "Copy and restore the files of runtimes."),
+    "image": Member("runyard.cli.image:image", "Import, list and remove what runtimes are made from."),
     "execution": Member("runyard.cli.execution:execution", "Look into the ledger of executions."),
     "token": Member("runyard.cli.token:token", "Create, list and revoke tokens."),
     "profile": Member("runyard.cli.profile:profile", "Choose which server to talk to."),

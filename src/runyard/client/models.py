@@ -71,6 +71,17 @@ class Checkpoint(Wire, frozen=True, kw_only=True):
     error_code: str | None = None
 
 
+class Image(Wire, frozen=True, kw_only=True):
+    """A base that runtimes can be made from."""
+
+    name: str
+    kind: str
+    digest: str | None = None
+    created_at: datetime | None = None
+    size_bytes: int | None = None
+    default: bool = False
+
+
 class Place(Wire, frozen=True, kw_only=True):
     """Where an execution runs."""
 

@@ -18,6 +18,7 @@ from runyard.kernel.crypto import Vault
 from runyard.runtimes.checkpoints import CheckpointService
 from runyard.runtimes.commands import CommandService
 from runyard.runtimes.files import FileService
+from runyard.runtimes.images import ImageService
 from runyard.runtimes.injection import Injector
 from runyard.runtimes.isolation.engine import Engine
 from runyard.runtimes.isolation.namespaces import NamespacesEngine
@@ -48,6 +49,7 @@ class House:
     files: FileService
     checkpoints: CheckpointService
     secrets: SecretService
+    images: ImageService
     metrics: Metrics
     first_token: str | None = None
     """The admin token that was made for a new data folder and must be shown once."""
@@ -115,6 +117,7 @@ def _assemble(settings: Settings, database: Database, identity: IdentityService,
         files=FileService(supervisor),
         checkpoints=checkpoints,
         secrets=secrets,
+        images=ImageService(database, engine, chosen.default_base),
         metrics=metrics,
     )
 

@@ -51,6 +51,11 @@ def _tokens(client: "Client") -> Iterable[Proposal]:
         yield token.id, token.name or ""
 
 
+def _images(client: "Client") -> Iterable[Proposal]:
+    for image in client.images.list():
+        yield image.name, image.kind
+
+
 def complete_runtimes(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> Items:
     """Propose names and ids of runtimes."""
     return _propose("runtimes", _runtimes, incomplete)
@@ -64,6 +69,11 @@ def complete_executions(_ctx: click.Context, _param: click.Parameter, incomplete
 def complete_checkpoints(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> Items:
     """Propose names and ids of checkpoints."""
     return _propose("checkpoints", _checkpoints, incomplete)
+
+
+def complete_images(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> Items:
+    """Propose names of bases."""
+    return _propose("images", _images, incomplete)
 
 
 def complete_tokens(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> Items:

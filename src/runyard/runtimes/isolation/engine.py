@@ -8,6 +8,7 @@ implementation must pass the same contract tests.
 import enum
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
@@ -272,6 +273,31 @@ class Capability:
     """What an operator can do about it; empty when enforced."""
 
 
+class BaseKind(enum.StrEnum):
+    """Where a base comes from."""
+
+    HOST = "host"
+    """The host's own system."""
+    DIRECTORY = "directory"
+    """A folder that the settings name."""
+    IMAGE = "image"
+    """An imported OCI image."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BaseFacts:
+    """One base that sandboxes can be made from."""
+
+    name: str
+    kind: BaseKind
+    digest: str | None = None
+    """Of an image's manifest: `sha256:` and 64 digits."""
+    created_at: datetime | None = None
+    """When an image was imported."""
+    size_bytes: int | None = None
+    """Bytes that an image's layers unpacked to."""
+
+
 class Engine(Protocol):
     """Makes sandboxes of one kind."""
 
@@ -310,6 +336,16 @@ class Engine(Protocol):
         """Delete a checkpoint's files; idempotent."""
         ...
 
-    def bases(self) -> Sequence[Path | str]:
-        """Name the bases that `create` accepts."""
+    def bases(self) -> Sequence[BaseFacts]:
+        """List the bases that `create` accepts; valid after `start`."""
+        ...
+
+    async def import_image(self, path: Path, name: str) -> BaseFacts:
+        """Make a base of an OCI image layout on this host, replacing an image of that name; takes seconds to minutes.
+        Raises BadImage, TooLarge, InvalidArgument (bad name), Unavailable (no room), Unimplemented.
+        """
+        ...
+
+    async def remove_image(self, name: str) -> None:
+        """Forget an imported image; sandboxes that use it go on. Raises NotFound, Unimplemented."""
         ...

@@ -17,8 +17,10 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from runyard.kernel.errors import AlreadyExists, InvalidArgument, LimitExceeded, NotFound
+from runyard.kernel.errors import AlreadyExists, InvalidArgument, LimitExceeded, NotFound, Unimplemented
 from runyard.runtimes.isolation.engine import (
+    BaseFacts,
+    BaseKind,
     CannotEnforce,
     Capability,
     Command,
@@ -38,6 +40,7 @@ from runyard.runtimes.isolation.options import IsolationOptions
 
 _HOME = "/root"
 _NO_LIMITS = Limits()
+_NO_IMAGES = "The engine `process` has no images: its commands see the host's own files."
 _FIX = "run the server as root on Linux and use the engine `namespaces`"
 
 
@@ -284,9 +287,17 @@ class ProcessEngine:
         """Delete a checkpoint's files; idempotent."""
         await asyncio.to_thread(shutil.rmtree, self._checkpoints / _safe(checkpoint_id), ignore_errors=True)
 
-    def bases(self) -> Sequence[Path | str]:
-        """Name the only base."""
-        return ["host"]
+    def bases(self) -> Sequence[BaseFacts]:
+        """List the only base."""
+        return [BaseFacts(name="host", kind=BaseKind.HOST)]
+
+    async def import_image(self, path: Path, name: str) -> BaseFacts:  # noqa: ARG002  the port's
+        """Refuse: commands see the host's own files. Raises Unimplemented."""
+        raise Unimplemented(_NO_IMAGES)
+
+    async def remove_image(self, name: str) -> None:  # noqa: ARG002  the port's
+        """Refuse: there are none. Raises Unimplemented."""
+        raise Unimplemented(_NO_IMAGES)
 
 
 def _start(command: Command, env: dict[str, str], cwd: str) -> subprocess.Popen[bytes]:

@@ -9,6 +9,7 @@ from runyard.dialects.runta.files import FileHandlers
 from runyard.identity.model import Permission
 from runyard.server.house import House
 from runyard.server.native.executions import ExecutionHandlers
+from runyard.server.native.images import NativeImageHandlers
 from runyard.server.native.problems import CONTENT_TYPE, DOCUMENTED, Problem, write_error
 from runyard.server.native.runtimes import NativeCheckpointHandlers, NativeExecHandlers, NativeRuntimeHandlers
 from runyard.server.native.stream import NativeStreamHandlers
@@ -26,6 +27,8 @@ from runyard.server.native.wire import (
     Listed,
     MadeTokenOut,
     NativeCheckpointOut,
+    NativeImageIn,
+    NativeImageOut,
     NativeRuntimeOut,
     OutputOut,
     RuntimeIn,
@@ -202,6 +205,23 @@ def _checkpoints(h: NativeCheckpointHandlers) -> Iterator[Route]:
     )  # fmt: skip
 
 
+def _images(h: NativeImageHandlers) -> Iterator[Route]:
+    tags = ["images"]
+    yield _route(
+        "GET", "/images", "listImages", "List what runtimes can be made from: host, folders, images.",
+        handler=h.listing, response=Listed[NativeImageOut], permission=_READ, tags=tags,
+    )  # fmt: skip
+    yield _route(
+        "POST", "/images", "importImage", "Import an OCI image layout from a folder of the server's host.",
+        handler=h.create, request=NativeImageIn, response=NativeImageOut, permission=Permission.ADMIN, status=201,
+        tags=tags,
+    )  # fmt: skip
+    yield _route(
+        "DELETE", "/images/{image}", "removeImage", "Remove an imported image; runtimes that live on it go on.",
+        handler=h.delete, permission=Permission.ADMIN, status=204, tags=tags,
+    )  # fmt: skip
+
+
 def _tokens(h: TokenHandlers) -> Iterator[Route]:
     tags = ["tokens"]
     yield _route(
@@ -273,6 +293,7 @@ def register(house: House) -> Door:
         *_runtimes(NativeRuntimeHandlers(house)),
         *_work(house),
         *_checkpoints(NativeCheckpointHandlers(house)),
+        *_images(NativeImageHandlers(house)),
         *_tokens(TokenHandlers(house)),
         *_system(SystemHandlers(house), open_metrics=house.settings.metrics.open),
     )
