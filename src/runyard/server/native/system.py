@@ -1,5 +1,6 @@
 """Handlers of the server itself: health, capabilities, metrics, the OpenAPI document and its viewer."""
 
+import asyncio
 import functools
 import shutil
 from collections.abc import Sequence
@@ -122,7 +123,8 @@ class SystemHandlers:
 
     async def openapi(self, call: Call) -> None:
         """Send the OpenAPI document."""
-        await send_answer(call, Answer(200, _document()))
+        # Some tenths of a second the first time, which must not hold up the loop.
+        await send_answer(call, Answer(200, await asyncio.to_thread(_document)))
 
     async def docs(self, call: Call) -> None:
         """Send the viewer of the OpenAPI document."""
