@@ -78,6 +78,7 @@ class NativeServer:
         self.executions: dict[str, dict[str, Any]] = {}
         self.checkpoints: dict[str, dict[str, Any]] = {}
         self.tokens: dict[str, dict[str, Any]] = {}
+        self.secrets: dict[str, dict[str, Any]] = {}
         self.images: dict[str, dict[str, Any]] = {}
         self.files: dict[tuple[str, str], bytes] = {}
         self.logs: dict[str, Log] = {}
@@ -304,6 +305,7 @@ class Routes:
             "checkpoints": self.checkpoints,
             "executions": self.executions,
             "images": self.images,
+            "secrets": self.secrets,
             "tokens": self.tokens,
             "health": lambda: (200, {"status": "ready", "version": "9.9.9", "checks": []}),
         }
@@ -326,6 +328,7 @@ class Routes:
                     [one for one in fake.runtimes.values() if wanted is None or one["status"] in wanted]
                 )
             fields = seen.json()
+            fields.pop("secrets", None)
             status = "creating" if fake.creating_reads else "running"
             return 201, fake.add_runtime(**{"name": f"r{len(fake.runtimes) + 1}", **fields, "status": status})
         one = _find(fake.runtimes, "runtime", self.rest[1])
@@ -387,6 +390,21 @@ class Routes:
             return 204, None
         host = {"name": "host", "kind": "host", "digest": None, "created_at": None, "default": True}
         return 200, {"items": [host, *self.fake.images.values()], "next_cursor": None}
+
+    def secrets(self) -> tuple[int, object]:
+        """Serve secrets; values are only kept for the test."""
+        known, seen = self.fake.secrets, self.seen
+        if len(self.rest) == 1:
+            return 200, {"items": list(known.values()), "next_cursor": None}
+        if seen.method == "PUT":
+            name = self.rest[1]
+            known[name] = {"id": RUNTIME_ID.format(0x5E), "name": name, "created_at": NOW, "updated_at": NOW}
+            return 200, known[name]
+        one = _find(known, "secret", self.rest[1])
+        if seen.method == "DELETE":
+            del known[one["name"]]
+            return 204, None
+        return 200, one
 
     def tokens(self) -> tuple[int, object]:
         """Serve tokens."""

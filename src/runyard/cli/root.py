@@ -13,6 +13,7 @@ MEMBERS = {
     "runtime": Member("runyard.cli.runtime:runtime", "Create, list and manage runtimes."),
     "checkpoint": Member("runyard.cli.checkpoint:checkpoint", "Copy and restore the files of runtimes."),
     "image": Member("runyard.cli.image:image", "Import, list and remove what runtimes are made from."),
+    "secret": Member("runyard.cli.secret:secret", "Store, list and remove secrets for runtimes."),
     "execution": Member("runyard.cli.execution:execution", "Look into the ledger of executions."),
     "token": Member("runyard.cli.token:token", "Create, list and revoke tokens."),
     "profile": Member("runyard.cli.profile:profile", "Choose which server to talk to."),

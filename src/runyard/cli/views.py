@@ -1,7 +1,7 @@
 """How resources look in tables. Owns the columns of each noun, so that every command shows the same thing alike."""
 
 from runyard.cli.kit.output import Column, size, span
-from runyard.client.models import Checkpoint, Event, Execution, Image, Runtime, Token
+from runyard.client.models import Checkpoint, Event, Execution, Image, Runtime, Secret, Token
 
 RUNTIME_COLUMNS: tuple[Column[Runtime], ...] = (
     Column("NAME", lambda one: one.name, flexible=True),
@@ -33,6 +33,15 @@ IMAGE_COLUMNS: tuple[Column[Image], ...] = (
     Column("SIZE", lambda one: size(one.size_bytes)),
     Column("CREATED", lambda one: one.created_at),
     Column("DIGEST", lambda one: one.digest, flexible=True),
+)
+
+SECRET_COLUMNS: tuple[Column[Secret], ...] = (
+    Column("NAME", lambda one: one.name, flexible=True),
+    Column("ID", lambda one: one.id),
+    Column("CREATED", lambda one: one.created_at),
+    Column("CHANGED", lambda one: one.updated_at),
+    Column("CACHED", lambda one: one.cache_ttl_secs and f"{one.cache_ttl_secs} s", wide=True),
+    Column("PROJECT", lambda one: one.project, wide=True),
 )
 
 TOKEN_COLUMNS: tuple[Column[Token], ...] = (

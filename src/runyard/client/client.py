@@ -8,6 +8,7 @@ from runyard.client.http import Request, Transport, path_of
 from runyard.client.images import Images
 from runyard.client.models import Health
 from runyard.client.runtimes import Checkpoints, Runtimes
+from runyard.client.secrets import Secrets
 from runyard.client.tokens import Tokens
 
 
@@ -21,6 +22,7 @@ class Client:
         self.checkpoints = Checkpoints(self.transport)
         self.executions = Executions(self.transport)
         self.images = Images(self.transport)
+        self.secrets = Secrets(self.transport)
         self.tokens = Tokens(self.transport)
 
     def __enter__(self) -> Self:

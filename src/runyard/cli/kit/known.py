@@ -56,6 +56,11 @@ def _images(client: "Client") -> Iterable[Proposal]:
         yield image.name, image.kind
 
 
+def _secrets(client: "Client") -> Iterable[Proposal]:
+    for one in client.secrets.list():
+        yield one.name, one.id
+
+
 def complete_runtimes(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> Items:
     """Propose names and ids of runtimes."""
     return _propose("runtimes", _runtimes, incomplete)
@@ -74,6 +79,11 @@ def complete_checkpoints(_ctx: click.Context, _param: click.Parameter, incomplet
 def complete_images(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> Items:
     """Propose names of bases."""
     return _propose("images", _images, incomplete)
+
+
+def complete_secrets(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> Items:
+    """Propose names of secrets."""
+    return _propose("secrets", _secrets, incomplete)
 
 
 def complete_tokens(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> Items:

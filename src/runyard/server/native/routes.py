@@ -12,6 +12,7 @@ from runyard.server.native.executions import ExecutionHandlers
 from runyard.server.native.images import NativeImageHandlers
 from runyard.server.native.problems import CONTENT_TYPE, DOCUMENTED, Problem, write_error
 from runyard.server.native.runtimes import NativeCheckpointHandlers, NativeExecHandlers, NativeRuntimeHandlers
+from runyard.server.native.secrets import NativeSecretHandlers
 from runyard.server.native.stream import NativeStreamHandlers
 from runyard.server.native.system import SystemHandlers
 from runyard.server.native.tokens import TokenHandlers
@@ -30,6 +31,8 @@ from runyard.server.native.wire import (
     NativeImageIn,
     NativeImageOut,
     NativeRuntimeOut,
+    NativeSecretIn,
+    NativeSecretOut,
     OutputOut,
     RuntimeIn,
     SearchOut,
@@ -81,7 +84,8 @@ _FILTERS = [
 
 
 def _route(method: str, path: str, name: str, summary: str, **more: Any) -> Route:  # noqa: ANN401  fields of Route
-    return Route(method=method, path=BASE + path, name=name, summary=summary, errors=DOCUMENTED, **more)
+    given = {"errors": DOCUMENTED, **more}
+    return Route(method=method, path=BASE + path, name=name, summary=summary, **given)
 
 
 def _executions(h: ExecutionHandlers) -> Iterator[Route]:
@@ -214,11 +218,32 @@ def _images(h: NativeImageHandlers) -> Iterator[Route]:
     yield _route(
         "POST", "/images", "importImage", "Import an OCI image layout from a folder of the server's host.",
         handler=h.create, request=NativeImageIn, response=NativeImageOut, permission=Permission.ADMIN, status=201,
-        tags=tags,
+        tags=tags, errors=(*DOCUMENTED, 501),
     )  # fmt: skip
     yield _route(
         "DELETE", "/images/{image}", "removeImage", "Remove an imported image; runtimes that live on it go on.",
         handler=h.delete, permission=Permission.ADMIN, status=204, tags=tags,
+    )  # fmt: skip
+
+
+def _secrets(h: NativeSecretHandlers) -> Iterator[Route]:
+    one, read, write = "/secrets/{secret}", Permission.SECRETS_READ, Permission.SECRETS_WRITE
+    tags = ["secrets"]
+    yield _route(
+        "GET", "/secrets", "listSecrets", "List secrets by name, without their values.",
+        handler=h.listing, response=Listed[NativeSecretOut], permission=read, tags=tags,
+    )  # fmt: skip
+    yield _route(
+        "GET", one, "getSecret", "Get a secret by id or unique name, without its value.",
+        handler=h.get, response=NativeSecretOut, permission=read, tags=tags,
+    )  # fmt: skip
+    yield _route(
+        "PUT", one, "putSecret", "Store a secret under a name, or replace its value.",
+        handler=h.put, request=NativeSecretIn, response=NativeSecretOut, permission=write, tags=tags,
+    )  # fmt: skip
+    yield _route(
+        "DELETE", one, "deleteSecret", "Delete a secret; runtimes that use it go on without it.",
+        handler=h.delete, permission=write, status=204, tags=tags,
     )  # fmt: skip
 
 
@@ -294,6 +319,7 @@ def register(house: House) -> Door:
         *_work(house),
         *_checkpoints(NativeCheckpointHandlers(house)),
         *_images(NativeImageHandlers(house)),
+        *_secrets(NativeSecretHandlers(house)),
         *_tokens(TokenHandlers(house)),
         *_system(SystemHandlers(house), open_metrics=house.settings.metrics.open),
     )

@@ -125,6 +125,26 @@ class SearchOut(msgspec.Struct, kw_only=True):
     next_cursor: str | None
 
 
+class SecretUseIn(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """A stored secret that commands find as a variable, in a file, or both."""
+
+    name: str
+    """Id or unique name of the secret."""
+    env: str | None = None
+    """A variable of every command."""
+    file: str | None = None
+    """A file below /root, mode 0600."""
+
+
+class SecretUseOut(msgspec.Struct, kw_only=True):
+    """Where a stored secret is injected."""
+
+    secret_id: str
+    env: list[str]
+    files: list[str]
+    """Relative to /root."""
+
+
 class RuntimeIn(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """What runtime to make; what is left out is the server's default."""
 
@@ -144,6 +164,8 @@ class RuntimeIn(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """`open` or `none`."""
     environment: dict[str, str] = {}
     """Variables of every command."""
+    secrets: list[SecretUseIn] = []
+    """Stored secrets that its commands find."""
 
 
 class NativeRuntimeOut(msgspec.Struct, kw_only=True):
@@ -161,6 +183,7 @@ class NativeRuntimeOut(msgspec.Struct, kw_only=True):
     disk_gib: int | None
     egress: str
     environment: Mapping[str, str]
+    secrets: list[SecretUseOut]
     project: str
     revision: int
     """Rises with every change by a caller."""
@@ -225,6 +248,26 @@ class NativeCheckpointOut(msgspec.Struct, kw_only=True):
     size_bytes: int | None
     created_at: datetime
     error_code: str | None
+
+
+class NativeSecretIn(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """The value of a secret; it is never returned."""
+
+    value: str
+    """1 to 65536 bytes as UTF-8."""
+    cache_ttl_secs: int = 0
+    """How long the opened value may stay in the server's memory, up to 3600."""
+
+
+class NativeSecretOut(msgspec.Struct, kw_only=True):
+    """A stored secret without its value."""
+
+    id: str
+    name: str
+    project: str
+    cache_ttl_secs: int
+    created_at: datetime
+    updated_at: datetime
 
 
 class NativeImageIn(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
