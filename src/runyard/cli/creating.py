@@ -81,10 +81,10 @@ def new_runtime(given: RuntimeGiven, environment: dict[str, str]) -> "NewRuntime
         egress=given["network"],
         checkpoint_id=reference(checkpoint) if checkpoint else None,
         environment=environment,
-        secrets=[
+        secrets=(
             *(SecretUse(name=secret, env=name) for name, secret in _pairs(given["secret_env"])),
             *(SecretUse(name=secret, file=path) for path, secret in _pairs(given["secret_file"])),
-        ],
+        ),
     )
 
 
