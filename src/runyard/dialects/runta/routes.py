@@ -259,7 +259,7 @@ def register(services: RuntaServices) -> Door:
         title="Runta runtimes, v1 and v2",
         routes=tuple(routes),
         prefixes=("/v1/", "/v2/"),
-        credential=reading.credential,
+        credential=reading.bearer,
         write_error=write_error,
         error_body=Envelope,
     )
