@@ -59,7 +59,7 @@ class House:
     """Set when the server begins to stop: live readers end then."""
 
 
-async def open_house(settings: Settings, stack: AsyncExitStack) -> House:
+async def open_house(settings: Settings, stack: AsyncExitStack, *, new_admin_token: bool = False) -> House:
     """Start every part in order; the stack stops them in the reverse one. Raises RunyardError with a sentence."""
     database = await Database.open(settings.database_url, settings.data_dir)
     stack.push_async_callback(database.close)
@@ -84,6 +84,8 @@ async def open_house(settings: Settings, stack: AsyncExitStack) -> House:
     given = settings.admin_token.get_secret_value() if settings.admin_token else None
     # The last step: a token that is made by a start which then fails would never be shown to anybody.
     house.first_token = await identity.bootstrap(given)
+    if new_admin_token and house.first_token is None:
+        house.first_token = await identity.new_admin_token()
     return house
 
 
