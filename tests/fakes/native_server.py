@@ -79,6 +79,7 @@ class NativeServer:
         self.checkpoints: dict[str, dict[str, Any]] = {}
         self.tokens: dict[str, dict[str, Any]] = {}
         self.secrets: dict[str, dict[str, Any]] = {}
+        self.projects: dict[str, dict[str, Any]] = {}
         self.images: dict[str, dict[str, Any]] = {}
         self.files: dict[tuple[str, str], bytes] = {}
         self.logs: dict[str, Log] = {}
@@ -306,6 +307,7 @@ class Routes:
             "executions": self.executions,
             "images": self.images,
             "secrets": self.secrets,
+            "projects": self.projects,
             "tokens": self.tokens,
             "health": lambda: (200, {"status": "ready", "version": "9.9.9", "checks": []}),
         }
@@ -405,6 +407,20 @@ class Routes:
             del known[one["name"]]
             return 204, None
         return 200, one
+
+    def projects(self) -> tuple[int, object]:
+        """Serve the tree."""
+        known, seen = self.fake.projects, self.seen
+        if seen.method == "POST":
+            given = seen.json()
+            path = f"{given.get('parent', '')}/{given['slug']}".lstrip("/")
+            known[path] = {"id": EXECUTION_ID.format(0x80 + len(known)), "path": path, "slug": given["slug"]}
+            return 201, known[path]
+        if seen.method == "DELETE":
+            if known.pop("/".join(self.rest[1:]), None) is None:
+                raise Refusal(404, "not_found", "there is no such project")
+            return 204, None
+        return 200, {"items": [{"id": "0" * 24, "path": "/", "slug": "global"}, *known.values()]}
 
     def tokens(self) -> tuple[int, object]:
         """Serve tokens."""

@@ -15,6 +15,7 @@ MEMBERS = {
     "image": Member("runyard.cli.image:image", "Import, list and remove what runtimes are made from."),
     "secret": Member("runyard.cli.secret:secret", "Store, list and remove secrets for runtimes."),
     "execution": Member("runyard.cli.execution:execution", "Look into the ledger of executions."),
+    "project": Member("runyard.cli.project:project", "Create, list and delete projects."),
     "token": Member("runyard.cli.token:token", "Create, list and revoke tokens."),
     "profile": Member("runyard.cli.profile:profile", "Choose which server to talk to."),
     "serve": Member("runyard.cli.serve:serve", "Start the server."),

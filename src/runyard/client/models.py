@@ -100,6 +100,18 @@ class Secret(Wire, frozen=True, kw_only=True):
     updated_at: datetime | None = None
 
 
+class Project(Wire, frozen=True, kw_only=True):
+    """A node of the project tree, as the caller sees it."""
+
+    id: str
+    path: str
+    slug: str | None = None
+    name: str | None = None
+    parent_id: str | None = None
+    depth: int | None = None
+    created_at: datetime | None = None
+
+
 class Image(Wire, frozen=True, kw_only=True):
     """A base that runtimes can be made from."""
 

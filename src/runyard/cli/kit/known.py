@@ -61,6 +61,11 @@ def _secrets(client: "Client") -> Iterable[Proposal]:
         yield one.name, one.id
 
 
+def _projects(client: "Client") -> Iterable[Proposal]:
+    for one in client.projects.list():
+        yield one.path, one.name or ""
+
+
 def complete_runtimes(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> Items:
     """Propose names and ids of runtimes."""
     return _propose("runtimes", _runtimes, incomplete)
@@ -84,6 +89,11 @@ def complete_images(_ctx: click.Context, _param: click.Parameter, incomplete: st
 def complete_secrets(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> Items:
     """Propose names of secrets."""
     return _propose("secrets", _secrets, incomplete)
+
+
+def complete_projects(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> Items:
+    """Propose slug paths of projects."""
+    return _propose("projects", _projects, incomplete)
 
 
 def complete_tokens(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> Items:

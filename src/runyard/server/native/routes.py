@@ -11,6 +11,7 @@ from runyard.server.house import House
 from runyard.server.native.executions import ExecutionHandlers
 from runyard.server.native.images import NativeImageHandlers
 from runyard.server.native.problems import CONTENT_TYPE, DOCUMENTED, Problem, write_error
+from runyard.server.native.projects import ProjectHandlers
 from runyard.server.native.runtimes import NativeCheckpointHandlers, NativeExecHandlers, NativeRuntimeHandlers
 from runyard.server.native.secrets import NativeSecretHandlers
 from runyard.server.native.stream import NativeStreamHandlers
@@ -34,6 +35,8 @@ from runyard.server.native.wire import (
     NativeSecretIn,
     NativeSecretOut,
     OutputOut,
+    ProjectIn,
+    ProjectOut,
     RuntimeIn,
     SearchOut,
     TokenIn,
@@ -268,6 +271,22 @@ def _tokens(h: TokenHandlers) -> Iterator[Route]:
     )  # fmt: skip
 
 
+def _projects(h: ProjectHandlers) -> Iterator[Route]:
+    tags, admin = ["projects"], Permission.ADMIN
+    yield _route(
+        "GET", "/projects", "listProjects", "List the caller's project and all below it, parents first.",
+        handler=h.listing, response=Listed[ProjectOut], permission=_READ, tags=tags,
+    )  # fmt: skip
+    yield _route(
+        "POST", "/projects", "createProject", "Add a project below another.",
+        handler=h.create, request=ProjectIn, response=ProjectOut, permission=admin, status=201, tags=tags,
+    )  # fmt: skip
+    yield _route(
+        "DELETE", "/projects/{project}", "deleteProject", "Delete a project on which nothing hangs.",
+        handler=h.delete, permission=admin, status=204, tags=tags,
+    )  # fmt: skip
+
+
 def _system(h: SystemHandlers, *, open_metrics: bool) -> Iterator[Route]:
     tags = ["server"]
     more: dict[str, Any] = {"open": True, "tags": tags}
@@ -320,6 +339,7 @@ def register(house: House) -> Door:
         *_checkpoints(NativeCheckpointHandlers(house)),
         *_images(NativeImageHandlers(house)),
         *_secrets(NativeSecretHandlers(house)),
+        *_projects(ProjectHandlers(house)),
         *_tokens(TokenHandlers(house)),
         *_system(SystemHandlers(house), open_metrics=house.settings.metrics.open),
     )

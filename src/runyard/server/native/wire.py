@@ -291,6 +291,32 @@ class NativeImageOut(msgspec.Struct, kw_only=True):
     """Runtimes that name no base get this one."""
 
 
+class ProjectIn(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """What project to make."""
+
+    slug: str
+    """1 to 64 lower-case letters, digits, dots, dashes or underscores; unique among its siblings."""
+    parent: str | None = None
+    """Id or slug path of the node above it; the caller's project when left out."""
+    name: str | None = None
+    """For people; the slug when left out."""
+
+
+class ProjectOut(msgspec.Struct, kw_only=True):
+    """A node of the caller's part of the project tree."""
+
+    id: str
+    path: str
+    """Slugs below the caller's project, such as `default/web`; that project itself is `/`."""
+    slug: str
+    name: str
+    parent_id: str | None
+    """None for the caller's project."""
+    depth: int
+    """0 for the root of the account."""
+    created_at: datetime
+
+
 class TokenIn(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """What token to make; no scopes means those of the caller, no project that of the caller."""
 
