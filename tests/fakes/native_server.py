@@ -51,6 +51,8 @@ class Log:
     """Each live connection ends after so many chunks; when the list is used up, connections live."""
     open: bool = False
     """The execution still runs: a live reader waits after the last chunk."""
+    ends: dict[str, object] = field(default_factory=dict)
+    """What becomes of the execution when a live reader came to the end."""
 
     def placed(self) -> list[dict[str, object]]:
         """Return the chunks as the wire has them."""
@@ -276,6 +278,7 @@ class Handler(BaseHTTPRequestHandler):
         if cut is None and log.open:
             self.fake.left.wait(30)
         elif cut is None:
+            execution.update(log.ends)
             self.wfile.write(f"event: end\ndata: {json.dumps(execution)}\n\n".encode())
 
     def serve_socket(self, seen: Seen) -> None:
