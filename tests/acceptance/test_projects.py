@@ -56,6 +56,8 @@ def test_tree_begins_at_the_callers_project(api: Api, slug: str) -> None:
         ({"slug": ""}, 422, "invalid_argument"),
         ({"slug": "a/b"}, 422, "invalid_argument"),
         ({"slug": "x", "parent": "no/such"}, 404, "not_found"),
+        ({"slug": "x", "name": "y" * 257}, 422, "invalid_argument"),
+        ({"slug": "x", "name": "\0"}, 422, "invalid_argument"),
         ({"slug": "x", "surprise": 1}, 422, "invalid_argument"),
         ({}, 422, "invalid_argument"),
     ],

@@ -262,6 +262,8 @@ class IdentityService:
                 "a slug has 1 to 64 lower-case letters, digits, dots, dashes or underscores and begins and ends "
                 "with a letter or digit"
             )
+        if not 1 <= len(name) <= 256 or "\0" in name:
+            raise InvalidArgument("a project needs a name of 1 to 256 characters")
         depth = 0 if parent is None else parent.depth + 1
         if depth >= MAX_DEPTH:
             raise TreeTooDeep
