@@ -16,7 +16,7 @@ import structlog
 from runyard.database.engine import Database
 from runyard.identity.model import Scope
 from runyard.kernel.clock import monotonic, utc_now
-from runyard.kernel.errors import RunyardError, Unavailable
+from runyard.kernel.errors import NotFound, RunyardError, Unavailable
 from runyard.kernel.transitions import Changed, Refused, transition
 from runyard.runtimes.definition import IdleMode, Resources
 from runyard.runtimes.errors import NotRunning, RevisionConflict, RuntimeNotFound, TransitionRefused
@@ -97,14 +97,14 @@ class Supervisor:
         if isinstance(command, Order) and apply(resident.runtime, command) is resident.runtime:
             return resident.runtime
         async with self._database.transaction() as tx:
-            before = await self._store.lock(tx, resident.runtime.id)
-            if before is None:
-                raise RuntimeNotFound(resident.runtime.id)
-            outcome = await transition(tx, self._store, resident.runtime.id, command, decide)
+            try:
+                outcome = await transition(tx, self._store, resident.runtime.id, command, decide)
+            except NotFound:
+                raise RuntimeNotFound(resident.runtime.id) from None
         if isinstance(outcome, Changed):
             resident.runtime = outcome.value
             return outcome.value
-        raise _refused(outcome, before)
+        raise _refused(outcome, resident.runtime)
 
     # --- booting ---------------------------------------------------------------------------------------------------
 
