@@ -68,6 +68,12 @@ class FakeProcess:
         """Wait for the end."""
         return await asyncio.shield(self._ended)
 
+    async def ended_within(self, seconds: float) -> Exit | None:
+        """Wait for the end a short time."""
+        with contextlib.suppress(TimeoutError):
+            return await asyncio.wait_for(self.wait(), seconds)
+        return None
+
     def signal_group(self, signum: int) -> None:
         """Take a signal; KILL always ends it, others unless ignored."""
         self.signals.append(signum)
@@ -137,6 +143,9 @@ class FakeSandbox:
         self._engine = engine
         self._folder = folder
         self._gone: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+    def prepare(self, command: Command) -> None:
+        """Return None: nothing of this engine is slow."""
 
     async def spawn(self, command: Command) -> FakeProcess:
         """Run a program by name."""

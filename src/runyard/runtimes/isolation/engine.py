@@ -121,8 +121,24 @@ class Process(Protocol):
         """Return how the process ended; any number of callers may wait. Raises SandboxGone."""
         ...
 
+    async def ended_within(self, seconds: float) -> Exit | None:
+        """Return how the process ended when it does so within a short time, else None. Raises SandboxGone."""
+        ...
+
     def signal_group(self, signum: int) -> None:
         """Send a signal to the whole process group; silently nothing when it is gone."""
+        ...
+
+
+class Prepared(Protocol):
+    """A command that waits before it becomes the program. When the server dies, it never will."""
+
+    async def go(self) -> Process:
+        """Let it, once. Returns when it has ended or runs for some milliseconds. Raises SpawnError, SandboxGone."""
+        ...
+
+    def drop(self) -> None:
+        """Give it up: it will never run. Nothing after `go`."""
         ...
 
 
@@ -145,6 +161,13 @@ class Sandbox(Protocol):
 
     async def spawn(self, command: Command) -> Process:
         """Start a command. Raises SpawnError, SandboxGone."""
+        ...
+
+    def prepare(self, command: Command) -> "Prepared | None":
+        """Begin to start a command that waits for `go` before it becomes the program, so that something can be
+        written down meanwhile; None where the engine has no such thing. The command's descriptors may be closed at
+        once. Raises SpawnError, SandboxGone, OSError.
+        """
         ...
 
     async def open_file(self, path: str, mode: OpenMode) -> "OpenFile":

@@ -66,6 +66,12 @@ class HostProcess:
         assert self._exit is not None
         return self._exit
 
+    async def ended_within(self, seconds: float) -> Exit | None:
+        """Return how the process ended when it does so within a short time, else None."""
+        with contextlib.suppress(TimeoutError):
+            return await asyncio.wait_for(self.wait(), seconds)
+        return None
+
     def signal_group(self, signum: int) -> None:
         """Send a signal to the whole process group; silently nothing when it is gone."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -119,6 +125,10 @@ class ProcessSandbox:
         self._watchers.add(watcher)
         watcher.add_done_callback(self._watchers.discard)
         return process
+
+    def prepare(self, command: Command) -> None:  # noqa: ARG002  the port's
+        """Return None: a spawn of this engine takes effect at once."""
+        return
 
     async def open_file(self, path: str, mode: OpenMode) -> OpenFile:
         """Open a regular file. Raises NotFound, InvalidArgument, LimitExceeded, SandboxGone."""
