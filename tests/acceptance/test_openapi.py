@@ -56,4 +56,6 @@ def test_schemathesis_finds_no_server_error(fresh_server: Callable[..., Server],
         env={**os.environ},
     )
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
-    assert server.api().get("/runyard/v1/whoami").status == 200, "the walk lost its token and only saw refusals"
+    assert server.api().get("/runyard/v1/whoami").status == 200, (
+        "the walk lost its token and only saw refusals"
+    )
