@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 import runyard.executions.tables
+import runyard.actions.tables
 import runyard.identity.tables
 import runyard.runtimes.tables  # noqa: F401  every domain's tables, so that `create_all` makes them
 from runyard.database.engine import Database

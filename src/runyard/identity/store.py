@@ -147,6 +147,11 @@ async def revoke_token(tx: Transaction, token_id: TokenId, now: datetime) -> int
     return (await tx.execute(update(tokens).where(wanted).values(revoked_at=now))).rowcount
 
 
+async def restore_token(tx: Transaction, token_id: TokenId) -> None:
+    """Take a revocation back."""
+    await tx.execute(update(tokens).where(tokens.c.id == token_id).values(revoked_at=None))
+
+
 async def touch_tokens(tx: Transaction, used: dict[TokenId, datetime]) -> None:
     """Note when tokens were last used."""
     for token_id, moment in used.items():

@@ -56,6 +56,10 @@ class Router:
             ((prefix, door) for door in self.doors for prefix in door.prefixes),
             key=lambda pair: -len(pair[0]),
         )
+        self._aliases = sorted(
+            ((given, meant, door) for door in self.doors for given, meant in door.aliases),
+            key=lambda alias: -len(alias[0]),
+        )
         for door in self.doors:
             for route in door.routes:
                 self._add(door, route)
@@ -85,6 +89,17 @@ class Router:
         """Return the route. `raw_path` is still percent-encoded. HEAD is served by GET.
         Raises NotFound, MethodNotAllowed, InvalidArgument (a bad escape or a NUL in the path).
         """
+        try:
+            return self._find(method, raw_path)
+        except NotFound:
+            for given, meant, door in self._aliases:
+                if raw_path.startswith(given) or raw_path == given[:-1]:
+                    found = self._find(method, meant + raw_path[len(given) :])
+                    if found.door is door:
+                        return found
+            raise
+
+    def _find(self, method: str, raw_path: str) -> Match:
         segments = _segments(raw_path)
         allowed: set[str] = set()
         for node, values in _walk(self._root, segments, 0, ()):
