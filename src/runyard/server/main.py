@@ -16,6 +16,7 @@ import uvicorn
 import uvloop
 
 from runyard.dialects.runta import routes as runta
+from runyard.dialects.stackstorm import routes as stackstorm
 from runyard.kernel.errors import RunyardError
 from runyard.runtimes.isolation import hostns
 from runyard.server import native
@@ -73,7 +74,7 @@ async def _serve(settings: Settings, listener: socket.socket, ready: Ready) -> i
 
 def build_app(house: House) -> App:
     """Put the doors together over the house. The native door comes first: it answers for paths nobody owns."""
-    doors = [native.register(house), runta.register(house)]
+    doors = [native.register(house), runta.register(house), stackstorm.register(house.actions)]
     native.publish(doors)
     limits = house.settings.limits
     return App(

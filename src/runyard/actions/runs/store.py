@@ -18,19 +18,19 @@ from runyard.identity.model import Scope
 from runyard.identity.scoping import visible
 
 _e, _r = executions.c, action_runs.c
-_REF = func.coalesce(_r.action_ref, literal(f"{STAND_IN_PACK}.") + _e.kind)
-_USER = func.coalesce(_r.user_name, _e.actor)
-_RUNNER = func.coalesce(_r.runner, literal("local-shell-cmd"))
+_ref = func.coalesce(_r.action_ref, literal(f"{STAND_IN_PACK}.") + _e.kind)
+_user = func.coalesce(_r.user_name, _e.actor)
+_kind = func.coalesce(_r.runner, literal("local-shell-cmd"))
 _SORTS: Mapping[str, ColumnElement[Any]] = {
     "timestamp": _e.created_at,
     "id": _e.id,
-    "action": _REF,
-    "name": _REF,
+    "action": _ref,
+    "name": _ref,
     "status": _e.status,
     "liveaction": _r.liveaction_id,
     "parent": _e.parent_id,
-    "runner": _RUNNER,
-    "user": _USER,
+    "runner": _kind,
+    "user": _user,
 }
 _JOINED = executions.outerjoin(action_runs, _r.execution_id == _e.id)
 
@@ -158,9 +158,9 @@ def _conditions(scope: Scope, wanted: RunFilter) -> list[ColumnElement[bool]]:
     if wanted.top_only:
         found.append(_e.parent_id.is_(None))
     if wanted.runner is not None:
-        found.append(_RUNNER == wanted.runner)
+        found.append(_kind == wanted.runner)
     if wanted.user is not None:
-        found.append(_USER == wanted.user)
+        found.append(_user == wanted.user)
     if wanted.after is not None:
         found.append(_e.created_at >= wanted.after if wanted.inclusive else _e.created_at > wanted.after)
     if wanted.before is not None:
