@@ -7,6 +7,7 @@ from runyard.actions.apikeys import ApiKeyService
 from runyard.actions.catalogue import Catalogue
 from runyard.actions.datastore import DatastoreService
 from runyard.actions.runners.boxes import Boxes
+from runyard.actions.runners.http import HttpRunner
 from runyard.actions.runners.job import JobRunner
 from runyard.actions.runners.python import PythonRunner
 from runyard.actions.runners.shell import ScriptRunner, ShellRunner
@@ -78,6 +79,7 @@ def make_actions(settings: Settings, shared: Shared) -> ActionHouse:
         "local-shell-cmd": ShellRunner(boxes),
         "local-shell-script": ScriptRunner(boxes),
         "python-script": PythonRunner(boxes, datastore),
+        "http-request": HttpRunner(),
         "noop": noop,
         "announcement": AnnouncementRunner(_Announcer(database)),
     }

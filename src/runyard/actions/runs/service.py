@@ -345,7 +345,7 @@ class RunService:
         before = await self.get(caller.scope, execution_id, secrets=True)
         if before.stands_in:
             raise RunRefused("Only executions of actions can be run again.")
-        again: dict[str, Json] = {"ref": before.execution.id, **dict(new.context)}
+        again: dict[str, Json] = {"ref": str(before.execution.id), **dict(new.context)}
         context: dict[str, Json] = {"re-run": again}
         trace_id = await self.traces.of_execution(before.execution.id)
         if trace_id is not None:
