@@ -107,8 +107,6 @@ async def test_ledger_killed_at_a_random_moment_is_whole_after_reopening(
     chance = random.Random(seed)
     facts: dict[str, int | None] = {}
     for _ in range(2):
-        facts |= await asyncio.to_thread(
-            killed_run, tmp_path, database_url, tenant, chance.uniform(0.1, 0.9)
-        )
+        facts |= await asyncio.to_thread(killed_run, tmp_path, database_url, tenant, chance.uniform(0.1, 0.9))
         await check(tmp_path, database_url, tenant, facts)
     assert facts

@@ -203,7 +203,8 @@ async def test_list_filter_walks_its_index_without_sorting(
             for statement in (plan.first((5, 5), (1, 1), 51), plan.floor((5, 5))):
                 sql = str(statement.compile(dialect=database.dialect, compile_kwargs={"literal_binds": True}))
                 steps = [
-                    str(row.detail) for row in await tx.all(text("EXPLAIN QUERY PLAN " + sql.replace(":", "\\:")))
+                    str(row.detail)
+                    for row in await tx.all(text("EXPLAIN QUERY PLAN " + sql.replace(":", "\\:")))
                 ]
                 assert any("SEARCH" in step and index in step for step in steps), steps
                 assert not any("SCAN executions" in step or "TEMP B-TREE" in step for step in steps), steps

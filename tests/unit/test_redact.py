@@ -49,7 +49,9 @@ def test_redactor_any_cut_equals_masking_the_whole(pieces: list[bytes], secrets:
 def test_redactor_byte_by_byte_equals_masking_the_whole(data: bytes, secrets: list[bytes]) -> None:
     wanted = needles(secrets)
     redactor = Redactor(wanted)
-    streamed = b"".join([*(redactor.feed(data[place : place + 1]) for place in range(len(data))), redactor.finish()])
+    streamed = b"".join(
+        [*(redactor.feed(data[place : place + 1]) for place in range(len(data))), redactor.finish()]
+    )
     assert streamed == model(data, wanted)
 
 
@@ -81,5 +83,8 @@ def test_needles_several_lines_are_masked_alone_too() -> None:
 
 
 def test_mask_text_value_in_a_command_is_masked() -> None:
-    assert mask_text("curl -H 'Authorization: hunter22' x", [b"hunter22"]) == "curl -H 'Authorization: [masked]' x"
+    assert (
+        mask_text("curl -H 'Authorization: hunter22' x", [b"hunter22"])
+        == "curl -H 'Authorization: [masked]' x"
+    )
     assert mask_text("nothing here", [b"hunter22"]) == "nothing here"
