@@ -48,7 +48,16 @@ def drained(server: Server, size: int, cap: int) -> tuple[float, float]:
         began = time.perf_counter()
         line.call(exec_request(server, runtime, body))
         rates.append(size / (time.perf_counter() - began) / MEGA)
+    verify(server, size)
     return max(rates), growth.mebibytes
+
+
+def verify(server: Server, size: int) -> None:
+    """Insist that the ledger counted every byte, and kept them all where the limit allows it."""
+    row = server.api().get("/runyard/v1/executions?limit=1").expect(200).json()["items"][0]
+    limit = int(server.settings["RUNYARD_OUTPUT__LOG_BYTES"])
+    if (row["output_bytes"], row["output_truncated"]) != (size, limit < size):
+        raise RuntimeError(f"{row['output_bytes']} bytes, truncated: {row['output_truncated']}")
 
 
 def output(plan: Plan) -> Section:

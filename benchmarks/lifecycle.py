@@ -10,7 +10,7 @@ from benchmarks.report import Section, Times
 from tests.support.leaks import Traces, cgroups
 from tests.support.server import Server
 
-REFILL_SECONDS = 0.15
+REFILL_SECONDS = 0.03
 """Pause between creations from the pool: long enough to refill it, which is off the request's path."""
 
 

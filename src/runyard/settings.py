@@ -116,7 +116,7 @@ class Output(_Group):
     log_bytes: Annotated[int, Field(ge=0, le=1 << 40)] = 64 * MIB
     """Bytes kept of the output of one execution; the first are kept, the rest is counted."""
     retention_days: Annotated[float, Field(ge=0)] = 30.0
-    """Finished executions and their output are removed after this many days; 0 keeps them for ever."""
+    """The output of an execution is removed so many days after its end, its row stays; 0 keeps it for ever."""
     retention_bytes: Annotated[int, Field(ge=0)] = 20 * GIB
     """Total size of all output logs above which the oldest are removed, in bytes; 0 means no limit."""
 

@@ -1,6 +1,8 @@
 """The native API over the wire: its words, its errors, and that nobody sees what is not theirs."""
 
 import re
+import threading
+import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -218,6 +220,27 @@ def test_output_search_pages_with_the_exact_total(api: Api, shared: str) -> None
         cursor = f"&cursor={quote(page['next_cursor'])}"
     assert found == [f"Line {number}" for number in range(1, 501)]
     problem(api.get(f"{one}?text="), 422, "invalid_argument")
+
+
+def test_cancel_again_is_harmless_and_of_another_end_refused(
+    server: Server, api: Api, printed: Printed
+) -> None:
+    problem(api.post(f"{EXECUTIONS}/{printed.id}/cancel"), 409, "execution_ended")
+
+    def run() -> None:
+        with server.api() as client:
+            client.post(f"{RUNTIMES}/{printed.runtime}/exec", {"command": "exec sleep 300"})
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    deadline = time.monotonic() + 30
+    while not (rows := ledger.executions(api, status="running", place=printed.runtime)):
+        assert time.monotonic() < deadline
+    one = f"{EXECUTIONS}/{rows[0]['id']}"
+    assert api.post(f"{one}/cancel", {"reason": "enough"}).status in (200, 202)
+    thread.join(30)
+    again = api.post(f"{one}/cancel").expect(200).json()
+    assert (again["status"], again["exit_code"] is not None) == ("canceled", True)
 
 
 # --- runtimes ---

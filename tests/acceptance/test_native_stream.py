@@ -1,9 +1,11 @@
 """The native exec stream: what its last frame says, and that a refused handshake is no fault of the server."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from runyard.client import ApiError, Client
-from runyard.client.stream import Ended, ExecStart
+from runyard.client.stream import Ended, ExecStart, Printed
 from tests.conftest import ServerFactory
 from tests.support.server import Server
 
@@ -26,6 +28,26 @@ def test_exit_frame_of_a_missing_program_says_it_too(server: Server, shared: str
         ended = [event for event in stream.events() if isinstance(event, Ended)][-1]
     assert (ended.exit_code, ended.runtime_id) == (127, shared)
     assert ended.duration_ms is not None
+
+
+def test_wait_ends_with_the_execution_and_reads_none_of_its_output(server: Server, shared: str) -> None:
+    start = ExecStart("head -c 300000 /dev/zero; read x; echo late; exit 6")
+    with Client(server.url, server.token) as client, client.runtimes.stream(shared, start) as stream:
+        seen = b""
+        for event in stream.events():
+            seen += event.data if isinstance(event, Printed) else b""
+            if len(seen) == 300_000:
+                break
+        assert stream.execution_id
+        with ThreadPoolExecutor() as threads:
+            waiting = threads.submit(client.executions.wait, stream.execution_id)
+            assert not waiting.done()
+            stream.send_stdin(b"go\n")
+            stream.close_stdin()
+            ended = waiting.result(20)
+    assert (ended.status, ended.exit_code) == ("failed", 6)
+    with Client(server.url, server.token) as client:
+        assert client.executions.wait(ended.id) == ended, "an execution that is over is not waited for"
 
 
 def test_refused_handshakes_are_answered_and_log_no_error(fresh_server: ServerFactory) -> None:

@@ -187,7 +187,7 @@ def test_actions_are_created_changed_and_deleted(st2: St2, tmp_path: Path) -> No
     st2("action", "clone", "default.made", "demo", "copied").ok()
     assert st2.run("demo.copied", "word=third")["result"]["stdout"] == "third"
     for ref in ("default.made", "demo.copied"):
-        st2("action", "delete", ref, "--yes").ok()
+        st2("action", "delete", ref).ok()
         assert st2("action", "get", ref).code != 0
 
 

@@ -13,6 +13,8 @@ from pathlib import Path
 
 from runyard.kernel.errors import NotFound, RunyardError
 from runyard.runtimes.isolation.engine import (
+    BaseFacts,
+    BaseKind,
     Capability,
     Command,
     Exit,
@@ -65,6 +67,12 @@ class FakeProcess:
     async def wait(self) -> Exit:
         """Wait for the end."""
         return await asyncio.shield(self._ended)
+
+    async def ended_within(self, seconds: float) -> Exit | None:
+        """Wait for the end a short time."""
+        with contextlib.suppress(TimeoutError):
+            return await asyncio.wait_for(self.wait(), seconds)
+        return None
 
     def signal_group(self, signum: int) -> None:
         """Take a signal; KILL always ends it, others unless ignored."""
@@ -135,6 +143,9 @@ class FakeSandbox:
         self._engine = engine
         self._folder = folder
         self._gone: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+    def prepare(self, command: Command) -> None:
+        """Return None: nothing of this engine is slow."""
 
     async def spawn(self, command: Command) -> FakeProcess:
         """Run a program by name."""
@@ -222,10 +233,15 @@ class FakeEngine:
         self.living: dict[str, FakeSandbox] = {}
         self.layers: set[str] = set()
         self.checkpoints: dict[str, str] = {}
+        self.images: dict[str, BaseFacts] = {}
         self.created: list[SandboxSpec] = []
         self.deleted_layers: list[str] = []
         self.fail: RunyardError | None = None
         """Raised by `create` and `capture`."""
+        self.broken: Exception | None = None
+        """Raised by `create`: a mistake of the engine."""
+        self.stuck_layers = 0
+        """How often `delete_layer` fails."""
         self.hold: asyncio.Event | None = None
         """Awaited by `create` and `capture`."""
         self.frozen_at_capture: list[bool] = []
@@ -252,6 +268,8 @@ class FakeEngine:
         """Make a sandbox."""
         self.created.append(spec)
         await self._obey_test()
+        if self.broken is not None:
+            raise self.broken
         self.layers.add(spec.id)
         folder = self.folder / spec.id
         folder.mkdir(parents=True, exist_ok=True)
@@ -260,6 +278,9 @@ class FakeEngine:
 
     async def delete_layer(self, sandbox_id: str) -> None:
         """Forget the files."""
+        if self.stuck_layers:
+            self.stuck_layers -= 1
+            raise OSError("busy")
         self.layers.discard(sandbox_id)
         self.deleted_layers.append(sandbox_id)
 
@@ -275,6 +296,17 @@ class FakeEngine:
         """Forget it."""
         self.checkpoints.pop(checkpoint_id, None)
 
-    def bases(self) -> Sequence[Path | str]:
-        """Know one base."""
-        return ("host",)
+    def bases(self) -> Sequence[BaseFacts]:
+        """Know the host and what was imported."""
+        return (BaseFacts(name="host", kind=BaseKind.HOST), *self.images.values())
+
+    async def import_image(self, path: Path, name: str) -> BaseFacts:
+        """Remember the name."""
+        await self._obey_test()
+        self.images[name] = BaseFacts(name=name, kind=BaseKind.IMAGE, digest=f"sha256:{'0' * 64}")
+        return self.images[name]
+
+    async def remove_image(self, name: str) -> None:
+        """Forget the name."""
+        if self.images.pop(name, None) is None:
+            raise NotFound

@@ -51,6 +51,8 @@ class Log:
     """Each live connection ends after so many chunks; when the list is used up, connections live."""
     open: bool = False
     """The execution still runs: a live reader waits after the last chunk."""
+    ends: dict[str, object] = field(default_factory=dict)
+    """What becomes of the execution when a live reader came to the end."""
 
     def placed(self) -> list[dict[str, object]]:
         """Return the chunks as the wire has them."""
@@ -78,6 +80,9 @@ class NativeServer:
         self.executions: dict[str, dict[str, Any]] = {}
         self.checkpoints: dict[str, dict[str, Any]] = {}
         self.tokens: dict[str, dict[str, Any]] = {}
+        self.secrets: dict[str, dict[str, Any]] = {}
+        self.projects: dict[str, dict[str, Any]] = {}
+        self.images: dict[str, dict[str, Any]] = {}
         self.files: dict[tuple[str, str], bytes] = {}
         self.logs: dict[str, Log] = {}
         self.failures: list[tuple[int, dict[str, object]]] = []
@@ -273,6 +278,7 @@ class Handler(BaseHTTPRequestHandler):
         if cut is None and log.open:
             self.fake.left.wait(30)
         elif cut is None:
+            execution.update(log.ends)
             self.wfile.write(f"event: end\ndata: {json.dumps(execution)}\n\n".encode())
 
     def serve_socket(self, seen: Seen) -> None:
@@ -302,6 +308,9 @@ class Routes:
             "runtimes": self.runtimes,
             "checkpoints": self.checkpoints,
             "executions": self.executions,
+            "images": self.images,
+            "secrets": self.secrets,
+            "projects": self.projects,
             "tokens": self.tokens,
             "health": lambda: (200, {"status": "ready", "version": "9.9.9", "checks": []}),
         }
@@ -324,6 +333,7 @@ class Routes:
                     [one for one in fake.runtimes.values() if wanted is None or one["status"] in wanted]
                 )
             fields = seen.json()
+            fields.pop("secrets", None)
             status = "creating" if fake.creating_reads else "running"
             return 201, fake.add_runtime(**{"name": f"r{len(fake.runtimes) + 1}", **fields, "status": status})
         one = _find(fake.runtimes, "runtime", self.rest[1])
@@ -370,6 +380,50 @@ class Routes:
             del self.fake.checkpoints[one["id"]]
             return 204, None
         return 200, one
+
+    def images(self) -> tuple[int, object]:
+        """Serve bases."""
+        if self.seen.method == "POST":
+            fields = self.seen.json()
+            image = {"name": fields["name"], "kind": "image", "digest": "sha256:00", "created_at": NOW}
+            self.fake.images[fields["name"]] = image | {"size_bytes": 2048, "default": False}
+            return 201, self.fake.images[fields["name"]]
+        if self.seen.method == "DELETE":
+            name = "/".join(self.rest[1:])
+            if self.fake.images.pop(name, None) is None:
+                raise Refusal(404, "not_found", f"there is no image '{name}'")
+            return 204, None
+        host = {"name": "host", "kind": "host", "digest": None, "created_at": None, "default": True}
+        return 200, {"items": [host, *self.fake.images.values()], "next_cursor": None}
+
+    def secrets(self) -> tuple[int, object]:
+        """Serve secrets; values are only kept for the test."""
+        known, seen = self.fake.secrets, self.seen
+        if len(self.rest) == 1:
+            return 200, {"items": list(known.values()), "next_cursor": None}
+        if seen.method == "PUT":
+            name = self.rest[1]
+            known[name] = {"id": RUNTIME_ID.format(0x5E), "name": name, "created_at": NOW, "updated_at": NOW}
+            return 200, known[name]
+        one = _find(known, "secret", self.rest[1])
+        if seen.method == "DELETE":
+            del known[one["name"]]
+            return 204, None
+        return 200, one
+
+    def projects(self) -> tuple[int, object]:
+        """Serve the tree."""
+        known, seen = self.fake.projects, self.seen
+        if seen.method == "POST":
+            given = seen.json()
+            path = f"{given.get('parent', '')}/{given['slug']}".lstrip("/")
+            known[path] = {"id": EXECUTION_ID.format(0x80 + len(known)), "path": path, "slug": given["slug"]}
+            return 201, known[path]
+        if seen.method == "DELETE":
+            if known.pop("/".join(self.rest[1:]), None) is None:
+                raise Refusal(404, "not_found", "there is no such project")
+            return 204, None
+        return 200, {"items": [{"id": "0" * 24, "path": "/", "slug": "global"}, *known.values()]}
 
     def tokens(self) -> tuple[int, object]:
         """Serve tokens."""

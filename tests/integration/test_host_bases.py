@@ -170,7 +170,7 @@ async def test_image_base_takes_environment_and_folder_of_the_image(
     store = BaseStore(options, images)
     await store.start()
     try:
-        assert store.names() == ["host", "dir:tree", "hello:1"]
+        assert [base.name for base in store.facts()] == ["host", "dir:tree", "hello:1"]
         base = await store.prepare("hello:1")
         assert base.default_env == {"PATH": skeleton.PATH, "LANG": "C"}
         assert base.default_workdir == "/srv"

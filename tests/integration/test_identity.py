@@ -412,3 +412,13 @@ async def test_delete_and_create_below_at_once_leave_no_orphan(
     tree = await identity.list_projects(admin)
     known = {one.id for one in tree}
     assert all(one.parent_id in known for one in tree if one.parent_id is not None)
+
+
+async def test_new_admin_token_after_a_loss_authenticates_as_admin(database: Database) -> None:
+    service = IdentityService(database)
+    await service.bootstrap("first-admin-token")
+    secret = await service.new_admin_token()
+    caller = await service.authenticate(secret)
+    assert caller.user_name == "admin"
+    assert caller.may(Permission.ADMIN)
+    assert caller.scope == (await service.authenticate("first-admin-token")).scope

@@ -134,6 +134,17 @@ async def test_what_cannot_be_enforced_is_refused_and_leaves_nothing(yard: Yard)
     assert resident.runtime.error_message is None
 
 
+async def test_boot_that_breaks_ends_in_a_status_and_removal_goes_on_until_done(yard: Yard) -> None:
+    yard.engine.broken = ZeroDivisionError()
+    resident = await yard.create()
+    assert (resident.runtime.status, resident.runtime.error_code) == (Status.ERROR, "start_failed")
+    yard.engine.broken = None
+    yard.engine.stuck_layers = 1
+    await order(yard, resident, Verb.DELETE)
+    await until(lambda: yard.supervisor.find(yard.me.scope, resident.runtime.id) is None)
+    assert yard.engine.stuck_layers == 0
+
+
 async def test_command_waits_while_its_runtime_is_created(yard: Yard) -> None:
     yard.engine.hold = asyncio.Event()
     slow = replace(OPTIONS, settle_secs=0.01)

@@ -73,7 +73,9 @@ class Server:
 
     def environment(self) -> dict[str, str]:
         """Return the whole environment of the process; little is inherited."""
-        kept = {name: os.environ[name] for name in ("PATH", "LANG", "TMPDIR") if name in os.environ}
+        kept = {
+            name: os.environ[name] for name in ("PATH", "LANG", "TMPDIR", "PYTHONPATH") if name in os.environ
+        }
         fixed = {
             "HOME": str(self.folder),
             "RUNYARD_HOST": "127.0.0.1",

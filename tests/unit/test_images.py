@@ -100,6 +100,33 @@ async def store(tmp_path: Path) -> ImageStore:
     return store
 
 
+async def test_import_notes_when_it_was_and_how_large(
+    store: ImageStore, layout: Layout, tmp_path: Path
+) -> None:
+    layout.layer(entry("a", b"x" * 1000))
+    layout.layer(entry("b", b"y" * 24))
+    image = await store.import_layout(layout.finish(), "tools:1")
+    assert image.size_bytes == 1024
+    assert image.created_at is not None
+    again = ImageStore(IsolationOptions(data_dir=tmp_path / "data"))
+    await again.start()
+    assert again.all() == [image]
+    await again.stop()
+
+
+async def test_image_of_an_older_server_is_read_without_time_and_size(
+    store: ImageStore, layout: Layout, tmp_path: Path
+) -> None:
+    layout.layer(entry("a"))
+    image = await store.import_layout(layout.finish(), "tools:1")
+    facts = {"digest": image.digest, "env": {}, "workdir": "", "user": ""}
+    (image.root.parent / "image.json").write_text(json.dumps(facts))
+    again = ImageStore(IsolationOptions(data_dir=tmp_path / "data"))
+    await again.start()
+    assert (again.get("tools:1").created_at, again.get("tools:1").size_bytes) == (None, None)
+    await again.stop()
+
+
 async def load(store: ImageStore, layout: Layout) -> Image:
     return await store.import_layout(layout.finish(), "tools:1")
 

@@ -241,13 +241,13 @@ def test_status_filter_knows_both_vocabularies_of_v1() -> None:
 @pytest.mark.parametrize("value", ["", "Bearer", "Bearer ", "Basic x", "token"])
 def test_credential_must_be_a_bearer_token(value: str) -> None:
     with pytest.raises(Unauthenticated):
-        reading.credential(call(headers={"Authorization": value}).scope)
+        reading.bearer(call(headers={"Authorization": value}).scope)
     with pytest.raises(Unauthenticated):
-        reading.credential(call().scope)
+        reading.bearer(call().scope)
 
 
 def test_credential_is_what_follows_bearer_in_any_case() -> None:
-    assert reading.credential(call(headers={"Authorization": "bearer abc"}).scope) == "abc"
+    assert reading.bearer(call(headers={"Authorization": "bearer abc"}).scope) == "abc"
 
 
 def create_v1(**document: object) -> CreateV1:

@@ -1,6 +1,5 @@
 """`runyard execution`. Owns the commands on the ledger."""
 
-import time
 from typing import TypedDict, Unpack
 
 import click
@@ -189,12 +188,10 @@ def wait(state: State, /, execution: str) -> int:
     from runyard.cli.kit.output import print_one
     from runyard.cli.views import EXECUTION_DETAILS
 
-    wanted = reference(execution)
-    pause = 0.1
     with state.client() as client:
-        while not (found := client.executions.get(wanted)).ended:
-            time.sleep(pause)
-            pause = min(2.0, pause * 1.5)
+        found = client.executions.wait(
+            reference(execution), on_reconnect=lambda reason: state.say(f"reconnecting ({reason})")
+        )
     print_one(state, found, EXECUTION_DETAILS, name=lambda one: one.id)
     if found.exit_code is not None and 0 <= found.exit_code <= 255:
         return found.exit_code

@@ -58,6 +58,7 @@ class CreateGiven(RuntimeGiven):
         "runyard runtime create web",
         "runyard runtime create --memory 2G --cpus 2 --network none build",
         "runyard runtime create copy --checkpoint web-clean",
+        "runyard runtime create agent --secret-env API_KEY=api-key --secret-file .netrc=netrc",
         'id=$(runyard runtime create --output name) && runyard exec "$id" -- true',
     ),
 )

@@ -24,6 +24,7 @@ class ServeGiven(TypedDict):
     data_dir: str | None
     database_url: str | None
     demo: bool
+    new_admin_token: bool
 
 
 @command(
@@ -46,6 +47,11 @@ class ServeGiven(TypedDict):
     help="sqlite:////PATH or postgresql://...; a password is safer in RUNYARD_DATABASE_URL.",
 )
 @click.option("--demo", is_flag=True, help="When up, run a first command in an isolated runtime and show it.")
+@click.option(
+    "--new-admin-token",
+    is_flag=True,
+    help="Make another admin token and print it, when the first one is lost.",
+)
 @click.pass_obj
 def serve(state: State, /, **given: Unpack[ServeGiven]) -> int:
     """Start the server, and serve until SIGTERM or Ctrl-C.
@@ -66,9 +72,8 @@ def serve(state: State, /, **given: Unpack[ServeGiven]) -> int:
         )
     except RunyardError as error:
         raise click.UsageError(error.message) from error
-    if not given["demo"]:
-        return serve_until_stopped(settings)
-    return serve_until_stopped(settings, lambda url, house: _begin_demo(state, settings, url, house))
+    ready = (lambda url, house: _begin_demo(state, settings, url, house)) if given["demo"] else None
+    return serve_until_stopped(settings, ready, new_admin_token=given["new_admin_token"])
 
 
 def _begin_demo(state: State, settings: "Settings", url: str, house: "House") -> None:

@@ -3,6 +3,7 @@
 import click
 
 from runyard.cli.kit.commands import LazyGroup, Member, command
+from runyard.cli.kit.known import complete_projects
 from runyard.cli.kit.options import Duration, confirm, limit_option, token_argument, yes_option
 from runyard.cli.kit.refs import reference
 from runyard.cli.kit.state import State
@@ -30,13 +31,19 @@ token = LazyGroup(
         "runyard token create laptop",
         "runyard token create ci --scope runtimes:exec --expires 30d > ci.token",
         "runyard token create agent --expires 12h --json | jq -r .secret",
+        "runyard token create team --project default/web",
     ),
 )
 @click.argument("name")
 @click.option(
     "--scope", "scopes", multiple=True, help="What it may do; repeat it. Default: all that you may."
 )
-@click.option("--project", metavar="ID", help="Only within this project and below it.")
+@click.option(
+    "--project",
+    metavar="PROJECT",
+    shell_complete=complete_projects,
+    help="Only within this project and below it: an id, or slugs such as default/web.",
+)
 @click.option("--expires", type=Duration(), help="Useless after so long: 12h, 30d.")
 @click.pass_obj
 def create(
@@ -46,7 +53,12 @@ def create(
     from runyard.cli.kit.output import print_json, write_text
     from runyard.client.models import NewToken
 
-    wanted = NewToken(name=name, scopes=list(scopes), project=project, expires_in_secs=expires)
+    wanted = NewToken(
+        name=name,
+        scopes=list(scopes),
+        project=reference(project) if project else None,
+        expires_in_secs=expires,
+    )
     with state.client() as client:
         made = client.tokens.create(wanted)
     if state.as_json:

@@ -1,7 +1,7 @@
 """How resources look in tables. Owns the columns of each noun, so that every command shows the same thing alike."""
 
 from runyard.cli.kit.output import Column, size, span
-from runyard.client.models import Checkpoint, Event, Execution, Runtime, Token
+from runyard.client.models import Checkpoint, Event, Execution, Image, Project, Runtime, Secret, Token
 
 RUNTIME_COLUMNS: tuple[Column[Runtime], ...] = (
     Column("NAME", lambda one: one.name, flexible=True),
@@ -24,6 +24,32 @@ CHECKPOINT_COLUMNS: tuple[Column[Checkpoint], ...] = (
     Column("RUNTIME", lambda one: one.runtime_name or one.runtime_id, flexible=True),
     Column("SIZE", lambda one: size(one.size_bytes)),
     Column("CREATED", lambda one: one.created_at),
+)
+
+IMAGE_COLUMNS: tuple[Column[Image], ...] = (
+    Column("NAME", lambda one: one.name, flexible=True),
+    Column("KIND", lambda one: one.kind),
+    Column("DEFAULT", lambda one: "yes" if one.default else None),
+    Column("SIZE", lambda one: size(one.size_bytes)),
+    Column("CREATED", lambda one: one.created_at),
+    Column("DIGEST", lambda one: one.digest, flexible=True),
+)
+
+SECRET_COLUMNS: tuple[Column[Secret], ...] = (
+    Column("NAME", lambda one: one.name, flexible=True),
+    Column("ID", lambda one: one.id),
+    Column("CREATED", lambda one: one.created_at),
+    Column("CHANGED", lambda one: one.updated_at),
+    Column("CACHED", lambda one: one.cache_ttl_secs and f"{one.cache_ttl_secs} s", wide=True),
+    Column("PROJECT", lambda one: one.project, wide=True),
+)
+
+PROJECT_COLUMNS: tuple[Column[Project], ...] = (
+    Column("PATH", lambda one: one.path, flexible=True),
+    Column("ID", lambda one: one.id),
+    Column("NAME", lambda one: one.name, flexible=True),
+    Column("CREATED", lambda one: one.created_at),
+    Column("PARENT", lambda one: one.parent_id, wide=True),
 )
 
 TOKEN_COLUMNS: tuple[Column[Token], ...] = (

@@ -5,8 +5,11 @@ from typing import Self
 
 from runyard.client.executions import Executions
 from runyard.client.http import Request, Transport, path_of
+from runyard.client.images import Images
 from runyard.client.models import Health
+from runyard.client.projects import Projects
 from runyard.client.runtimes import Checkpoints, Runtimes
+from runyard.client.secrets import Secrets
 from runyard.client.tokens import Tokens
 
 
@@ -19,6 +22,9 @@ class Client:
         self.runtimes = Runtimes(self.transport)
         self.checkpoints = Checkpoints(self.transport)
         self.executions = Executions(self.transport)
+        self.images = Images(self.transport)
+        self.secrets = Secrets(self.transport)
+        self.projects = Projects(self.transport)
         self.tokens = Tokens(self.transport)
 
     def __enter__(self) -> Self:

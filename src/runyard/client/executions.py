@@ -58,6 +58,18 @@ class Executions:
         request = Request("GET", path_of("executions", execution, "history"), repeatable=True)
         return self._transport.call(request, Page[Event]).items
 
+    def wait(self, execution: str, *, on_reconnect: Callable[[str], None] | None = None) -> Execution:
+        """Return an execution once it has ended, whichever way. Follows the live log, of which nearly nothing is sent,
+        so that the end is known at once; a lost connection is taken up again. Raises ConnectionLost as `follow`.
+        """
+        found = self.get(execution)
+        while not found.ended:
+            begin = 0 if found.output_truncated else found.output_bytes or 0
+            for _ in self.follow(execution, Follow(begin, "system", on_reconnect)):
+                continue
+            found = self.get(execution)
+        return found
+
     def cancel(self, execution: str, reason: str | None = None) -> Execution:
         """Ask for the end of an execution; a running one is `canceling` until its command is gone."""
         body = {"reason": reason} if reason else {}

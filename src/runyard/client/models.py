@@ -24,6 +24,14 @@ class Page(Wire, Generic[Item], frozen=True, kw_only=True):
     next_cursor: str | None = None
 
 
+class PlacedSecret(Wire, frozen=True, kw_only=True):
+    """Where a stored secret is injected."""
+
+    secret_id: str
+    env: list[str] = []
+    files: list[str] = []
+
+
 class Runtime(Wire, frozen=True, kw_only=True):
     """A lasting place in which commands run."""
 
@@ -37,12 +45,21 @@ class Runtime(Wire, frozen=True, kw_only=True):
     disk_gib: int | None = None
     egress: str | None = None
     environment: dict[str, str] = {}
+    secrets: list[PlacedSecret] = []
     project: str | None = None
     revision: int | None = None
     created_at: datetime | None = None
     updated_at: datetime | None = None
     error_code: str | None = None
     error_message: str | None = None
+
+
+class SecretUse(Wire, frozen=True, kw_only=True, omit_defaults=True):
+    """A stored secret that commands find as a variable, in a file below /root, or both."""
+
+    name: str
+    env: str | None = None
+    file: str | None = None
 
 
 class NewRuntime(Wire, frozen=True, kw_only=True, omit_defaults=True):
@@ -56,6 +73,7 @@ class NewRuntime(Wire, frozen=True, kw_only=True, omit_defaults=True):
     disk_gib: int | None = None
     egress: str | None = None
     environment: dict[str, str] = {}
+    secrets: Sequence[SecretUse] = ()
 
 
 class Checkpoint(Wire, frozen=True, kw_only=True):
@@ -69,6 +87,40 @@ class Checkpoint(Wire, frozen=True, kw_only=True):
     size_bytes: int | None = None
     created_at: datetime | None = None
     error_code: str | None = None
+
+
+class Secret(Wire, frozen=True, kw_only=True):
+    """A stored secret without its value."""
+
+    id: str
+    name: str
+    project: str | None = None
+    cache_ttl_secs: int | None = None
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
+
+
+class Project(Wire, frozen=True, kw_only=True):
+    """A node of the project tree, as the caller sees it."""
+
+    id: str
+    path: str
+    slug: str | None = None
+    name: str | None = None
+    parent_id: str | None = None
+    depth: int | None = None
+    created_at: datetime | None = None
+
+
+class Image(Wire, frozen=True, kw_only=True):
+    """A base that runtimes can be made from."""
+
+    name: str
+    kind: str
+    digest: str | None = None
+    created_at: datetime | None = None
+    size_bytes: int | None = None
+    default: bool = False
 
 
 class Place(Wire, frozen=True, kw_only=True):

@@ -74,8 +74,8 @@ class Ended:
     ended_by: str | None = None
     reason: str | None = None
     execution_id: str | None = None
-    runtime_id: str | None = None
     duration_ms: float | None = None
+    runtime_id: str | None = None
 
 
 class ExecStream:

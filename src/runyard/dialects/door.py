@@ -137,6 +137,10 @@ class Door:
     """Other spellings of the paths of this door: what a path begins with, and what stands for it in `routes`."""
     prepare: Prepare | None = None
     """Sees every request for this door before anything is looked at."""
+    error_body: Any = None
+    """The msgspec type of every error's body, for the OpenAPI document."""
+    error_type: str = "application/json"
+    """Its content type."""
 
 
 async def send_answer(call: Call, answer: Answer) -> None:

@@ -60,6 +60,8 @@ async def read_body(call: Call, limit: int = JSON_LIMIT) -> bytes:
 def decode(decoder: msgspec.json.Decoder[Body], body: bytes) -> Body:
     """Decode a JSON body. Raises MalformedRequest for no JSON, InvalidArgument for JSON that does not fit."""
     try:
+        if not body.isascii():
+            body.decode()  # the decoder does not look into fields that it skips
         return decoder.decode(body)
     except msgspec.ValidationError as error:
         raise InvalidArgument(str(error)) from None

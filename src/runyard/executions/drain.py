@@ -7,7 +7,7 @@ flat whatever the command prints: one buffer for all pipes of the process, a bou
 import asyncio
 import fcntl
 import os
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Final
 
@@ -19,6 +19,8 @@ _PIPE_DEFAULT: Final = 1 << 16
 QUIET_SECONDS: Final = 0.25
 _TURNS: Final = 4
 """Reads of one pipe in a row before the loop gets its turn."""
+_REST_TURNS: Final = 32
+"""Reads of a pipe whose writer has ended; somebody who writes on without end must not hold the loop."""
 
 _buffer = bytearray(PIPE_BYTES)
 _view = memoryview(_buffer)
@@ -64,9 +66,18 @@ class Drain:
     counted) so that the background process neither blocks nor dies of a broken pipe, until it ends or `close`.
     """
 
-    def __init__(self, writer: OutputWriter | None = None) -> None:
-        """Copy everything into a log when there is one. Use within a running event loop."""
+    def __init__(
+        self,
+        writer: OutputWriter | None = None,
+        *,
+        late_writer: Callable[[], OutputWriter] | None = None,
+    ) -> None:
+        """Copy everything into a log when there is one, or one is made for the first bytes. Use within a running
+        event loop.
+        """
         self._writer = writer
+        self._late_writer = late_writer
+        self._reading = False
         self._loop = asyncio.get_running_loop()
         self._open: dict[int, tuple[Stream, Head]] = {}
         self._ended: asyncio.Future[None] | None = None
@@ -75,11 +86,31 @@ class Drain:
 
     def add(self, fd: int, stream: Stream, *, head_limit: int = 0) -> Head:
         """Read a pipe or terminal; the descriptor belongs to the drain from now on. Return the head that fills."""
+        head = self.own(fd, stream, head_limit=head_limit)
+        self._reading = True
+        self._loop.add_reader(fd, self._readable, fd)
+        return head
+
+    def own(self, fd: int, stream: Stream, *, head_limit: int = 0) -> Head:
+        """Take over a pipe that is not read before `read` or `take_rest`. Return the head that fills."""
         head = Head(head_limit)
         os.set_blocking(fd, False)
         self._open[fd] = (stream, head)
-        self._loop.add_reader(fd, self._readable, fd)
         return head
+
+    def take_rest(self) -> bool:
+        """Read what is there without waiting. Return whether that was all: every pipe has ended."""
+        for fd in list(self._open):
+            for _ in range(_REST_TURNS):
+                if not self._take(fd):
+                    break
+        return not self._open
+
+    def read(self) -> None:
+        """Read as it comes what was taken over by `own`."""
+        self._reading = True
+        for fd in self._open:
+            self._loop.add_reader(fd, self._readable, fd)
 
     async def finished(self, child: Awaitable[object] | None = None) -> bool:
         """Wait for the end of all pipes, or for `child` to end and 250 ms of quiet after that.
@@ -110,33 +141,40 @@ class Drain:
             self._end(fd)
 
     def _readable(self, fd: int) -> None:
-        stream, head = self._open[fd]
         for _ in range(_TURNS):
-            try:
-                count = os.readv(fd, (_buffer,))
-            except BlockingIOError:
-                return
-            except OSError:  # EIO: the other end of a terminal is gone
-                count = 0
-            if count == 0:
-                self._end(fd)
-                return
-            data = _view[:count]
-            if count == _PIPE_DEFAULT:  # full: this one prints a lot; most never do and are spared the call
-                widen(fd)
-            self.bytes_read += count
-            if len(head.data) < head.limit:
-                head.take(data)
-            else:
-                head.total += count
-            if self._writer is not None:
-                self._writer.write(stream, data)
-            self._last_read = self._loop.time()
-            if count < 4096:
+            if self._take(fd) < 4096:
                 return
 
+    def _take(self, fd: int) -> int:
+        """Read once. Return how many bytes came; 0 when there are none now, or the pipe has ended and is closed."""
+        stream, head = self._open[fd]
+        try:
+            count = os.readv(fd, (_buffer,))
+        except BlockingIOError:
+            return 0
+        except OSError:  # EIO: the other end of a terminal is gone
+            count = 0
+        if count == 0:
+            self._end(fd)
+            return 0
+        data = _view[:count]
+        if count == _PIPE_DEFAULT:  # full: this one prints a lot; most never do and are spared the call
+            widen(fd)
+        self.bytes_read += count
+        if len(head.data) < head.limit:
+            head.take(data)
+        else:
+            head.total += count
+        if self._writer is None and self._late_writer is not None:
+            self._writer = self._late_writer()
+        if self._writer is not None:
+            self._writer.write(stream, data)
+        self._last_read = self._loop.time()
+        return count
+
     def _end(self, fd: int) -> None:
-        self._loop.remove_reader(fd)
+        if self._reading:
+            self._loop.remove_reader(fd)
         os.close(fd)
         del self._open[fd]
         if not self._open and self._ended is not None and not self._ended.done():
@@ -147,7 +185,7 @@ class Drain:
         for fd in list(self._open):
             self._loop.remove_reader(fd)
             self._loop.add_reader(fd, self._discard, fd)
-        self._writer = None
+        self._writer = self._late_writer = None
 
     def _discard(self, fd: int) -> None:
         try:

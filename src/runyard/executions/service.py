@@ -124,6 +124,11 @@ class ExecutionService:
 
     # -- begin ------------------------------------------------------------------------------------------------
 
+    @property
+    def starts_at_once(self) -> bool:
+        """Tell whether `start`, called now, would run an execution rather than queue it."""
+        return self.carrier.idle and self.worker.free > 0
+
     async def start(
         self, new: NewExecution, run: Runner, *, secrets: Sequence[bytes] = (), priority: int = 0
     ) -> ExecutionHandle:

@@ -4,7 +4,7 @@ Pure types: nothing here reads a database or knows how a credential arrives.
 """
 
 import enum
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -124,6 +124,17 @@ class Project:
     depth: int
     """0 for the root."""
     created_at: datetime
+
+
+def slug_paths(tree: Sequence[Project]) -> Mapping[ProjectId, str]:
+    """Return how people write each node of a subtree whose parents come first: slugs from below its top, `default/web`;
+    the top itself is `/`, so that nobody learns the names above the own part.
+    """
+    paths: dict[ProjectId, str] = {}
+    for project in tree:
+        above = None if project.parent_id is None else paths.get(project.parent_id)
+        paths[project.id] = "/" if above is None else f"{above}/{project.slug}".lstrip("/")
+    return paths
 
 
 class UserKind(enum.StrEnum):

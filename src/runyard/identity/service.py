@@ -30,6 +30,7 @@ from runyard.identity.model import (
     Token,
     User,
     UserKind,
+    slug_paths,
 )
 from runyard.kernel.clock import Now, monotonic, utc_now
 from runyard.kernel.errors import AlreadyExists, InvalidArgument, NotFound, PermissionDenied, Unauthenticated
@@ -107,6 +108,21 @@ class IdentityService:
         await store.insert_user(tx, user)
         await store.set_member(tx, root.id, user.id, Role.ADMIN, now)
         await self._add_token(tx, user, root, NewToken(name="admin"), secret)
+
+    async def new_admin_token(self, account_slug: str = "default") -> str:
+        """Make another admin token of an account for an operator who lost the first one; return it, shown this once.
+        Whoever may call this owns the data folder anyway. Raises NotFound.
+        """
+        secret = _new_secret()
+        async with self._database.transaction() as tx:
+            account = await store.account_by_slug(tx, account_slug)
+            user = None if account is None else await store.user_by_name(tx, account.id, "admin")
+            if account is None or user is None:
+                raise NotFound(f"there is no account {account_slug!r} with a user 'admin'")
+            root = await store.root_project(tx, account.id)
+            token = await self._add_token(tx, user, root, NewToken(name="admin"), secret)
+            await tx.record(_event(account.id, "token", token.id, "token.created", "operator", self._now()))
+        return secret
 
     # --- authentication ---
 
@@ -282,6 +298,8 @@ class IdentityService:
                 "a slug has 1 to 64 lower-case letters, digits, dots, dashes or underscores and begins and ends "
                 "with a letter or digit"
             )
+        if not 1 <= len(name) <= 256 or "\0" in name:
+            raise InvalidArgument("a project needs a name of 1 to 256 characters")
         depth = 0 if parent is None else parent.depth + 1
         if depth >= MAX_DEPTH:
             raise TreeTooDeep
@@ -314,14 +332,25 @@ class IdentityService:
         async with self._database.read() as tx:
             return await self._visible_project(tx, caller.scope, project_id)
 
+    async def find_project(self, caller: Principal, reference: str) -> Project:
+        """Find a visible node by its id or its slugs below the caller's project. Raises NotFound."""
+        tree = await self.list_projects(caller)
+        paths = slug_paths(tree)
+        wanted = reference.strip("/") or "/"
+        for project in tree:
+            if reference == project.id or wanted == paths[project.id]:
+                return project
+        raise NotFound(f"there is no project {reference[:200]!r}")
+
     async def delete_project(self, caller: Principal, project_id: str) -> None:
-        """Remove a node on which nothing hangs. Raises NotFound, StillInUse, InvalidArgument for the root."""
+        """Remove a node on which nothing hangs but revoked tokens, which go with it. Raises NotFound, StillInUse, InvalidArgument for the root."""
         caller.require(Permission.ADMIN)
         async with self._database.transaction() as tx:
             project = await self._visible_project(tx, caller.scope, project_id)
             if project.parent_id is None:
                 raise InvalidArgument("the root of the tree cannot be deleted")
             try:
+                await store.delete_revoked_tokens(tx, project.id)
                 await store.delete_project(tx, project.id)
             except ReferenceViolation:
                 raise StillInUse from None

@@ -152,6 +152,12 @@ async def restore_token(tx: Transaction, token_id: TokenId) -> None:
     await tx.execute(update(tokens).where(tokens.c.id == token_id).values(revoked_at=None))
 
 
+async def delete_revoked_tokens(tx: Transaction, project_id: ProjectId) -> None:
+    """Remove the rows of a node's revoked tokens; the events that tell of them stay."""
+    wanted = (tokens.c.project_id == project_id) & tokens.c.revoked_at.is_not(None)
+    await tx.execute(delete(tokens).where(wanted))
+
+
 async def touch_tokens(tx: Transaction, used: dict[TokenId, datetime]) -> None:
     """Note when tokens were last used."""
     for token_id, moment in used.items():

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -16,6 +17,7 @@ from runyard.runtimes.files import HOME
 from runyard.runtimes.isolation.engine import (
     Command,
     Exit,
+    Prepared,
     Process,
     Sandbox,
     SandboxGone,
@@ -30,6 +32,9 @@ from runyard.runtimes.resident import Resident
 
 WARM_SCRIPT_BYTES = 32 << 10
 """A longer script does not surely fit into the pipe of a waiting shell."""
+
+BRIEF_SECS = 0.01
+"""A command that ends sooner needs no timer, no reader and no watch of its own."""
 
 TIMEOUT_CODE = 124
 _CODES = {SpawnFailure.NOT_FOUND: 127, SpawnFailure.NOT_EXECUTABLE: 126}
@@ -49,14 +54,47 @@ class Plan:
     devnull: int
 
 
+@dataclass(slots=True)
+class _Ready:
+    """A command that can run as soon as it is recorded."""
+
+    ends: Ends
+    shell: WarmShell | None = None
+    gated: Prepared | None = None
+
+    def drop(self) -> None:
+        """Let go of everything; a waiting shell without a script ends."""
+        if self.gated is not None:
+            self.gated.drop()
+        self.ends.close_child()
+        self.ends.close()
+
+
+_Drained = tuple[Drain, tuple[Head, Head]]
+
+
 class Buffered:
     """One command; call it as the runner of an execution, then take `result` or `error`."""
 
     def __init__(self, plan: Plan) -> None:
         """Take the plan."""
         self._plan = plan
+        self._ready: _Ready | None = None
         self.result: CommandResult | None = None
         self.error: RunyardError | None = None
+
+    async def prepare(self) -> None:
+        """Do what can be done before the execution is recorded; the command cannot run before that. A failure is
+        left to the runner, whose execution tells of it.
+        """
+        with contextlib.suppress(RunyardError, OSError):
+            self._ready = await self._prepared()
+
+    def drop(self) -> None:
+        """Give up what was prepared: the execution was not begun."""
+        ready, self._ready = self._ready, None
+        if ready is not None:
+            ready.drop()
 
     async def __call__(self, context: RunContext) -> Outcome:
         """Run the command; what the caller must hear is kept in `error` and raised for the ledger."""
@@ -72,46 +110,77 @@ class Buffered:
 
     async def _run(self, context: RunContext) -> Outcome:
         began = monotonic()
+        ready, self._ready = self._ready, None
+        try:
+            if ready is None:
+                ready = await self._prepared()
+            process, ended = await self._start(ready)
+        except SpawnError as error:
+            return self._not_spawned(context, error, began)
+        if ended is None:
+            return await self._follow(context, process, ready.ends, began)
+        drain, heads = self._drain(context, ready.ends)
+        if drain.take_rest():
+            return self._end(context, heads, ended, None, began)
+        return await self._follow(context, process, ready.ends, began, (drain, heads))
+
+    async def _prepared(self) -> "_Ready":
+        """Take a waiting shell, or make pipes and bring a new process to the point before it becomes the program."""
         shell = await self._warm_shell()
         if shell is not None:
-            process = shell.process
-            ends = Ends(-1, -1, -1, shell.stdin, shell.stdout, shell.stderr)
-        else:
-            ends = make_ends(self._plan.devnull, with_stdin=self._plan.request.stdin is not None)
-            try:
-                process = await self._spawn(ends)
-            except SpawnError as error:
-                ends.close()
-                return self._not_spawned(context, error, began)
-            except BaseException:
-                ends.close()
-                raise
-            finally:
-                ends.close_child()
-        return await self._follow(context, process, ends, began)
+            return _Ready(Ends(-1, -1, -1, shell.stdin, shell.stdout, shell.stderr), shell=shell)
+        ends = make_ends(self._plan.devnull, with_stdin=self._plan.request.stdin is not None)
+        try:
+            # Input must be given while it runs, so the caller of such a command must know at once that it does.
+            fed = self._plan.request.stdin is not None
+            return _Ready(ends, gated=None if fed else self._plan.sandbox.prepare(self._command(ends)))
+        except BaseException:
+            ends.close_child()
+            ends.close()
+            raise
+
+    async def _start(self, ready: "_Ready") -> tuple[Process, Exit | None]:
+        """Let it run; return it, with its end when that came soon."""
+        plan, ends = self._plan, ready.ends
+        if ready.shell is not None:
+            if ready.shell.run(plan.request.script or "", plan.env, HOME):
+                return await self._start_shell(ready.shell.process, ends)
+            ends.close()
+            ready.ends = ends = make_ends(plan.devnull, with_stdin=False)
+        try:
+            process = await self._spawn(ready)
+        except BaseException:
+            ends.close()
+            raise
+        finally:
+            ends.close_child()
+        return process, await process.ended_within(0) if ready.gated is not None else None
+
+    async def _start_shell(self, process: Process, ends: Ends) -> tuple[Process, Exit | None]:
+        """Follow the first moments of a shell that was given its script."""
+        ends.close_stdin()
+        try:
+            return process, await process.ended_within(BRIEF_SECS)
+        except BaseException:
+            ends.close()
+            process.signal_group(signal.SIGKILL)
+            raise
 
     async def _warm_shell(self) -> WarmShell | None:
-        """Take a waiting shell where it behaves exactly as a new one, and give it the script."""
+        """Take a waiting shell where it behaves exactly as a new one."""
         request = self._plan.request
-        script = request.script
         if (
-            script is None
+            request.script is None
             or request.stdin is not None
             or request.cwd is not None
-            or len(script) > WARM_SCRIPT_BYTES
+            or len(request.script) > WARM_SCRIPT_BYTES
         ):
             return None
-        shell = await self._plan.sandbox.take_shell()
-        if shell is None:
-            return None
-        if shell.run(script, self._plan.env, HOME):
-            return shell
-        Ends(-1, -1, -1, shell.stdin, shell.stdout, shell.stderr).close()
-        return None
+        return await self._plan.sandbox.take_shell()
 
-    async def _spawn(self, ends: Ends) -> Process:
+    def _command(self, ends: Ends) -> Command:
         request = self._plan.request
-        command = Command(
+        return Command(
             argv=request.program,
             env=self._plan.env,
             cwd=request.cwd or HOME,
@@ -119,7 +188,18 @@ class Buffered:
             stdout=ends.child_out,
             stderr=ends.child_err,
         )
-        return await spawn_at_home(self._plan.sandbox, command, chosen=request.cwd is not None)
+
+    async def _spawn(self, ready: "_Ready") -> Process:
+        sandbox, chosen = self._plan.sandbox, self._plan.request.cwd is not None
+        command = self._command(ready.ends)
+        if ready.gated is None:
+            return await spawn_at_home(sandbox, command, chosen=chosen)
+        try:
+            return await ready.gated.go()
+        except SpawnError as error:
+            if chosen or error.reason is not SpawnFailure.BAD_CWD:
+                raise
+        return await spawn_at_home(sandbox, command, chosen=False)
 
     def _not_spawned(self, context: RunContext, error: SpawnError, began: float) -> Outcome:
         """Report a program that cannot be run as a shell would; everything else is an error of the call."""
@@ -130,11 +210,19 @@ class Buffered:
         head.take(memoryview(line))
         return self._end(context, (Head(0), head), Exit(code=code), None, began)
 
-    async def _follow(self, context: RunContext, process: Process, ends: Ends, began: float) -> Outcome:
+    def _drain(self, context: RunContext, ends: Ends) -> _Drained:
+        drain = Drain(late_writer=lambda: context.output)
+        cap = self._plan.cap
+        out = drain.own(ends.stdout, Stream.STDOUT, head_limit=cap)
+        return drain, (out, drain.own(ends.stderr, Stream.STDERR, head_limit=cap))
+
+    async def _follow(
+        self, context: RunContext, process: Process, ends: Ends, began: float, drained: _Drained | None = None
+    ) -> Outcome:
         plan = self._plan
-        drain, leash = Drain(context.output), Leash(process, plan.grace_secs)
-        out = drain.add(ends.stdout, Stream.STDOUT, head_limit=plan.cap)
-        err = drain.add(ends.stderr, Stream.STDERR, head_limit=plan.cap)
+        leash = Leash(process, plan.grace_secs)
+        drain, heads = drained or self._drain(context, ends)
+        drain.read()
         feeding = self._feed(ends.stdin, plan.request.stdin)
         leash.end_after(plan.timeout_secs)
         leash.obey(context)
@@ -153,7 +241,7 @@ class Buffered:
             if not complete or leash.why is not None:
                 leash.sweep()
             leash.drop()
-        return self._end(context, (out, err), exited, leash.why, began)
+        return self._end(context, heads, exited, leash.why, began)
 
     def _feed(self, fd: int, data: bytes | None) -> "asyncio.Task[None] | None":
         if fd < 0:

@@ -119,6 +119,12 @@ class RuntimeEnded(Unavailable):
     code = "runtime_ended"
 
 
+class BaseKept(FailedPrecondition):
+    """This base cannot be removed."""
+
+    code = "base_kept"
+
+
 class NoSpace(CommandFailed):
     """The runtime's disk is full."""
 

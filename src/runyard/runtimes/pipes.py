@@ -42,6 +42,11 @@ class Ends:
         close_all(*child)
         self.child_in = self.child_out = self.child_err = -1
 
+    def close_stdin(self) -> None:
+        """Tell the reader of the input that there is none."""
+        close_all(self.stdin)
+        self.stdin = -1
+
     def close(self) -> None:
         """Close the caller's ends."""
         close_all(*{self.stdin, self.stdout, self.stderr})

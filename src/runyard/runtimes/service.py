@@ -204,7 +204,7 @@ class RuntimeService:
                 secrets=definition.secrets or source.secrets,
             )
             name = name or checkpoint.source_runtime_name
-        elif definition.base not in {str(base) for base in self._engine.bases()}:
+        elif definition.base not in {base.name for base in self._engine.bases()}:
             raise InvalidArgument(f"there is no image '{definition.base}' on this server")
         if name is not None:
             check_name(name)
@@ -312,4 +312,4 @@ class RuntimeService:
 
     def images(self) -> Mapping[str, bool]:
         """Return the bases that `create` accepts, and which one is the default."""
-        return {str(base): str(base) == self.options.default_base for base in self._engine.bases()}
+        return {base.name: base.name == self.options.default_base for base in self._engine.bases()}

@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 import msgspec
-from sqlalchemy import Row, Select, Table, delete, func, insert, select, update
+from sqlalchemy import Row, Select, Table, bindparam, delete, func, insert, select, update
 
 from runyard.database.engine import Transaction
 from runyard.identity.model import Scope
@@ -19,6 +19,20 @@ from runyard.runtimes.tables import checkpoints, runtimes, secrets
 NAMESAKES = 20
 """How many equally named resources a look-up by name reads at most."""
 
+
+# Built once: making a statement costs more than SQLite needs to run it, and these are on the way of every create.
+_INSERT = insert(runtimes)
+_LOCK = select(runtimes).where(runtimes.c.id == bindparam("wanted")).with_for_update()
+_UPDATE = update(runtimes).where(runtimes.c.id == bindparam("wanted"))
+_DELETE = delete(runtimes).where(runtimes.c.id == bindparam("wanted"))
+_FORGET_SOURCE = (
+    update(checkpoints)
+    .where(checkpoints.c.source_runtime_id == bindparam("wanted"))
+    .values(source_runtime_id=None)
+)
+_COUNT_ACCOUNT = (
+    select(func.count()).select_from(runtimes).where(runtimes.c.account_id == bindparam("wanted"))
+)
 
 BEING_DELETED = "deleting"
 """The error code of a checkpoint whose files are going away."""
@@ -75,7 +89,7 @@ class RuntimeStore:
         row = _columns(runtime)
         row["idempotency_key"] = idempotency.key if idempotency else None
         row["idempotency_digest"] = idempotency.digest if idempotency else None
-        await tx.execute(insert(runtimes), row)
+        await tx.execute(_INSERT, row)
 
     async def get(self, tx: Transaction, scope: Scope, runtime_id: str) -> Runtime | None:
         """Read one runtime of the scope."""
@@ -99,24 +113,25 @@ class RuntimeStore:
 
     async def lock(self, tx: Transaction, subject_id: str) -> Runtime | None:
         """Read one runtime for update."""
-        row = await tx.one_or_none(select(runtimes).where(runtimes.c.id == subject_id).with_for_update())
+        row = await tx.one_or_none(_LOCK, {"wanted": subject_id})
         return self._runtime(row) if row else None
 
     async def write(self, tx: Transaction, before: Runtime, after: Runtime) -> None:
         """Write the columns that differ."""
-        old, new = _columns(before), _columns(after)
-        changed = {name: value for name, value in new.items() if old[name] != value}
+        changed = {
+            item.name: getattr(after, item.name)
+            for item in fields(after)
+            if getattr(before, item.name) != getattr(after, item.name)
+        }
+        if "definition" in changed:
+            changed["definition"] = msgspec.to_builtins(after.definition)
         if changed:
-            await tx.execute(update(runtimes).where(runtimes.c.id == after.id).values(**changed))
+            await tx.execute(_UPDATE, {"wanted": after.id, **changed})
 
     async def delete(self, tx: Transaction, runtime_id: RuntimeId) -> None:
         """Remove a runtime; its checkpoints forget their source's id."""
-        await tx.execute(
-            update(checkpoints)
-            .where(checkpoints.c.source_runtime_id == runtime_id)
-            .values(source_runtime_id=None)
-        )
-        await tx.execute(delete(runtimes).where(runtimes.c.id == runtime_id))
+        await tx.execute(_FORGET_SOURCE, {"wanted": runtime_id})
+        await tx.execute(_DELETE, {"wanted": runtime_id})
 
     async def count(self, tx: Transaction, scope: Scope, statuses: Collection[Status] = ()) -> int:
         """Count runtimes of the scope in these statuses; none given means all."""
@@ -125,8 +140,7 @@ class RuntimeStore:
 
     async def count_account(self, tx: Transaction, account_id: AccountId) -> int:
         """Count all runtimes of an account."""
-        wanted = runtimes.c.account_id == account_id
-        return int(await tx.scalar(select(func.count()).select_from(runtimes).where(wanted)))
+        return int(await tx.scalar(_COUNT_ACCOUNT, {"wanted": account_id}))
 
     async def page(
         self, tx: Transaction, scope: Scope, statuses: Collection[Status], limit: int, after: str | int | None

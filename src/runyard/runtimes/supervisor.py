@@ -7,6 +7,7 @@ stay.
 
 import asyncio
 import contextlib
+import itertools
 from collections.abc import Coroutine, Iterable
 from typing import Any
 
@@ -15,7 +16,7 @@ import structlog
 from runyard.database.engine import Database
 from runyard.identity.model import Scope
 from runyard.kernel.clock import monotonic, utc_now
-from runyard.kernel.errors import RunyardError
+from runyard.kernel.errors import NotFound, RunyardError, Unavailable
 from runyard.kernel.transitions import Changed, Refused, transition
 from runyard.runtimes.definition import IdleMode, Resources
 from runyard.runtimes.errors import NotRunning, RevisionConflict, RuntimeNotFound, TransitionRefused
@@ -25,6 +26,9 @@ from runyard.runtimes.model import STALE, Amend, Order, Runtime, Status, Verb, a
 from runyard.runtimes.options import AfterRestart, RuntimesOptions
 from runyard.runtimes.resident import Resident
 from runyard.runtimes.store import RuntimeStore
+
+REMOVAL_PAUSES = (0.2, 1.0, 5.0, 30.0)
+"""Seconds between the tries to remove a runtime, the last one again and again."""
 
 SYSTEM = "system:runtimes"
 """The actor of everything that happens without a caller."""
@@ -64,8 +68,13 @@ class Supervisor:
     def _background(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._done)
         return task
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            _log.error("runtimes.task_broke", error=repr(task.exception()))
 
     # --- residents -------------------------------------------------------------------------------------------------
 
@@ -88,14 +97,14 @@ class Supervisor:
         if isinstance(command, Order) and apply(resident.runtime, command) is resident.runtime:
             return resident.runtime
         async with self._database.transaction() as tx:
-            before = await self._store.lock(tx, resident.runtime.id)
-            if before is None:
-                raise RuntimeNotFound(resident.runtime.id)
-            outcome = await transition(tx, self._store, resident.runtime.id, command, decide)
+            try:
+                outcome = await transition(tx, self._store, resident.runtime.id, command, decide)
+            except NotFound:
+                raise RuntimeNotFound(resident.runtime.id) from None
         if isinstance(outcome, Changed):
             resident.runtime = outcome.value
             return outcome.value
-        raise _refused(outcome, before)
+        raise _refused(outcome, resident.runtime)
 
     # --- booting ---------------------------------------------------------------------------------------------------
 
@@ -111,29 +120,34 @@ class Supervisor:
 
     async def _boot(self, resident: Resident) -> None:
         async with self._boots, resident.lock:
-            if resident.sandbox is not None or resident.runtime.status not in (
-                Status.CREATING,
-                Status.RUNNING,
-            ):
+            if resident.runtime.status not in (Status.CREATING, Status.RUNNING):
                 return
-            verb, reason, resident.boot_error = Verb.BOOTED, None, None
-            try:
-                await self.raise_sandbox(resident)
-            except TimeoutError:
-                verb, reason = (
-                    Verb.FAIL,
-                    f"the sandbox did not come up within {self._options.boot_secs:g} seconds",
-                )
-            except RunyardError as error:
-                verb, reason, resident.boot_error = Verb.FAIL, error.message, error
-            except OSError as error:
-                verb, reason = Verb.FAIL, f"the host refused: {error.strerror or error}"
-                _log.exception("runtimes.boot_failed", runtime=resident.runtime.id)
-            if verb is Verb.FAIL:
-                _log.warning("runtimes.boot_failed", runtime=resident.runtime.id, reason=reason)
-                if resident.runtime.status is Status.RUNNING:
-                    verb = Verb.CRASH
-            await self.order(resident, Order(verb=verb, actor=SYSTEM, at=utc_now(), reason=reason))
+            command = Order(verb=Verb.BOOTED, actor=SYSTEM, at=utc_now())
+            if resident.sandbox is None:
+                resident.boot_error = await self._try_to_raise(resident)
+                if resident.boot_error is not None:
+                    verb = Verb.CRASH if resident.runtime.status is Status.RUNNING else Verb.FAIL
+                    reason = resident.boot_error.message
+                    _log.warning("runtimes.boot_failed", runtime=resident.runtime.id, reason=reason)
+                    command = Order(verb=verb, actor=SYSTEM, at=utc_now(), reason=reason)
+            await self.order(resident, command)
+
+    async def _try_to_raise(self, resident: Resident) -> RunyardError | None:
+        """Make the sandbox, or return why not: whatever goes wrong ends in a status, never in a runtime that is
+        `creating` for ever.
+        """
+        try:
+            await self.raise_sandbox(resident)
+        except TimeoutError:
+            return Unavailable(f"the sandbox did not come up within {self._options.boot_secs:g} seconds")
+        except RunyardError as error:
+            return error
+        except OSError as error:
+            return Unavailable(f"the host refused: {error.strerror or error}")
+        except Exception as error:  # noqa: BLE001  see above
+            _log.exception("runtimes.boot_broke", runtime=resident.runtime.id)
+            return Unavailable(f"internal error: {type(error).__name__}")
+        return None
 
     async def raise_sandbox(self, resident: Resident) -> Sandbox:
         """Make the sandbox and write its secret files; the caller holds the lock."""
@@ -266,15 +280,26 @@ class Supervisor:
 
     async def end_sandbox(self, resident: Resident, *, keep_layer: bool) -> None:
         """Kill all that runs inside; the caller holds the lock and wrote the status."""
-        sandbox, resident.sandbox = resident.sandbox, None
-        if sandbox is not None:
-            await sandbox.destroy(keep_layer=keep_layer)
+        if resident.sandbox is not None:
+            await resident.sandbox.destroy(keep_layer=keep_layer)
+            resident.sandbox = None
 
     def begin_removal(self, resident: Resident) -> asyncio.Task[None]:
         """Free everything of a runtime whose status is `deleting`, then forget it."""
         return self._background(self._remove(resident))
 
     async def _remove(self, resident: Resident) -> None:
+        for pause in itertools.chain(REMOVAL_PAUSES, itertools.repeat(REMOVAL_PAUSES[-1])):
+            try:
+                await self._remove_now(resident)
+            except (RunyardError, OSError) as error:
+                # The row says `deleting` until it is true, here or after the next start.
+                _log.warning("runtimes.removal_failed", runtime=resident.runtime.id, reason=str(error))
+                await asyncio.sleep(pause)
+            else:
+                return
+
+    async def _remove_now(self, resident: Resident) -> None:
         runtime_id = resident.runtime.id
         async with resident.lock:
             await self.end_sandbox(resident, keep_layer=False)
@@ -291,9 +316,9 @@ class Supervisor:
             for resident in [item for item in self._residents.values() if idle(item)]:
                 try:
                     await self._suspend(resident)
-                except RunyardError as error:
+                except (RunyardError, OSError) as error:
                     # A host without a freezer cannot suspend; say so and look after the others.
-                    _log.warning("runtimes.suspend_failed", runtime=resident.runtime.id, reason=error.message)
+                    _log.warning("runtimes.suspend_failed", runtime=resident.runtime.id, reason=str(error))
 
     async def _suspend(self, resident: Resident) -> None:
         async with resident.lock:

@@ -18,6 +18,7 @@ from runyard.kernel.crypto import Vault
 from runyard.runtimes.checkpoints import CheckpointService
 from runyard.runtimes.commands import CommandService
 from runyard.runtimes.files import FileService
+from runyard.runtimes.images import ImageService
 from runyard.runtimes.injection import Injector
 from runyard.runtimes.isolation.engine import Engine
 from runyard.runtimes.isolation.namespaces import NamespacesEngine
@@ -49,6 +50,7 @@ class House:
     files: FileService
     checkpoints: CheckpointService
     secrets: SecretService
+    images: ImageService
     metrics: Metrics
     actions: ActionHouse
     first_token: str | None = None
@@ -59,7 +61,7 @@ class House:
     """Set when the server begins to stop: live readers end then."""
 
 
-async def open_house(settings: Settings, stack: AsyncExitStack) -> House:
+async def open_house(settings: Settings, stack: AsyncExitStack, *, new_admin_token: bool = False) -> House:
     """Start every part in order; the stack stops them in the reverse one. Raises RunyardError with a sentence."""
     database = await Database.open(settings.database_url, settings.data_dir)
     stack.push_async_callback(database.close)
@@ -88,6 +90,8 @@ async def open_house(settings: Settings, stack: AsyncExitStack) -> House:
     given = settings.admin_token.get_secret_value() if settings.admin_token else None
     # The last step: a token that is made by a start which then fails would never be shown to anybody.
     house.first_token = await identity.bootstrap(given)
+    if new_admin_token and house.first_token is None:
+        house.first_token = await identity.new_admin_token()
     return house
 
 
@@ -125,6 +129,7 @@ def _assemble(settings: Settings, database: Database, identity: IdentityService,
         files=FileService(supervisor),
         checkpoints=checkpoints,
         secrets=secrets,
+        images=ImageService(database, engine, chosen.default_base),
         metrics=metrics,
     )
 

@@ -15,7 +15,10 @@ def set_up_logging(settings: Logging) -> None:
     people = settings.format == "console" or (settings.format == "auto" and sys.stderr.isatty())
     level = _LEVELS[settings.level]
     renderer: structlog.types.Processor = (
-        structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+        # The default formatter of exceptions shows local variables, tokens and secrets among them.
+        structlog.dev.ConsoleRenderer(
+            colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+        )
         if people
         else structlog.processors.JSONRenderer()
     )
@@ -32,6 +35,12 @@ def set_up_logging(settings: Logging) -> None:
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
+    logging.getLogger("uvicorn.error").addFilter(_worth_saying)
     logging.basicConfig(
         level=max(level, logging.WARNING), stream=sys.stderr, format="%(levelname)s %(name)s %(message)s"
     )
+
+
+def _worth_saying(record: logging.LogRecord) -> bool:
+    """Leave out a complaint of the HTTP server about every WebSocket that was refused with a proper answer."""
+    return "without completing handshake" not in record.getMessage()

@@ -24,6 +24,7 @@ from runyard.server.app import App
 from runyard.server.banner import banner
 from runyard.server.house import House, open_house
 from runyard.server.logging import set_up_logging
+from runyard.server.protocol import BoundedHeadProtocol
 from runyard.server.sockets import Socket
 from runyard.settings import Settings
 
@@ -38,9 +39,10 @@ Ready = Callable[[str, House], None]
 """Called with the address and the house once the server answers."""
 
 
-def serve(settings: Settings, ready: Ready | None = None) -> int:
+def serve(settings: Settings, ready: Ready | None = None, *, new_admin_token: bool = False) -> int:
     """Run a server until SIGTERM or SIGINT; return the exit status. Call it before any thread exists.
 
+    With `new_admin_token` it makes another admin token and shows it as if the data folder were new.
     0 after a clean stop, 1 when it could not start (the sentence is on standard error).
     """
     set_up_logging(settings.logging)
@@ -51,16 +53,16 @@ def serve(settings: Settings, ready: Ready | None = None) -> int:
         return _fail(f"cannot listen on {settings.host}:{settings.port}: {error.strerror or error}")
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(_serve(settings, listener, ready or _print_banner))
+            return runner.run(_serve(settings, listener, ready or _print_banner, new_admin_token))
     except RunyardError as error:
-        return _fail(error.message)
+        return _fail(f"{error.message} (`runyard doctor` looks at this host and says what to do)")
     finally:
         listener.close()
 
 
-async def _serve(settings: Settings, listener: socket.socket, ready: Ready) -> int:
+async def _serve(settings: Settings, listener: socket.socket, ready: Ready, new_admin_token: bool) -> int:
     async with AsyncExitStack() as stack:
-        house = await open_house(settings, stack)
+        house = await open_house(settings, stack, new_admin_token=new_admin_token)
         app = build_app(house)
         server = _Server(_uvicorn_config(app, settings.stop_secs))
         _watch_signals(server, house)
@@ -89,7 +91,7 @@ def _uvicorn_config(app: App, stop_secs: float) -> uvicorn.Config:
         access_log=False,
         lifespan="off",
         loop="none",
-        http="httptools",
+        http=BoundedHeadProtocol,
         ws=Socket,
         ws_max_size=LARGEST_FRAME,
         ws_ping_interval=None,

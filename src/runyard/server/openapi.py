@@ -11,6 +11,7 @@ import msgspec
 
 from runyard import __version__
 from runyard.dialects.door import WEBSOCKET, Door, Route
+from runyard.server.describing import field_descriptions
 
 _PARAMETER = re.compile(r"\{([^}]+)\}")
 _REFS: Final = "#/components/schemas/{name}"
@@ -34,7 +35,8 @@ _TEXTS: Final = {
 def document(doors: Sequence[Door]) -> dict[str, Any]:
     """Return the OpenAPI document of all doors. WebSocket routes appear as GET with the answer 101."""
     routes = [(door, route) for door in doors for route in door.routes]
-    schemas = _Schemas(types for _, route in routes for types in (route.request, route.response))
+    bodies = [door.error_body for door in doors]
+    schemas = _Schemas([*bodies, *(kind for _, route in routes for kind in (route.request, route.response))])
     paths: dict[str, dict[str, Any]] = {}
     for door, route in routes:
         method = "get" if route.method == WEBSOCKET else route.method.lower()
@@ -65,7 +67,17 @@ class _Schemas:
     def __init__(self, named: Iterable[Any]) -> None:
         kinds: dict[str, Any] = {str(kind): kind for kind in named if kind is not None and kind is not bytes}
         schemas, self.components = msgspec.json.schema_components(list(kinds.values()), ref_template=_REFS)
+        self._describe()
         self._by_kind: Mapping[str, dict[str, Any]] = dict(zip(kinds, schemas, strict=True))
+
+    def _describe(self) -> None:
+        """Add what stands below the fields of the types; a generic type's component is called `Name_Argument_`."""
+        known = field_descriptions()
+        for name, component in self.components.items():
+            texts = known.get(name) or known.get(name.partition("_")[0], {})
+            for field, schema in component.get("properties", {}).items():
+                if field in texts:
+                    schema["description"] = texts[field]
 
     def of(self, kind: object) -> dict[str, Any]:
         return self._by_kind[str(kind)]
@@ -80,7 +92,7 @@ def _operation(door: Door, route: Route, schemas: _Schemas) -> dict[str, Any]:
         "summary": route.summary,
         "tags": [door.name, *route.tags],
         "parameters": [*_path_parameters(route), *_declared_parameters(route)],
-        "responses": _responses(route, schemas),
+        "responses": _responses(door, route, schemas),
     }
     if route.permission is not None:
         operation["description"] = f"Needs the permission `{route.permission.value}`."
@@ -114,19 +126,50 @@ def _declared_parameters(route: Route) -> list[dict[str, Any]]:
     ]
 
 
-def _responses(route: Route, schemas: _Schemas) -> dict[str, Any]:
+def _responses(door: Door, route: Route, schemas: _Schemas) -> dict[str, Any]:
+    errors = {str(status): _refusal(door, status, schemas) for status in sorted(route.errors)}
+    if route.status >= 400:
+        return {str(route.status): _refusal(door, route.status, schemas), **errors}
     success: dict[str, Any] = {"description": "Done."}
-    if route.status == 501:
-        return {str(status): {"description": _TEXTS[status]} for status in sorted({*route.errors, 501})}
     if route.response is bytes:
         success["content"] = {"application/octet-stream": {}}
     elif route.response is not None:
         content = {"schema": schemas.of(route.response), "example": schemas.example(route.response)}
         success["content"] = {"application/json": content}
-    responses = {str(route.status): success}
-    for status in route.errors:
-        responses.setdefault(str(status), {"description": _TEXTS[status]})
-    return responses
+    return {str(route.status): success, **errors}
+
+
+def _refusal(door: Door, status: int, schemas: _Schemas) -> dict[str, Any]:
+    refusal: dict[str, Any] = {"description": _TEXTS[status]}
+    if door.error_body is not None:
+        refusal["content"] = {door.error_type: {"schema": schemas.of(door.error_body)}}
+    return refusal
+
+
+_EXAMPLES: Final[Mapping[str, object]] = {
+    "id": "01a20a59-6522-7173-a681-2535d337bb4f",
+    "runtime_id": "01a20a59-6522-7173-a681-2535d337bb4f",
+    "execution_id": "6b04b288d5823fcab06ba127",
+    "root_id": "6b04b288d5823fcab06ba127",
+    "request_id": "01a20a59-6531-7e15-8174-a379b3fbca43",
+    "name": "web",
+    "command": "echo hello",
+    "text": "error",
+    "stdout": "hello\n",
+    "stderr": "",
+    "status": "running",
+    "stream": "stdout",
+    "data_base64": "aGVsbG8K",
+    "actor": "admin",
+    "door": "native",
+    "base": "host",
+    "egress": "open",
+    "hostname": "web",
+    "version": __version__,
+}
+"""Values of fields by name, where a made-up one would tell nothing."""
+_ALWAYS: Final = frozenset({"name", "command"})
+"""Fields that are shown even where they may be left out."""
 
 
 def _example(schema: Mapping[str, Any], components: Mapping[str, Any], depth: int) -> object:
@@ -147,13 +190,23 @@ def _example(schema: Mapping[str, Any], components: Mapping[str, Any], depth: in
     return _plain_example(schema, components, depth)
 
 
+def _named_example(name: str, schema: Mapping[str, Any], components: Mapping[str, Any], depth: int) -> object:
+    kinds = [one.get("type") for one in schema.get("anyOf", (schema,))]
+    known = _EXAMPLES.get(name)
+    if known is not None and "string" in kinds and "const" not in schema:
+        return known
+    return _example(schema, components, depth)
+
+
 def _plain_example(schema: Mapping[str, Any], components: Mapping[str, Any], depth: int) -> object:
     match schema.get("type"):
         case "object":
             required = set(schema.get("required", ()))
             fields = schema.get("properties", {})
             return {
-                name: _example(one, components, depth + 1) for name, one in fields.items() if name in required
+                name: _named_example(name, one, components, depth + 1)
+                for name, one in fields.items()
+                if name in required | _ALWAYS
             }
         case "array":
             return []

@@ -103,3 +103,15 @@ def test_logs_following_over_cut_connections_loses_nothing(fake: NativeServer, c
     assert "reconnecting" in ran.err
     assert cli("execution", "tail", found).out == ran.out
     assert cli("logs", "-f", "-n", "1", found).out == "4\n"
+
+
+def test_execution_wait_follows_the_live_log_instead_of_asking_again(fake: NativeServer, cli: Cli) -> None:
+    found = fake.add_execution(("stdout", b"x" * 100), status="running", exit_code=None, output_bytes=100)
+    fake.logs[found].ends = {"status": "failed", "exit_code": 7}
+    fake.logs[found].cuts = [0]
+    ran = cli("execution", "wait", found, "--json").expect(7)
+    assert ran.json()["status"] == "failed"
+    assert "reconnecting" in ran.err
+    asked = [one.path.rpartition("/")[2] for one in fake.seen]
+    assert asked == [found, "live", "live", found]
+    assert fake.seen[1].query == {"offset": "100", "stream": "system"}

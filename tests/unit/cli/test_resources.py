@@ -155,6 +155,20 @@ def test_checkpoint_life_cycle(fake: NativeServer, cli: Cli) -> None:
     assert fake.checkpoints == {}
 
 
+def test_image_life_cycle(fake: NativeServer, cli: Cli, tmp_path: Path) -> None:
+    made = cli("image", "import", str(tmp_path / "Alpine"), "--json").expect(0).json()
+    assert (made["name"], made["kind"]) == ("alpine", "image")
+    assert fake.seen[-1].json() == {"name": "alpine", "path": str(tmp_path / "Alpine")}
+    cli("image", "import", ".", "--name", "team/tools:2").expect(0)
+    assert fake.seen[-1].json() == {"name": "team/tools:2", "path": os.getcwd()}
+    assert cli("image", "list", "--output", "name").out.splitlines() == ["host", "alpine", "team/tools:2"]
+    assert "yes" in cli("image", "list").out.splitlines()[1]
+    assert "--yes" in cli("image", "remove", "alpine").expect(2).err
+    cli("image", "remove", "alpine", "team/tools:2", "--yes").expect(0)
+    assert fake.images == {}
+    assert cli("image", "remove", "alpine", "--yes", "--json").expect(3).error()["code"] == "not_found"
+
+
 def test_token_create_prints_only_the_secret_on_stdout(fake: NativeServer, cli: Cli) -> None:
     ran = cli("token", "create", "ci", "--scope", "runtimes:exec", "--expires", "30d").expect(0)
     assert ran.out == "ry_made_secret\n"

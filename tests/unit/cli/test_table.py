@@ -43,7 +43,16 @@ def help_of(path: str, command: click.Command) -> str:
 def test_commands_are_exactly_those_of_the_contract() -> None:
     nouns = {path.split()[1] for path, _ in ALL if path != "runyard"}
     short = {"exec", "run", "ps", "logs", "serve", "doctor", "completion", "version"}
-    assert nouns == short | {"runtime", "checkpoint", "execution", "token", "profile"}
+    assert nouns == short | {
+        "runtime",
+        "checkpoint",
+        "image",
+        "secret",
+        "project",
+        "execution",
+        "token",
+        "profile",
+    }
     verbs = {path.removeprefix("runyard runtime ") for path in NAMES if path.startswith("runyard runtime ")}
     assert verbs >= {
         "create",
@@ -79,7 +88,8 @@ def test_command_has_json_and_a_described_set_of_options(path: str, command: Com
     assert ("--json" in options) == (path not in WITHOUT_DATA)
     assert {"--profile", "--quiet", "--no-color"} <= options
     assert not any(
-        "token" in name and name not in {"--token-file", "--token-stdin", "--token-env"} for name in options
+        "token" in name and name not in {"--token-file", "--token-stdin", "--token-env", "--new-admin-token"}
+        for name in options
     )
     for one in command.params:
         if isinstance(one, click.Option):
@@ -89,7 +99,17 @@ def test_command_has_json_and_a_described_set_of_options(path: str, command: Com
 
 @pytest.mark.parametrize(("path", "command"), COMMANDS, ids=NAMES)
 def test_arguments_that_name_a_resource_are_completed(path: str, command: Command) -> None:
-    nouns = {"runtime", "runtimes", "execution", "executions", "checkpoint", "token"}
+    nouns = {
+        "runtime",
+        "runtimes",
+        "execution",
+        "executions",
+        "checkpoint",
+        "images",
+        "secrets",
+        "projects",
+        "token",
+    }
     for one in command.params:
         if isinstance(one, click.Argument) and one.name in nouns:
             assert one._custom_shell_complete is not None, f"{path} {one.name}"

@@ -16,6 +16,7 @@ from runyard.dialects.runta import routes as runta
 from runyard.dialects.stackstorm import routes as stackstorm
 from runyard.kernel.errors import LimitExceeded, RunyardError
 from runyard.server import native, openapi
+from runyard.server.native import problems
 from runyard.server.router import Router
 from runyard.settings import Settings
 from tests.fakes.doors import Anything
@@ -134,11 +135,18 @@ def test_openapi_has_every_route_with_examples_and_no_dangling_reference() -> No
     for _, route in ROUTES:
         method = "get" if route.method == WEBSOCKET else route.method.lower()
         operation = document["paths"][route.path][method]
-        assert operation["responses"]
+        assert all(
+            "content" in answer for status, answer in operation["responses"].items() if int(status) >= 400
+        )
         content = operation.get("requestBody", {}).get("content", {}).get("application/json")
         assert content is None or "example" in content
     for name in re.findall(r'"\$ref":"#/components/schemas/([^"]+)"', text):
         assert name in document["components"]["schemas"]
+    components = document["components"]["schemas"]
+    assert components["ExecutionOut"]["properties"]["ended_by"]["description"].startswith("Who ended it")
+    codes = {one["code"]: one["status"] for one in problems.catalogue()}
+    assert codes.keys() == {kind.code for kind in ERRORS}
+    assert codes["runtime_not_found"] == 404
     ids = re.findall(r'"operationId":"([^"]+)"', text)
     assert len(ids) == len(set(ids))
 

@@ -51,6 +51,21 @@ def _tokens(client: "Client") -> Iterable[Proposal]:
         yield token.id, token.name or ""
 
 
+def _images(client: "Client") -> Iterable[Proposal]:
+    for image in client.images.list():
+        yield image.name, image.kind
+
+
+def _secrets(client: "Client") -> Iterable[Proposal]:
+    for one in client.secrets.list():
+        yield one.name, one.id
+
+
+def _projects(client: "Client") -> Iterable[Proposal]:
+    for one in client.projects.list():
+        yield one.path, one.name or ""
+
+
 def complete_runtimes(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> Items:
     """Propose names and ids of runtimes."""
     return _propose("runtimes", _runtimes, incomplete)
@@ -64,6 +79,21 @@ def complete_executions(_ctx: click.Context, _param: click.Parameter, incomplete
 def complete_checkpoints(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> Items:
     """Propose names and ids of checkpoints."""
     return _propose("checkpoints", _checkpoints, incomplete)
+
+
+def complete_images(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> Items:
+    """Propose names of bases."""
+    return _propose("images", _images, incomplete)
+
+
+def complete_secrets(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> Items:
+    """Propose names of secrets."""
+    return _propose("secrets", _secrets, incomplete)
+
+
+def complete_projects(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> Items:
+    """Propose slug paths of projects."""
+    return _propose("projects", _projects, incomplete)
 
 
 def complete_tokens(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> Items:

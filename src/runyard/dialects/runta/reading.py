@@ -1,110 +1,41 @@
-"""Reads requests: bodies, queries, headers. Every fault of a caller becomes a domain error here, never a 500."""
+"""What the Runta door reads beyond the common: page limits, revisions, cursors, statuses in both vocabularies."""
 
 from collections.abc import Collection, Mapping
-from typing import TypeVar
-from urllib.parse import parse_qsl
 
-import msgspec
-
-from runyard.dialects.door import Call, ClientGone, Scope
-from runyard.kernel.errors import InvalidArgument, MalformedRequest, TooLarge, Unauthenticated
+from runyard.dialects.reading import (
+    bearer,
+    decode,
+    header,
+    integer,
+    query,
+    read_body,
+    read_json,
+    read_optional_json,
+)
+from runyard.kernel.errors import InvalidArgument
 from runyard.runtimes.model import Status
 
-Body = TypeVar("Body")
-
-JSON_LIMIT = 128 << 20
-"""Bytes of a JSON body: 64 MiB and more of input, escaped."""
+__all__ = [
+    "PAGE_LIMIT",
+    "V1_PAGE_LIMIT",
+    "bearer",
+    "cursor",
+    "decode",
+    "header",
+    "integer",
+    "query",
+    "read_body",
+    "read_json",
+    "read_optional_json",
+    "revision",
+    "statuses",
+]
 
 PAGE_LIMIT = 100
 V1_PAGE_LIMIT = 1000
 
 _ALIASES = {"active": Status.RUNNING, "stopped": Status.SHUTDOWN}
 _HIDDEN_STATUSES = frozenset({"unavailable"})
-
-
-def credential(scope: Scope) -> str:
-    """Return the bearer token. Raises Unauthenticated."""
-    for name, value in scope["headers"]:
-        if name == b"authorization":
-            kind, _, token = value.partition(b" ")
-            if kind.lower() == b"bearer" and token.strip():
-                return str(token.strip().decode("latin-1"))
-            raise Unauthenticated("the Authorization header must be: Bearer <token>")
-    raise Unauthenticated("missing Authorization bearer token")
-
-
-def header(call: Call, name: bytes) -> str | None:
-    """Return a header's value."""
-    for key, value in call.scope["headers"]:
-        if key == name:
-            return str(value.decode("latin-1"))
-    return None
-
-
-async def read_body(call: Call, limit: int = JSON_LIMIT) -> bytes:
-    """Read a whole body. Raises TooLarge, ClientGone."""
-    message = await call.receive()
-    if not message.get("more_body", False) and message["type"] == "http.request":
-        return bytes(message.get("body", b""))
-    parts: list[bytes] = []
-    size = 0
-    while True:
-        if message["type"] != "http.request":
-            raise ClientGone
-        part = message.get("body", b"")
-        size += len(part)
-        if size > limit:
-            raise TooLarge(f"the request body exceeds {limit} bytes")
-        parts.append(part)
-        if not message.get("more_body", False):
-            return b"".join(parts)
-        message = await call.receive()
-
-
-def decode(decoder: msgspec.json.Decoder[Body], body: bytes) -> Body:
-    """Decode a JSON body. Raises MalformedRequest for no JSON, InvalidArgument for JSON that does not fit."""
-    try:
-        if not body.isascii():
-            body.decode()  # the decoder does not look into fields that it skips
-        return decoder.decode(body)
-    except msgspec.ValidationError as error:
-        raise InvalidArgument(str(error)) from None
-    except RecursionError:
-        raise MalformedRequest("the JSON body is nested too deeply") from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise MalformedRequest(f"the body is not valid JSON: {error}") from None
-
-
-async def read_json(call: Call, decoder: msgspec.json.Decoder[Body]) -> Body:
-    """Read and decode a required JSON body."""
-    return decode(decoder, await read_body(call))
-
-
-async def read_optional_json(call: Call, decoder: msgspec.json.Decoder[Body]) -> Body:
-    """Read and decode a body whose every field is optional, so that an empty one is `{}`."""
-    return decode(decoder, await read_body(call) or b"{}")
-
-
-def query(call: Call) -> Mapping[str, str]:
-    """Return the query; of repeated names the last counts. Raises InvalidArgument."""
-    raw = call.scope["query_string"]
-    if not raw:
-        return {}
-    try:
-        pairs = parse_qsl(raw.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=64)
-    except ValueError:
-        raise InvalidArgument("the query is not valid") from None
-    return dict(pairs)
-
-
-def integer(values: Mapping[str, str], name: str, default: int, low: int, high: int) -> int:
-    """Return a whole number of the query within bounds. Raises InvalidArgument."""
-    text = values.get(name)
-    if text is None:
-        return default
-    if not text.isascii() or not text.isdigit() or len(text) > 18 or not low <= int(text) <= high:
-        raise InvalidArgument(f"{name} must be a whole number from {low} to {high}")
-    return int(text)
 
 
 def revision(values: Mapping[str, str]) -> int:

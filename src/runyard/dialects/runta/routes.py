@@ -8,7 +8,7 @@ from typing import Any
 from runyard.dialects.door import WEBSOCKET, Door, Parameter, Route
 from runyard.dialects.runta import reading
 from runyard.dialects.runta.absent import ABSENT, ABSENT_OPEN, absent
-from runyard.dialects.runta.errors import DOCUMENTED, write_error
+from runyard.dialects.runta.errors import DOCUMENTED, Envelope, write_error
 from runyard.dialects.runta.exec import ExecHandlers
 from runyard.dialects.runta.files import FileHandlers
 from runyard.dialects.runta.runtimes import RuntimeHandlers
@@ -259,6 +259,7 @@ def register(services: RuntaServices) -> Door:
         title="Runta runtimes, v1 and v2",
         routes=tuple(routes),
         prefixes=("/v1/", "/v2/"),
-        credential=reading.credential,
+        credential=reading.bearer,
         write_error=write_error,
+        error_body=Envelope,
     )

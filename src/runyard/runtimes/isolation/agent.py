@@ -58,6 +58,10 @@ class AgentProcess:
         """Return how the process ended; any number of callers may wait. Raises SandboxGone."""
         return await self.outcome.get()
 
+    async def ended_within(self, seconds: float) -> Exit | None:
+        """Return how the process ended when it does so within a short time, else None. Raises SandboxGone."""
+        return await self.outcome.get_within(seconds)
+
     def signal_group(self, signum: int) -> None:
         """Send a signal to the whole process group; silently nothing when it is gone."""
         self._agent.signal_group(self._pid, signum)
@@ -77,12 +81,54 @@ class AgentProcess:
         self.outcome.settle(Exit(code=code, oom_killed=killed))
 
 
+class GatedSpawn:
+    """A command on its way: it has its place, descriptors and folder, and waits for `go` to become the program."""
+
+    __slots__ = ("_agent", "_command", "_gate", "_id", "_waiter")
+
+    def __init__(
+        self, agent: "Agent", command: Command, request_id: int, waiter: asyncio.Future[Reply], gate: int
+    ) -> None:
+        """Use Agent.prepare."""
+        self._agent = agent
+        self._command = command
+        self._id = request_id
+        self._waiter = waiter
+        self._gate = gate
+
+    async def go(self) -> AgentProcess:
+        """Let it become the program, once. Returns when it has ended or runs for some milliseconds.
+        Raises SpawnError, SandboxGone.
+        """
+        gate, self._gate = self._gate, -1
+        with contextlib.suppress(BrokenPipeError):  # it has failed already; the answer says how
+            os.write(gate, b"g")
+        os.close(gate)
+        try:
+            reply = await self._agent.answer_to(self._id, self._waiter)
+        except Failed as failure:
+            raise spawn_error(failure, self._command) from None
+        return self._agent.take_started(reply, self._command)
+
+    def drop(self) -> None:
+        """Give it up: it will never run. Nothing after `go`."""
+        if self._gate >= 0:
+            os.close(self._gate)
+            self._gate = -1
+            self._agent.forget(self._id)
+
+    def __del__(self) -> None:
+        """Let go of one that nobody used."""
+        self.drop()
+
+
 class Agent:
     """A connection to a sandbox's init. Single-threaded, on the running loop."""
 
     def __init__(self, sock: socket.socket, uid_base: int, count_oom_kills: Callable[[], int]) -> None:
         """Take over the server's end of the pair; `count_oom_kills` reads the group's counter."""
         self._channel = Channel(sock, self._on_reply, self._on_gone)
+        self._loop = asyncio.get_running_loop()
         self._uid_base = uid_base
         self._count_oom_kills = count_oom_kills
         self._oom_kills = 0
@@ -125,21 +171,55 @@ class Agent:
         """Start a command. `extra_fd` becomes descriptor 9 of it. Raises SpawnError, SandboxGone, InvalidArgument
         (empty argv, a NUL somewhere, an impossible variable name).
         """
-        payload = _spawn_payload(command)
-        fds = [command.stdin, command.stdout, command.stderr]
-        if extra_fd is not None:
-            fds.append(extra_fd)
-        for fd in fds:
-            self._give_pipe(fd)
-        flags = protocol.SPAWN_TTY if command.tty else 0
-        numbers = (flags, len(command.argv), len(command.env))
+        request_id, waiter = self._send_spawn(command, 0, extra_fd)
         try:
-            reply = await self._request(Op.SPAWN, numbers, payload, fds)
+            reply = await self.answer_to(request_id, waiter)
         except Failed as failure:
             raise spawn_error(failure, command) from None
+        return self.take_started(reply, command)
+
+    def prepare(self, command: Command) -> GatedSpawn:
+        """Begin to start a command that waits for `go` before it becomes the program. The command's descriptors may
+        be closed at once. Raises as `spawn`, and OSError.
+        """
+        inside, gate = os.pipe2(os.O_CLOEXEC)
+        try:
+            flags = protocol.SPAWN_GATED | protocol.SPAWN_BRIEF
+            request_id, waiter = self._send_spawn(command, flags, inside)
+        except BaseException:
+            os.close(gate)
+            raise
+        finally:
+            os.close(inside)
+        return GatedSpawn(self, command, request_id, waiter, gate)
+
+    def take_started(self, reply: Reply, command: Command) -> AgentProcess:
+        """Return the process that an answer tells of."""
         if len(self.entered) < _ENTERED_MAX:
             self.entered.add(command.cwd)
         return self._started.pop(reply.id)
+
+    def forget(self, request_id: int) -> None:
+        """Wait for an answer no more; what it brings is undone."""
+        self._waiting.pop(request_id, None)
+
+    def _send_spawn(
+        self, command: Command, flags: int, fourth: int | None
+    ) -> tuple[int, asyncio.Future[Reply]]:
+        payload = _spawn_payload(command)
+        fds = [command.stdin, command.stdout, command.stderr]
+        for fd in fds:
+            self._give_pipe(fd)
+        if fourth is not None:
+            if not flags:
+                self._give_pipe(fourth)
+            fds.append(fourth)
+        if command.tty:
+            flags |= protocol.SPAWN_TTY
+        try:
+            return self._begin(Op.SPAWN, (flags, len(command.argv), len(command.env)), payload, fds)
+        except Failed as failure:
+            raise spawn_error(failure, command) from None
 
     def signal_group(self, pid: int, signum: int) -> None:
         """Send a signal to a process group; nothing when it or the sandbox is gone."""
@@ -208,18 +288,31 @@ class Agent:
         payload: bytes = b"",
         fds: Sequence[int] = (),
     ) -> Reply:
+        return await self.answer_to(*self._begin(op, numbers, payload, fds))
+
+    def _begin(
+        self, op: Op, numbers: tuple[int, int, int], payload: bytes, fds: Sequence[int]
+    ) -> tuple[int, asyncio.Future[Reply]]:
+        """Send a request; `answer_to` waits for its answer."""
         if self._gone_reason is not None:
             raise SandboxGone(self._gone_reason)
         request_id = next(self._ids)
-        waiter: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        waiter: asyncio.Future[Reply] = self._loop.create_future()
         self._waiting[request_id] = waiter
         try:
             self._channel.send(op, request_id, numbers, payload, fds)
-            return await waiter
         except Gone:
+            self.forget(request_id)
             raise SandboxGone(self._gone_reason) from None
         except OSError as error:
+            self.forget(request_id)
             raise Failed(Stage.RESOURCES, error.errno or errno.EIO, "send the request") from error
+        return request_id, waiter
+
+    async def answer_to(self, request_id: int, waiter: asyncio.Future[Reply]) -> Reply:
+        """Wait for an answer. Raises Failed, SandboxGone."""
+        try:
+            return await waiter
         except asyncio.CancelledError:
             if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
                 self._abandon(waiter.result())
@@ -230,12 +323,12 @@ class Agent:
     def _abandon(self, reply: Reply) -> None:
         """Undo an answer that nobody waits for any more."""
         protocol.close_fds(reply.fds)
+        self._started.pop(reply.id, None)
         if reply.op == Re.STARTED:
-            self._started.pop(reply.id, None)
             self.signal_group(reply.a, signal.SIGKILL)
 
     def _on_reply(self, reply: Reply) -> None:
-        if reply.op == Re.EXITED:
+        if reply.op == Re.EXITED and reply.id == 0:
             process = self._processes.pop(reply.a, None)
             if process is not None:
                 process.finish_from(reply, self._read_oom_kills)
@@ -245,12 +338,15 @@ class Agent:
             return
         waiter = self._waiting.get(reply.id)
         wanted = waiter is not None and not waiter.done()
-        if reply.op == Re.STARTED:
-            # At once, because the exit notice may be the next message of the same burst.
+        if reply.op in (Re.STARTED, Re.EXITED):
+            # At once, because the exit notice may be the next message of the same burst, or is this very one.
             process = AgentProcess(self, reply.a, self._oom_kills)
-            self._processes[reply.a] = process
             if wanted:
                 self._started[reply.id] = process
+            if reply.op == Re.STARTED:
+                self._processes[reply.a] = process
+            else:
+                process.finish_from(reply, self._read_oom_kills)
         if waiter is None or not wanted:
             self._abandon(reply)
         elif reply.op == Re.FAILED:

@@ -15,8 +15,8 @@ from pathlib import Path
 
 from runyard.kernel.errors import NotFound, Unavailable
 from runyard.runtimes.isolation import hostns, skeleton, syscalls
-from runyard.runtimes.isolation.engine import Capability
-from runyard.runtimes.isolation.images import ImageStore
+from runyard.runtimes.isolation.engine import BaseFacts, BaseKind, Capability
+from runyard.runtimes.isolation.images import Image, ImageStore
 from runyard.runtimes.isolation.options import IsolationOptions
 from runyard.runtimes.isolation.workers import Workers
 
@@ -42,6 +42,17 @@ class Base:
     overlays: tuple[Overlay, ...]
     default_env: Mapping[str, str] = field(default_factory=lambda: {"PATH": skeleton.PATH})
     default_workdir: str = "/root"
+
+
+def image_facts(image: Image) -> BaseFacts:
+    """Return an imported image as a base."""
+    return BaseFacts(
+        name=image.name,
+        kind=BaseKind.IMAGE,
+        digest=image.digest,
+        created_at=image.created_at,
+        size_bytes=image.size_bytes,
+    )
 
 
 class BaseStore:
@@ -70,9 +81,14 @@ class BaseStore:
         await self._workers.run(self._close)
         self._workers.close()
 
-    def names(self) -> list[str]:
-        """Return the names that `prepare` accepts."""
-        return [HOST, *(f"dir:{name}" for name in self._options.directory_bases), *self._images.names()]
+    def facts(self) -> list[BaseFacts]:
+        """Return what `prepare` accepts."""
+        folders = self._options.directory_bases
+        return [
+            BaseFacts(name=HOST, kind=BaseKind.HOST),
+            *(BaseFacts(name=f"dir:{name}", kind=BaseKind.DIRECTORY) for name in folders),
+            *(image_facts(image) for image in self._images.all()),
+        ]
 
     async def prepare(self, name: str) -> Base:
         """Return a base, building and mounting it at the first call (for `host` about a second). Raises NotFound,

@@ -8,6 +8,7 @@ implementation must pass the same contract tests.
 import enum
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
@@ -120,8 +121,24 @@ class Process(Protocol):
         """Return how the process ended; any number of callers may wait. Raises SandboxGone."""
         ...
 
+    async def ended_within(self, seconds: float) -> Exit | None:
+        """Return how the process ended when it does so within a short time, else None. Raises SandboxGone."""
+        ...
+
     def signal_group(self, signum: int) -> None:
         """Send a signal to the whole process group; silently nothing when it is gone."""
+        ...
+
+
+class Prepared(Protocol):
+    """A command that waits before it becomes the program. When the server dies, it never will."""
+
+    async def go(self) -> Process:
+        """Let it, once. Returns when it has ended or runs for some milliseconds. Raises SpawnError, SandboxGone."""
+        ...
+
+    def drop(self) -> None:
+        """Give it up: it will never run. Nothing after `go`."""
         ...
 
 
@@ -144,6 +161,13 @@ class Sandbox(Protocol):
 
     async def spawn(self, command: Command) -> Process:
         """Start a command. Raises SpawnError, SandboxGone."""
+        ...
+
+    def prepare(self, command: Command) -> "Prepared | None":
+        """Begin to start a command that waits for `go` before it becomes the program, so that something can be
+        written down meanwhile; None where the engine has no such thing. The command's descriptors may be closed at
+        once. Raises SpawnError, SandboxGone, OSError.
+        """
         ...
 
     async def open_file(self, path: str, mode: OpenMode) -> "OpenFile":
@@ -272,6 +296,31 @@ class Capability:
     """What an operator can do about it; empty when enforced."""
 
 
+class BaseKind(enum.StrEnum):
+    """Where a base comes from."""
+
+    HOST = "host"
+    """The host's own system."""
+    DIRECTORY = "directory"
+    """A folder that the settings name."""
+    IMAGE = "image"
+    """An imported OCI image."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BaseFacts:
+    """One base that sandboxes can be made from."""
+
+    name: str
+    kind: BaseKind
+    digest: str | None = None
+    """Of an image's manifest: `sha256:` and 64 digits."""
+    created_at: datetime | None = None
+    """When an image was imported."""
+    size_bytes: int | None = None
+    """Bytes that an image's layers unpacked to."""
+
+
 class Engine(Protocol):
     """Makes sandboxes of one kind."""
 
@@ -310,6 +359,16 @@ class Engine(Protocol):
         """Delete a checkpoint's files; idempotent."""
         ...
 
-    def bases(self) -> Sequence[Path | str]:
-        """Name the bases that `create` accepts."""
+    def bases(self) -> Sequence[BaseFacts]:
+        """List the bases that `create` accepts; valid after `start`."""
+        ...
+
+    async def import_image(self, path: Path, name: str) -> BaseFacts:
+        """Make a base of an OCI image layout on this host, replacing an image of that name; takes seconds to minutes.
+        Raises BadImage, TooLarge, InvalidArgument (bad name), Unavailable (no room), Unimplemented.
+        """
+        ...
+
+    async def remove_image(self, name: str) -> None:
+        """Forget an imported image; sandboxes that use it go on. Raises NotFound, Unimplemented."""
         ...

@@ -15,11 +15,13 @@ import shutil
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO, cast
 from urllib.parse import quote, unquote
 
-from runyard.kernel.errors import InvalidArgument, NotFound
+from runyard.kernel.clock import utc_now
+from runyard.kernel.errors import InvalidArgument, NotFound, Unavailable
 from runyard.runtimes.isolation.options import IsolationOptions
 from runyard.runtimes.isolation.unpacking import BadImage, Budget, Unpacker, scan_layer
 from runyard.runtimes.isolation.workers import Workers
@@ -45,6 +47,10 @@ class Image:
     env: Mapping[str, str] = field(default_factory=dict)
     workdir: str = ""
     user: str = ""
+    created_at: datetime | None = None
+    """When it was imported."""
+    size_bytes: int | None = None
+    """Bytes that its layers unpacked to."""
 
 
 class ImageStore:
@@ -69,6 +75,10 @@ class ImageStore:
         """Return the names of all images."""
         return sorted(self._images)
 
+    def all(self) -> list[Image]:
+        """Return all images by name."""
+        return [self._images[name] for name in self.names()]
+
     def get(self, name: str) -> Image:
         """Return an image. Raises NotFound."""
         image = self._images.get(name)
@@ -78,13 +88,17 @@ class ImageStore:
 
     async def import_layout(self, path: Path, name: str) -> Image:
         """Unpack the image of this machine's architecture from an OCI image layout and keep it under `name`, replacing
-        one of that name. Takes seconds to minutes. Raises InvalidArgument (bad name), BadImage, TooLarge.
+        one of that name. Takes seconds to minutes. Raises InvalidArgument (bad name), BadImage, TooLarge, Unavailable
+        (no room, or files that cannot be read).
         """
         if not _NAME.fullmatch(name):
             raise InvalidArgument(
                 "A name of an image is lower-case letters, digits and any of . _ / @ - with a tag."
             )
-        image = await self._workers.run(self._import, path, name)
+        try:
+            image = await self._workers.run(self._import, path, name)
+        except OSError as error:
+            raise Unavailable(f"The image cannot be unpacked: {error.strerror or error}.") from error
         self._images[name] = image
         return image
 
@@ -117,10 +131,12 @@ class ImageStore:
         root.chmod(0o755)
         try:
             budget = self._budget()
+            allowed = budget.bytes
             with Unpacker(os.fspath(root)) as unpacker:
                 for layer in layers:
                     layout.apply(layer, unpacker, budget)
-            (draft / "image.json").write_text(json.dumps(_summary(digest, config)))
+            facts = {"created_at": utc_now().isoformat(), "size_bytes": allowed - budget.bytes}
+            (draft / "image.json").write_text(json.dumps(_summary(digest, config) | facts))
             self._set_aside(self._home(name))
             draft.rename(self._home(name))
         except BaseException:
@@ -131,6 +147,7 @@ class ImageStore:
     def _load(self, name: str) -> Image:
         home = self._home(name)
         facts = json.loads((home / "image.json").read_text())
+        created = facts.get("created_at")
         return Image(
             name=name,
             digest=facts["digest"],
@@ -138,6 +155,8 @@ class ImageStore:
             env=facts["env"],
             workdir=facts["workdir"],
             user=facts["user"],
+            created_at=None if created is None else datetime.fromisoformat(created),
+            size_bytes=facts.get("size_bytes"),
         )
 
     def _home(self, name: str) -> Path:

@@ -11,8 +11,8 @@ from pathlib import Path
 from runyard.kernel.errors import AlreadyExists, Unavailable
 from runyard.runtimes.isolation import cgroups, hostns, protocol
 from runyard.runtimes.isolation.agent import Agent
-from runyard.runtimes.isolation.bases import Base, BaseStore
-from runyard.runtimes.isolation.engine import Capability, Limits, SandboxGone, SandboxSpec
+from runyard.runtimes.isolation.bases import Base, BaseStore, image_facts
+from runyard.runtimes.isolation.engine import BaseFacts, Capability, Limits, SandboxGone, SandboxSpec
 from runyard.runtimes.isolation.images import ImageStore
 from runyard.runtimes.isolation.launcher import Launcher
 from runyard.runtimes.isolation.layers import Layer, LayerStore
@@ -141,9 +141,26 @@ class NamespacesEngine:
         """Delete a checkpoint's files; idempotent."""
         await self._layers.delete_checkpoint(checkpoint_id)
 
-    def bases(self) -> Sequence[Path | str]:
-        """Name the bases that `create` accepts."""
-        return self._bases.names()
+    def bases(self) -> Sequence[BaseFacts]:
+        """List the bases that `create` accepts; valid after `start`."""
+        return self._bases.facts()
+
+    async def import_image(self, path: Path, name: str) -> BaseFacts:
+        """Make a base of an OCI image layout, replacing an image of that name; sandboxes made before keep the old one.
+        Raises BadImage, TooLarge, InvalidArgument, Unavailable.
+        """
+        image = await self._images.import_layout(path, name)
+        self._bases.forget(name)
+        if name == self._options.default_base:
+            # The blank ones were made of what was just replaced.
+            await asyncio.gather(*(blank.destroy(keep_layer=False) for blank in list(self._blanks)))
+        return image_facts(image)
+
+    async def remove_image(self, name: str) -> None:
+        """Forget an imported image; sandboxes that use it go on. Raises NotFound."""
+        self._images.get(name)
+        await self._images.remove(name)
+        self._bases.forget(name)
 
     async def _adopt(self, spec: SandboxSpec) -> NamespaceSandbox | None:
         """Turn a blank sandbox into this one; None when there is none or the spec asks for more than blank."""

@@ -31,6 +31,19 @@ class Outcome:
             raise SandboxGone(self.value.message)
         return self.value
 
+    async def get_within(self, seconds: float) -> Exit | None:
+        """Return the exit when it comes within a time, else None. Raises SandboxGone."""
+        if self.value is None and seconds > 0:
+            loop = asyncio.get_running_loop()
+            waiter = loop.create_future()
+            self._waiters.append(waiter)
+            timer = loop.call_later(seconds, _let_go, waiter)
+            try:
+                await waiter
+            finally:
+                timer.cancel()
+        return None if self.value is None else await self.get()
+
     def settle(self, value: Ended) -> None:
         """Settle it; later calls change nothing."""
         if self.value is not None:
@@ -42,3 +55,8 @@ class Outcome:
             if not waiter.done():
                 waiter.set_result(None)
         self._waiters.clear()
+
+
+def _let_go(waiter: "asyncio.Future[None]") -> None:
+    if not waiter.done():
+        waiter.set_result(None)

@@ -17,8 +17,10 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from runyard.kernel.errors import AlreadyExists, InvalidArgument, LimitExceeded, NotFound
+from runyard.kernel.errors import AlreadyExists, InvalidArgument, LimitExceeded, NotFound, Unimplemented
 from runyard.runtimes.isolation.engine import (
+    BaseFacts,
+    BaseKind,
     CannotEnforce,
     Capability,
     Command,
@@ -38,6 +40,7 @@ from runyard.runtimes.isolation.options import IsolationOptions
 
 _HOME = "/root"
 _NO_LIMITS = Limits()
+_NO_IMAGES = "The engine `process` has no images: its commands see the host's own files."
 _FIX = "run the server as root on Linux and use the engine `namespaces`"
 
 
@@ -62,6 +65,12 @@ class HostProcess:
         await self._ended.wait()
         assert self._exit is not None
         return self._exit
+
+    async def ended_within(self, seconds: float) -> Exit | None:
+        """Return how the process ended when it does so within a short time, else None."""
+        with contextlib.suppress(TimeoutError):
+            return await asyncio.wait_for(self.wait(), seconds)
+        return None
 
     def signal_group(self, signum: int) -> None:
         """Send a signal to the whole process group; silently nothing when it is gone."""
@@ -116,6 +125,10 @@ class ProcessSandbox:
         self._watchers.add(watcher)
         watcher.add_done_callback(self._watchers.discard)
         return process
+
+    def prepare(self, command: Command) -> None:  # noqa: ARG002  the port's
+        """Return None: a spawn of this engine takes effect at once."""
+        return
 
     async def open_file(self, path: str, mode: OpenMode) -> OpenFile:
         """Open a regular file. Raises NotFound, InvalidArgument, LimitExceeded, SandboxGone."""
@@ -284,9 +297,17 @@ class ProcessEngine:
         """Delete a checkpoint's files; idempotent."""
         await asyncio.to_thread(shutil.rmtree, self._checkpoints / _safe(checkpoint_id), ignore_errors=True)
 
-    def bases(self) -> Sequence[Path | str]:
-        """Name the only base."""
-        return ["host"]
+    def bases(self) -> Sequence[BaseFacts]:
+        """List the only base."""
+        return [BaseFacts(name="host", kind=BaseKind.HOST)]
+
+    async def import_image(self, path: Path, name: str) -> BaseFacts:  # noqa: ARG002  the port's
+        """Refuse: commands see the host's own files. Raises Unimplemented."""
+        raise Unimplemented(_NO_IMAGES)
+
+    async def remove_image(self, name: str) -> None:  # noqa: ARG002  the port's
+        """Refuse: there are none. Raises Unimplemented."""
+        raise Unimplemented(_NO_IMAGES)
 
 
 def _start(command: Command, env: dict[str, str], cwd: str) -> subprocess.Popen[bytes]:

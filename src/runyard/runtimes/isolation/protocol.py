@@ -67,6 +67,8 @@ class Stage(enum.IntEnum):
 SPAWN_TTY = 1
 FLAG_MEMFD = 2
 FLAG_CGROUP = 4
+SPAWN_GATED = 8
+SPAWN_BRIEF = 16
 EXTRA_FD = 9
 """Number that the fourth descriptor of a spawn gets."""
 

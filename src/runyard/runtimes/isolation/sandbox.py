@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from runyard.runtimes.isolation import syscalls
-from runyard.runtimes.isolation.agent import Agent, AgentProcess
+from runyard.runtimes.isolation.agent import Agent, AgentProcess, GatedSpawn
 from runyard.runtimes.isolation.cgroups import Group
 from runyard.runtimes.isolation.engine import (
     Command,
@@ -83,6 +83,11 @@ class NamespaceSandbox:
         """Start a command. Raises SpawnError, SandboxGone, InvalidArgument."""
         self._check()
         return await self._parts.agent.spawn(command)
+
+    def prepare(self, command: Command) -> GatedSpawn:
+        """Begin to start a command that waits for `go`. Raises SpawnError, SandboxGone, InvalidArgument, OSError."""
+        self._check()
+        return self._parts.agent.prepare(command)
 
     async def open_file(self, path: str, mode: OpenMode) -> OpenFile:
         """Open a regular file. Raises NotFound, InvalidArgument, LimitExceeded, SandboxGone."""

@@ -27,6 +27,10 @@ from runyard.runtimes.isolation.protocol import EXTRA_FD, close_fds
 _ARGV = ("/bin/sh", "-c", f". /proc/self/fd/{EXTRA_FD}")
 _PIPE_ROOM = 60_000
 """A pipe takes 64 KiB at once; more would need a writer that waits."""
+_REFILL_SECONDS = 0.01
+"""Between taking a shell and starting the next; most scripts are answered in that time."""
+_REFILL_SOON_SECONDS = 0.002
+"""The same when none is left."""
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _NOT_THE_SAME = re.compile(r"LINENO|/proc/|\b(?:ps|pgrep|pkill|pidof|killall)\b|\bset\b[^\n]*\s[-+][a-z]*v")
 """Scripts that could see their shell's command line, which differs, or its input being read."""
@@ -73,6 +77,10 @@ class ShellProcess:
     async def wait(self) -> Exit:
         """Return how the process ended; any number of callers may wait. Raises SandboxGone."""
         return await self._outcome.get()
+
+    async def ended_within(self, seconds: float) -> Exit | None:
+        """Return how the process ended when it does so within a short time, else None. Raises SandboxGone."""
+        return await self._outcome.get_within(seconds)
 
     def signal_group(self, signum: int) -> None:
         """Send a signal to the whole process group; silently nothing when it is gone."""
@@ -194,10 +202,13 @@ class ShellPool:
         self._size = size
         self._waiting: list[PreparedShell] = []
         self._filling: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
         self._closed = False
 
     def take(self) -> PreparedShell | None:
-        """Return a waiting shell, or None; replace it in the background."""
+        """Return a waiting shell, or None; replace it in the background, a little later: the taken one and its
+        caller need the processors now.
+        """
         if self._size == 0 or self._closed:
             return None
         taken = None
@@ -207,13 +218,20 @@ class ShellPool:
                 taken = shell
             else:
                 shell.discard()
-        if self._filling is None:
-            self._filling = asyncio.get_running_loop().create_task(self._fill())
+        if self._filling is None and self._timer is None:
+            later = _REFILL_SECONDS if self._waiting else _REFILL_SOON_SECONDS
+            self._timer = asyncio.get_running_loop().call_later(later, self._refill)
         return taken
+
+    def _refill(self) -> None:
+        self._timer = None
+        self._filling = asyncio.get_running_loop().create_task(self._fill())
 
     def close(self) -> None:
         """End all waiting shells."""
         self._closed = True
+        if self._timer is not None:
+            self._timer.cancel()
         if self._filling is not None:
             self._filling.cancel()
         while self._waiting:

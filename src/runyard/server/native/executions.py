@@ -1,6 +1,5 @@
 """Handlers of executions: list, get, history, cancel, and their output by range, search and live."""
 
-import base64
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Final, TypeVar
@@ -9,6 +8,7 @@ import msgspec
 
 from runyard.dialects import reading
 from runyard.dialects.door import Call
+from runyard.executions.errors import ExecutionEnded
 from runyard.executions.model import Execution, ExecutionFilter, Kind, Status
 from runyard.executions.output.model import Chunk, Stream
 from runyard.kernel.errors import InvalidArgument
@@ -16,15 +16,13 @@ from runyard.kernel.ids import ExecutionId
 from runyard.server.house import House
 from runyard.server.native import live
 from runyard.server.native.replies import send_json
+from runyard.server.native.views import chunk_view, execution_view
 from runyard.server.native.wire import (
     CancelIn,
-    ChunkOut,
     EventOut,
-    ExecutionOut,
     HitOut,
     Listed,
     OutputOut,
-    PlaceOut,
     SearchOut,
 )
 
@@ -72,11 +70,17 @@ class ExecutionHandlers:
         await send_json(call, Listed(items=found))
 
     async def cancel(self, call: Call) -> None:
-        """Ask for the end of an execution."""
+        """Ask for the end of an execution; asking again is harmless."""
         body = await reading.read_optional_json(call, _cancel)
-        ended = await self._executions.cancel(
-            call.caller.scope, _id(call), actor=call.caller.actor, reason=body.reason
-        )
+        try:
+            ended = await self._executions.cancel(
+                call.caller.scope, _id(call), actor=call.caller.actor, reason=body.reason
+            )
+        except ExecutionEnded:
+            ended = await self._named(call)
+            # Who asks again after a lost answer wanted just this end.
+            if ended.status is not Status.CANCELED:
+                raise
         await send_json(call, execution_view(ended), status=200 if ended.ended else 202)
 
     async def output(self, call: Call) -> None:
@@ -235,44 +239,3 @@ def _moment(values: Mapping[str, str], name: str) -> datetime | None:
         return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
     except (ValueError, OverflowError):
         raise InvalidArgument(f"{name} must be a time such as 2026-01-31T09:30:00Z") from None
-
-
-def chunk_view(chunk: Chunk) -> ChunkOut:
-    """Return a chunk as the wire has it."""
-    data = base64.b64encode(chunk.data).decode()
-    return ChunkOut(offset=chunk.offset, stream=chunk.stream.name.lower(), time=chunk.time, data_base64=data)
-
-
-def execution_view(one: Execution) -> ExecutionOut:
-    """Return an execution as the wire has it."""
-    ended_by = (one.result or {}).get("ended_by")
-    place = None if one.place is None else PlaceOut(kind=one.place.kind, id=one.place.id, name=one.place.name)
-    return ExecutionOut(
-        id=one.id,
-        kind=one.kind.value,
-        name=one.name,
-        status=one.status.value,
-        status_reason=one.status_reason,
-        command=one.command,
-        exit_code=one.exit_code,
-        signal=one.signal,
-        ended_by=ended_by if isinstance(ended_by, str) else None,
-        actor=one.actor,
-        door=one.door,
-        place=place,
-        parent_id=one.parent_id,
-        root_id=one.root_id,
-        project_id=one.project_id,
-        labels=one.labels,
-        parameters=one.parameters,
-        result=one.result,
-        created_at=one.created_at,
-        started_at=one.started_at,
-        ended_at=one.ended_at,
-        duration_ms=one.duration_ms,
-        output_bytes=one.output_bytes,
-        output_truncated=one.output_truncated,
-        attempt=one.attempt,
-        worker=one.worker,
-        request_id=one.request_id,
-    )

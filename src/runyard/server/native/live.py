@@ -12,8 +12,8 @@ from runyard.dialects.door import Call
 from runyard.executions.model import Execution
 from runyard.executions.output.model import Stream
 from runyard.server.house import House
-from runyard.server.native import executions
 from runyard.server.native.replies import encode
+from runyard.server.native.views import chunk_view, execution_view
 
 HEARTBEAT_SECONDS: Final = 15.0
 _BEAT: Final = b": still here\n\n"
@@ -62,10 +62,10 @@ class LiveReader:
 
     async def _follow(self) -> None:
         async for chunk in self._house.output.follow(self._execution.id, self._offset, self._stream):
-            data = encode(executions.chunk_view(chunk))
+            data = encode(chunk_view(chunk))
             await self._send(b"event: output\nid: %d\ndata: %b\n\n" % (chunk.end, data))
         ended = await self._house.executions.wait(self._call.caller.scope, self._execution.id)
-        await self._send(b"event: end\ndata: %b\n\n" % encode(executions.execution_view(ended)))
+        await self._send(b"event: end\ndata: %b\n\n" % encode(execution_view(ended)))
 
     async def _watch(self) -> None:
         while (await self._call.receive())["type"] != "http.disconnect":

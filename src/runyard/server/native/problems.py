@@ -1,7 +1,7 @@
 """Errors of the native API as problem documents (RFC 9457). Owns one table from error code to status and title."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -30,6 +30,7 @@ TABLE: Mapping[str, tuple[int, str]] = {
 }
 """The codes of the kernel. A code of a domain is looked up along its class's ancestors, so that each is covered."""
 
+CONTENT_TYPE = "application/problem+json"
 DOCUMENTED = (400, 401, 403, 404, 409, 413, 422, 429, 500, 503)
 
 
@@ -46,18 +47,31 @@ class Problem(msgspec.Struct, kw_only=True, omit_defaults=True):
     """Machine-readable detail."""
 
 
-def status_and_title(error: RunyardError) -> tuple[int, str]:
+def status_and_title(kind: type[RunyardError]) -> tuple[int, str]:
     """Return status and title of an error, by its own code or that of its nearest ancestor in the table."""
-    for kind in type(error).__mro__:
-        found = TABLE.get(getattr(kind, "code", ""))
+    for one in kind.__mro__:
+        found = TABLE.get(getattr(one, "code", ""))
         if found is not None:
             return found
     return TABLE["internal"]
 
 
+def catalogue() -> Sequence[dict[str, object]]:
+    """Return every code that this server knows with its status and default sentence, for the API's document."""
+    found: dict[str, dict[str, object]] = {}
+    kinds: list[type[RunyardError]] = [RunyardError]
+    while kinds:
+        kind = kinds.pop(0)
+        kinds += kind.__subclasses__()
+        status, title = status_and_title(kind)
+        text = (kind.__doc__ or title).strip().splitlines()[0]
+        found.setdefault(kind.code, {"code": kind.code, "status": status, "description": text})
+    return sorted(found.values(), key=lambda one: str(one["code"]))
+
+
 def write_error(error: RunyardError, request_id: str) -> Answer:
     """Return the whole answer of an error."""
-    status, title = status_and_title(error)
+    status, title = status_and_title(type(error))
     headers: list[tuple[bytes, bytes]] = []
     if isinstance(error, LimitExceeded):
         headers.append((b"retry-after", str(max(1, math.ceil(error.retry_after))).encode()))
@@ -74,4 +88,4 @@ def write_error(error: RunyardError, request_id: str) -> Answer:
             name: value for name, value in error.detail.items() if isinstance(value, str | int | float | list)
         },
     )
-    return Answer(status, encode(problem), "application/problem+json", headers)
+    return Answer(status, encode(problem), CONTENT_TYPE, headers)

@@ -9,8 +9,11 @@ from runyard.dialects.runta.files import FileHandlers
 from runyard.identity.model import Permission
 from runyard.server.house import House
 from runyard.server.native.executions import ExecutionHandlers
-from runyard.server.native.problems import DOCUMENTED, write_error
+from runyard.server.native.images import NativeImageHandlers
+from runyard.server.native.problems import CONTENT_TYPE, DOCUMENTED, Problem, write_error
+from runyard.server.native.projects import ProjectHandlers
 from runyard.server.native.runtimes import NativeCheckpointHandlers, NativeExecHandlers, NativeRuntimeHandlers
+from runyard.server.native.secrets import NativeSecretHandlers
 from runyard.server.native.stream import NativeStreamHandlers
 from runyard.server.native.system import SystemHandlers
 from runyard.server.native.tokens import TokenHandlers
@@ -26,8 +29,14 @@ from runyard.server.native.wire import (
     Listed,
     MadeTokenOut,
     NativeCheckpointOut,
+    NativeImageIn,
+    NativeImageOut,
     NativeRuntimeOut,
+    NativeSecretIn,
+    NativeSecretOut,
     OutputOut,
+    ProjectIn,
+    ProjectOut,
     RuntimeIn,
     SearchOut,
     TokenIn,
@@ -78,7 +87,8 @@ _FILTERS = [
 
 
 def _route(method: str, path: str, name: str, summary: str, **more: Any) -> Route:  # noqa: ANN401  fields of Route
-    return Route(method=method, path=BASE + path, name=name, summary=summary, errors=DOCUMENTED, **more)
+    given = {"errors": DOCUMENTED, **more}
+    return Route(method=method, path=BASE + path, name=name, summary=summary, **given)
 
 
 def _executions(h: ExecutionHandlers) -> Iterator[Route]:
@@ -202,6 +212,44 @@ def _checkpoints(h: NativeCheckpointHandlers) -> Iterator[Route]:
     )  # fmt: skip
 
 
+def _images(h: NativeImageHandlers) -> Iterator[Route]:
+    tags = ["images"]
+    yield _route(
+        "GET", "/images", "listImages", "List what runtimes can be made from: host, folders, images.",
+        handler=h.listing, response=Listed[NativeImageOut], permission=_READ, tags=tags,
+    )  # fmt: skip
+    yield _route(
+        "POST", "/images", "importImage", "Import an OCI image layout from a folder of the server's host.",
+        handler=h.create, request=NativeImageIn, response=NativeImageOut, permission=Permission.ADMIN, status=201,
+        tags=tags, errors=(*DOCUMENTED, 501),
+    )  # fmt: skip
+    yield _route(
+        "DELETE", "/images/{image}", "removeImage", "Remove an imported image; runtimes that live on it go on.",
+        handler=h.delete, permission=Permission.ADMIN, status=204, tags=tags,
+    )  # fmt: skip
+
+
+def _secrets(h: NativeSecretHandlers) -> Iterator[Route]:
+    one, read, write = "/secrets/{secret}", Permission.SECRETS_READ, Permission.SECRETS_WRITE
+    tags = ["secrets"]
+    yield _route(
+        "GET", "/secrets", "listSecrets", "List secrets by name, without their values.",
+        handler=h.listing, response=Listed[NativeSecretOut], permission=read, tags=tags,
+    )  # fmt: skip
+    yield _route(
+        "GET", one, "getSecret", "Get a secret by id or unique name, without its value.",
+        handler=h.get, response=NativeSecretOut, permission=read, tags=tags,
+    )  # fmt: skip
+    yield _route(
+        "PUT", one, "putSecret", "Store a secret under a name, or replace its value.",
+        handler=h.put, request=NativeSecretIn, response=NativeSecretOut, permission=write, tags=tags,
+    )  # fmt: skip
+    yield _route(
+        "DELETE", one, "deleteSecret", "Delete a secret; runtimes that use it go on without it.",
+        handler=h.delete, permission=write, status=204, tags=tags,
+    )  # fmt: skip
+
+
 def _tokens(h: TokenHandlers) -> Iterator[Route]:
     tags = ["tokens"]
     yield _route(
@@ -220,6 +268,22 @@ def _tokens(h: TokenHandlers) -> Iterator[Route]:
     yield _route(
         "DELETE", "/tokens/{token}", "revokeToken", "Make a token useless at once.",
         handler=h.revoke, status=204, tags=tags,
+    )  # fmt: skip
+
+
+def _projects(h: ProjectHandlers) -> Iterator[Route]:
+    tags, admin = ["projects"], Permission.ADMIN
+    yield _route(
+        "GET", "/projects", "listProjects", "List the caller's project and all below it, parents first.",
+        handler=h.listing, response=Listed[ProjectOut], permission=_READ, tags=tags,
+    )  # fmt: skip
+    yield _route(
+        "POST", "/projects", "createProject", "Add a project below another.",
+        handler=h.create, request=ProjectIn, response=ProjectOut, permission=admin, status=201, tags=tags,
+    )  # fmt: skip
+    yield _route(
+        "DELETE", "/projects/{project}", "deleteProject", "Delete a project on which nothing hangs.",
+        handler=h.delete, permission=admin, status=204, tags=tags,
     )  # fmt: skip
 
 
@@ -273,6 +337,9 @@ def register(house: House) -> Door:
         *_runtimes(NativeRuntimeHandlers(house)),
         *_work(house),
         *_checkpoints(NativeCheckpointHandlers(house)),
+        *_images(NativeImageHandlers(house)),
+        *_secrets(NativeSecretHandlers(house)),
+        *_projects(ProjectHandlers(house)),
         *_tokens(TokenHandlers(house)),
         *_system(SystemHandlers(house), open_metrics=house.settings.metrics.open),
     )
@@ -283,4 +350,6 @@ def register(house: House) -> Door:
         prefixes=(f"{BASE}/",),
         credential=reading.bearer,
         write_error=write_error,
+        error_body=Problem,
+        error_type=CONTENT_TYPE,
     )

@@ -8,7 +8,16 @@ from runyard.dialects import reading
 from runyard.dialects.door import Call
 from runyard.dialects.runta.exec import ExecHandlers
 from runyard.kernel.errors import InvalidArgument
-from runyard.runtimes.definition import Definition, EgressMode, EgressPolicy, Resources
+from runyard.runtimes.definition import (
+    PLACEHOLDER,
+    Definition,
+    EgressMode,
+    EgressPolicy,
+    Resources,
+    SecretFile,
+    SecretUse,
+    SecretVariable,
+)
 from runyard.runtimes.model import Checkpoint, CheckpointKind, Runtime, Status, Verb
 from runyard.runtimes.requests import CommandRequest, CommandResult, text_of
 from runyard.runtimes.service import NewRuntime
@@ -22,10 +31,13 @@ from runyard.server.native.wire import (
     NativeCheckpointOut,
     NativeRuntimeOut,
     RuntimeIn,
+    SecretUseIn,
+    SecretUseOut,
 )
 
 MAX_PAGE: Final = 1000
 DOOR: Final = "native"
+_HOME: Final = "/root/"
 
 _runtime = msgspec.json.Decoder(RuntimeIn)
 _checkpoint = msgspec.json.Decoder(CheckpointIn)
@@ -176,6 +188,7 @@ def _new_runtime(body: RuntimeIn, default_base: str) -> NewRuntime:
         resources=resources,
         egress=egress,
         environment=body.environment,
+        secrets=tuple(_secret_use(one) for one in body.secrets),
     )
     given = any(value is not None for value in (body.vcpus, body.memory_mib, body.disk_gib))
     return NewRuntime(
@@ -184,6 +197,16 @@ def _new_runtime(body: RuntimeIn, default_base: str) -> NewRuntime:
         checkpoint=body.checkpoint_id,
         resources=resources if given and body.checkpoint_id else None,
     )
+
+
+def _secret_use(given: SecretUseIn) -> SecretUse:
+    """Return where a secret goes; it is the whole variable or file. Raises InvalidArgument."""
+    if given.env is None and given.file is None:
+        raise InvalidArgument("a secret needs env, file or both")
+    variable = () if given.env is None else (SecretVariable(name=given.env, value_template=PLACEHOLDER),)
+    path = None if given.file is None else given.file.removeprefix(_HOME)
+    file = () if path is None else (SecretFile(path=path, value_template=PLACEHOLDER),)
+    return SecretUse(secret_id=given.name, environment=variable, files=file)
 
 
 def _statuses(text: str) -> set[Status]:
@@ -209,6 +232,14 @@ def runtime_view(one: Runtime) -> NativeRuntimeOut:
         disk_gib=definition.resources.disk_gib,
         egress="open" if definition.egress.is_open else "none",
         environment=definition.environment,
+        secrets=[
+            SecretUseOut(
+                secret_id=use.secret_id,
+                env=[variable.name for variable in use.environment],
+                files=[file.path for file in use.files],
+            )
+            for use in definition.secrets
+        ],
         project=one.project_id,
         revision=one.revision,
         created_at=one.created_at,

@@ -1,5 +1,7 @@
 """Handlers of the server itself: health, capabilities, metrics, the OpenAPI document and its viewer."""
 
+import asyncio
+import functools
 import shutil
 from collections.abc import Sequence
 from importlib import resources
@@ -15,6 +17,7 @@ from runyard.kernel.errors import NotFound, RunyardError
 from runyard.server import openapi
 from runyard.server.house import House
 from runyard.server.metrics import CONTENT_TYPE
+from runyard.server.native import problems
 from runyard.server.native.replies import send_json
 from runyard.server.native.wire import CapabilityOut, CheckOut, HealthOut, Listed
 
@@ -34,12 +37,21 @@ _PAGE_HEADERS = [
     (b"cache-control", b"no-cache"),
 ]
 
-_document: list[bytes] = []
+_doors: list[Door] = []
 
 
 def publish(doors: Sequence[Door]) -> None:
-    """Build the OpenAPI document of all doors; called once they are put together."""
-    _document[:] = [msgspec.json.encode(openapi.document(doors))]
+    """Say which doors the OpenAPI document is about; called once they are put together."""
+    _doors[:] = doors
+    _document.cache_clear()
+
+
+@functools.cache
+def _document() -> bytes:
+    """Build the OpenAPI document, at the first request for it: few starts of a server need it."""
+    document = openapi.document(_doors)
+    document["x-error-codes"] = problems.catalogue()
+    return msgspec.json.encode(document)
 
 
 class SystemHandlers:
@@ -111,7 +123,8 @@ class SystemHandlers:
 
     async def openapi(self, call: Call) -> None:
         """Send the OpenAPI document."""
-        await send_answer(call, Answer(200, _document[0]))
+        # Some tenths of a second the first time, which must not hold up the loop.
+        await send_answer(call, Answer(200, await asyncio.to_thread(_document)))
 
     async def docs(self, call: Call) -> None:
         """Send the viewer of the OpenAPI document."""

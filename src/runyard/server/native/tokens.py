@@ -9,7 +9,6 @@ from runyard.dialects.door import Call
 from runyard.identity.model import Permission, Token
 from runyard.identity.service import NewToken
 from runyard.kernel.errors import InvalidArgument
-from runyard.kernel.ids import ProjectId
 from runyard.server.house import House
 from runyard.server.native.replies import send_json, send_nothing
 from runyard.server.native.wire import Listed, MadeTokenOut, TokenIn, TokenOut, WhoOut
@@ -50,10 +49,13 @@ class TokenHandlers:
     async def create(self, call: Call) -> None:
         """Make a token; the answer is the only place where its secret is ever shown."""
         body = await reading.read_json(call, _token)
+        project = (
+            None if body.project is None else await self._identity.find_project(call.caller, body.project)
+        )
         new = NewToken(
             name=body.name,
             permissions=_permissions(body.scopes) or call.caller.permissions,
-            project_id=None if body.project is None else ProjectId(body.project),
+            project_id=None if project is None else project.id,
             expires_in=_lifetime(body.expires_in_secs),
             user_name=body.user,
         )

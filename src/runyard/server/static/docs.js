@@ -51,7 +51,7 @@ function curl(method, path, operation) {
 function details(method, path, operation, api) {
   const body = make("div");
   body.className = "body";
-  if (operation.description) body.append(make("p", operation.description));
+  if (operation.description) body.append(make("p", operation.description.replaceAll("`", "")));
   if (operation.parameters.length) {
     body.append(make("h3", "Parameters"));
     body.append(table(operation.parameters.map((one) => [
@@ -60,11 +60,17 @@ function details(method, path, operation, api) {
   }
   const json = operation.requestBody && operation.requestBody.content["application/json"];
   if (json) body.append(make("h3", `Body: ${shown(json.schema)}`), table(fields(json.schema, api)));
+  const refusals = Object.entries(operation.responses).filter(([status]) => Number(status) >= 400);
   for (const [status, answer] of Object.entries(operation.responses)) {
+    if (Number(status) >= 400) continue;
     const content = answer.content && answer.content["application/json"];
     body.append(make("h3", `${status} ${answer.description}${content ? ` ${shown(content.schema)}` : ""}`));
     if (content) body.append(table(fields(content.schema, api)));
   }
+  const texts = refusals.map(([status, answer]) => `${status} ${answer.description}`);
+  const refused = make("p", texts.join(" "));
+  refused.className = "refusals";
+  if (texts.length) body.append(make("h3", "Errors"), refused);
   body.append(make("h3", "Call it"), make("pre", curl(method, path, operation)));
   return body;
 }
@@ -81,6 +87,17 @@ function drawn(method, path, operation, api) {
     if (element.open && element.children.length === 1) element.append(details(method, path, operation, api));
   });
   return element;
+}
+
+/** The table of error codes; the `type` of a problem document leads to its row. */
+function errors(api) {
+  const rows = make("tbody");
+  for (const one of api["x-error-codes"] || []) {
+    const row = make("tr", "", make("td", "", make("code", one.code)), make("td", String(one.status)), make("td", one.description));
+    row.id = `error-${one.code}`;
+    rows.append(row);
+  }
+  return make("section", "", make("h2", "Error codes"), make("table", "", rows));
 }
 
 function filter(words, all) {
@@ -109,6 +126,7 @@ async function start() {
       }
     }
   }
+  main.append(errors(api));
   const search = document.getElementById("search");
   const apply = () => filter(search.value.toLowerCase().split(/\s+/).filter(Boolean), all);
   search.addEventListener("input", apply);

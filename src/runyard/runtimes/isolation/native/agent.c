@@ -22,16 +22,19 @@ enum {
     PENDING_MAX = 240, /* commands between fork and exec; below the descriptor limit of 1024 with room for messages */
     HELPERS_MAX = 64,
     PATIENCE_SECONDS = 60, /* for a helper and for a command's way to exec */
+    BRIEF_MS = 10, /* a brief command that runs longer is answered as started; more time where many run */
     REAP_BURST = 64,   /* then look at the socket again, whatever a fork bomb does */
     PID_LIMIT = 4194304,
 };
 
-/* Between fork and exec: the pipe closes by the exec, or says why there was none. */
+/* Between fork and exec: the pipe closes by the exec, or says why there was none. The pipe of a brief one is not
+ * looked at before `quiet_until`: it would wake this process beside the very command that it waits for. */
 static struct {
     uint32_t id;
     pid_t pid;
     int pipe;
     time_t deadline;
+    int64_t quiet_until;
 } pending[PENDING_MAX];
 static int pending_count;
 
@@ -49,11 +52,13 @@ static struct message request;
 static struct sandbox_fds folders;
 static int control;
 
-static time_t now(void) {
+static int64_t now_ms(void) {
     struct timespec moment;
     clock_gettime(CLOCK_MONOTONIC, &moment);
-    return moment.tv_sec;
+    return (int64_t)moment.tv_sec * 1000 + moment.tv_nsec / 1000000;
 }
+
+static time_t now(void) { return (time_t)(now_ms() / 1000); }
 
 /* The inside can stop (SIGSTOP) what is forked here before it has become something of its own; a stopped one would
  * keep its slot and its requester for ever. */
@@ -65,20 +70,28 @@ static void end_overdue(void) {
         if (moment > helpers[i].deadline) kill(helpers[i].pid, SIGKILL);
 }
 
-static void settle(int index) {
+/* Return the id of a command that runs, 0 when there is nothing to tell of it yet or it failed, which is answered. */
+static uint32_t take_pending(int index) {
     int failure[2];
+    uint32_t id = pending[index].id;
     ssize_t got = read(pending[index].pipe, failure, sizeof failure);
-    if (got < 0 && (errno == EAGAIN || errno == EINTR)) return;
-    pid_t pid = pending[index].pid;
+    if (got < 0 && (errno == EAGAIN || errno == EINTR)) return 0;
     if (got == (ssize_t)sizeof failure) {
-        answer_failed(control, pending[index].id, failure[0], failure[1], NULL);
+        answer_failed(control, id, failure[0], failure[1], NULL);
+        id = 0;
     } else {
-        struct reply reply = {.op = RE_STARTED, .id = pending[index].id, .a = (int)pid};
+        pid_t pid = pending[index].pid;
         started[pid / 8] |= (unsigned char)(1 << pid % 8);
-        answer(control, &reply, NULL, 0, NULL, 0);
     }
     close(pending[index].pipe);
     pending[index] = pending[--pending_count];
+    return id;
+}
+
+static void settle(int index) {
+    struct reply reply = {.op = RE_STARTED, .a = (int)pending[index].pid};
+    reply.id = take_pending(index);
+    if (reply.id) answer(control, &reply, NULL, 0, NULL, 0);
 }
 
 static void report_exit(pid_t pid, int status, const struct rusage *used) {
@@ -89,15 +102,17 @@ static void report_exit(pid_t pid, int status, const struct rusage *used) {
         helpers[i] = helpers[--helper_count];
         return;
     }
+    uint32_t unanswered = 0;
     for (int i = 0; i < pending_count; i++)
         if (pending[i].pid == pid) {
-            settle(i); /* `started` must be sent before `exited` */
+            unanswered = take_pending(i);
             break;
         }
     if (!(started[pid / 8] >> pid % 8 & 1)) return; /* an orphan */
     started[pid / 8] &= (unsigned char)~(1 << pid % 8);
     struct reply reply = {
         .op = RE_EXITED,
+        .id = unanswered,
         .a = (int)pid,
         .b = status,
         .c = (uint64_t)used->ru_utime.tv_sec * 1000000u + (uint64_t)used->ru_utime.tv_usec,
@@ -137,7 +152,10 @@ static void spawn(void) {
     }
     pending[pending_count].id = request.head.id;
     pending[pending_count].pid = pid;
-    pending[pending_count].deadline = now() + PATIENCE_SECONDS;
+    int64_t moment = now_ms();
+    int brief = request.head.a & SPAWN_BRIEF;
+    pending[pending_count].deadline = (time_t)(moment / 1000) + PATIENCE_SECONDS;
+    pending[pending_count].quiet_until = brief ? moment + BRIEF_MS + 2 * pending_count : 0;
     pending[pending_count++].pipe = error_pipe[0];
 }
 
@@ -237,6 +255,18 @@ static void build(struct setup *setup) {
     close(fds[1]);
 }
 
+/* Fill in what to wait for. Return how long at most, in milliseconds. */
+static int watch_pending(struct pollfd *polls) {
+    int patience = pending_count || helper_count ? PATIENCE_SECONDS * 1000 / 4 : -1;
+    int64_t moment = pending_count ? now_ms() : 0;
+    for (int i = 0; i < pending_count; i++) {
+        int64_t quiet = pending[i].quiet_until - moment;
+        polls[i] = (struct pollfd){.fd = quiet > 0 ? -1 : pending[i].pipe, .events = POLLIN};
+        if (quiet > 0 && quiet < patience) patience = (int)quiet;
+    }
+    return patience;
+}
+
 _Noreturn void run_agent(struct setup *setup) {
     struct pollfd polls[2 + PENDING_MAX];
     if (take_seat(setup) < 0) _exit(1);
@@ -252,8 +282,7 @@ _Noreturn void run_agent(struct setup *setup) {
         int count = pending_count;
         polls[0] = (struct pollfd){.fd = control, .events = wanted};
         polls[1] = (struct pollfd){.fd = signals, .events = POLLIN};
-        for (int i = 0; i < count; i++) polls[2 + i] = (struct pollfd){.fd = pending[i].pipe, .events = POLLIN};
-        int patience = pending_count || helper_count ? PATIENCE_SECONDS * 1000 / 4 : -1;
+        int patience = watch_pending(polls + 2);
         int found = poll(polls, (nfds_t)(2 + count), more ? 0 : patience);
         if (found < 0) continue;
         if (found == 0 || helper_count == HELPERS_MAX || pending_count == PENDING_MAX) end_overdue();

@@ -47,6 +47,8 @@ enum spawn_flags {
     SPAWN_TTY = 1,
     FLAG_MEMFD = 2,  /* the payload is in the first descriptor */
     FLAG_CGROUP = 4, /* the last descriptor of OP_CREATE is a cgroup2 folder */
+    SPAWN_GATED = 8, /* the last descriptor of OP_SPAWN is a pipe: exec after a byte from it, give up at its end */
+    SPAWN_BRIEF = 16, /* a command that ends soon is answered by its end alone */
 };
 
 enum { EXTRA_FD = 9 }; /* where the fourth descriptor of OP_SPAWN ends up */
@@ -56,7 +58,9 @@ enum reply_op {
     RE_FAILED = 2,  /* a=stage b=errno; payload: what was tried */
     RE_READY = 3,   /* the sandbox is set up; fds: a route socket of its network namespace, /dev/shm */
     RE_STARTED = 4, /* a=pid */
-    RE_EXITED = 5,  /* from an agent: a=pid b=wait status c=user us d=system us e=peak KiB; launcher: id, b=status */
+    /* From an agent: a=pid b=wait status c=user us d=system us e=peak KiB, and id of a spawn that has not been answered
+     * by RE_STARTED, else 0; from the launcher: id, b=status. */
+    RE_EXITED = 5,
     RE_FILE = 6,    /* c=size; fds: file [, folder]; payload: temporary name, final name */
     RE_TERMINAL = 7, /* fds: master slave */
 };

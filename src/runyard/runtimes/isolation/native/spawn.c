@@ -66,8 +66,25 @@ static void execute(char **argv, char **env) {
     errno = seen_denied ? EACCES : ENOENT;
 }
 
+/* Wait for the word to go on. Without it this command must never have run. */
+static void pass_gate(int gate, int error_pipe) {
+    char word;
+    ssize_t got;
+    do got = read(gate, &word, 1);
+    while (got < 0 && errno == EINTR);
+    if (got == 1) return;
+    errno = ECANCELED;
+    give_up(error_pipe, STAGE_RESOURCES);
+}
+
 _Noreturn void become_command(struct message *request, int error_pipe) {
     size_t length;
+    int gate = -1;
+    if (request->head.a & SPAWN_GATED) {
+        errno = EINVAL;
+        if (request->fd_count < 4) give_up(error_pipe, STAGE_RESOURCES);
+        gate = request->fds[--request->fd_count];
+    }
     int first = request->head.a & FLAG_MEMFD ? 1 : 0;
     /* Off the number that the fourth descriptor gets. */
     if (request->fd_count - first == 4) error_pipe = fcntl(error_pipe, F_DUPFD_CLOEXEC, 64);
@@ -95,6 +112,7 @@ _Noreturn void become_command(struct message *request, int error_pipe) {
     if (chdir(cwd) < 0) give_up(error_pipe, STAGE_CWD);
     /* All others are close-on-exec one by one; this is the second lock. */
     syscall(SYS_close_range, (unsigned)(request->fd_count - first == 4 ? EXTRA_FD + 1 : 3), ~0u, CLOSE_RANGE_CLOEXEC_);
+    if (gate >= 0) pass_gate(gate, error_pipe);
     execute(argv, env);
     give_up(error_pipe, STAGE_EXEC);
 }

@@ -1,0 +1,105 @@
+"""The project tree by the native API and the command line."""
+
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.cli import environment_for, run_process
+from tests.support.http import Api
+from tests.support.server import Server
+
+ROOT = "/runyard/v1"
+PROJECTS = f"{ROOT}/projects"
+
+
+@pytest.fixture
+def slug(api: Api) -> Iterator[str]:
+    """Return a slug for a project below the caller's that is gone after the test."""
+    made = f"team-{uuid.uuid4().hex[:8]}"
+    yield made
+    api.delete(f"{PROJECTS}/{made}%2Fweb")
+    api.delete(f"{PROJECTS}/{made}")
+
+
+def paths(api: Api) -> list[str]:
+    return [one["path"] for one in api.get(PROJECTS).expect(200).json()["items"]]
+
+
+def test_tree_begins_at_the_callers_project(api: Api, slug: str) -> None:
+    assert {"/", "default", "default/default"} <= set(paths(api))
+    made = api.post(PROJECTS, {"slug": slug, "name": "The team"}).expect(201).json()
+    assert (made["path"], made["name"], made["depth"]) == (slug, "The team", 1)
+    below = api.post(PROJECTS, {"slug": "web", "parent": slug}).expect(201).json()
+    assert (below["path"], below["parent_id"]) == (f"{slug}/web", made["id"])
+    token = api.post(f"{ROOT}/tokens", {"name": "t", "project": f"{slug}/"}).expect(201).json()
+    assert token["token"]["project"] == made["id"]
+    narrow = api.clone(token["secret"])
+    seen = narrow.get(PROJECTS).expect(200).json()["items"]
+    assert [(one["path"], one["parent_id"]) for one in seen] == [("/", None), ("web", made["id"])]
+    narrow.delete(f"{PROJECTS}/default").expect(404)
+    narrow.post(PROJECTS, {"slug": "x", "parent": "default"}).expect(404)
+    assert narrow.delete(f"{PROJECTS}/%2F").expect(409).json()["code"] == "still_in_use"
+    api.delete(f"{ROOT}/tokens/{token['token']['id']}").expect(204)
+    assert api.delete(f"{PROJECTS}/{slug}").expect(409).json()["code"] == "still_in_use"
+    api.delete(f"{PROJECTS}/{below['id']}").expect(204)
+    api.delete(f"{PROJECTS}/{slug}").expect(204)
+    assert slug not in paths(api)
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code"),
+    [
+        ({"slug": "default"}, 409, "slug_taken"),
+        ({"slug": "Upper"}, 422, "invalid_argument"),
+        ({"slug": ""}, 422, "invalid_argument"),
+        ({"slug": "a/b"}, 422, "invalid_argument"),
+        ({"slug": "x", "parent": "no/such"}, 404, "not_found"),
+        ({"slug": "x", "name": "y" * 257}, 422, "invalid_argument"),
+        ({"slug": "x", "name": "\0"}, 422, "invalid_argument"),
+        ({"slug": "x", "surprise": 1}, 422, "invalid_argument"),
+        ({}, 422, "invalid_argument"),
+    ],
+)
+def test_project_that_cannot_be_made_is_refused(
+    api: Api, body: dict[str, object], status: int, code: str
+) -> None:
+    answer = api.post(PROJECTS, body)
+    assert (answer.status, answer.json()["code"]) == (status, code)
+
+
+def test_project_with_a_runtime_or_secret_is_kept(api: Api, slug: str) -> None:
+    api.post(PROJECTS, {"slug": slug}).expect(201)
+    token = api.post(f"{ROOT}/tokens", {"name": "t", "project": slug}).expect(201).json()
+    inside = api.clone(token["secret"])
+    runtime = inside.post(f"{ROOT}/runtimes", {}).expect(201).json()["id"]
+    inside.put(f"{ROOT}/secrets/key", {"value": "x"}).expect(200)
+    api.delete(f"{ROOT}/tokens/{token['token']['id']}").expect(204)
+    for path, what in ((f"runtimes/{runtime}", "runtime"), ("secrets/key", "secret")):
+        refused = api.delete(f"{PROJECTS}/{slug}").expect(409).json()
+        assert what in refused["detail"]
+        api.delete(f"{ROOT}/{path}").expect(204)
+    api.delete(f"{PROJECTS}/{slug}").expect(204)
+
+
+def test_root_stays_and_only_admins_change_the_tree(api: Api) -> None:
+    api.delete(f"{PROJECTS}/%2F").expect(422)
+    made = api.post(f"{ROOT}/tokens", {"name": "r", "scopes": ["runtimes:read"]}).expect(201).json()
+    reader = api.clone(made["secret"])
+    reader.get(PROJECTS).expect(200)
+    reader.post(PROJECTS, {"slug": "x"}).expect(403)
+    reader.delete(f"{PROJECTS}/default").expect(403)
+
+
+def test_command_line_manages_projects(server: Server, slug: str, tmp_path: Path) -> None:
+    environment = environment_for(tmp_path, server.url, server.token)
+    run_process(environment, "project", "create", slug).expect(0)
+    made = run_process(environment, "project", "create", f"{slug}/web", "--json").expect(0).json()
+    listed = run_process(environment, "project", "list", "--output", "name").expect(0).out
+    assert made["id"] in listed.splitlines()
+    token = run_process(environment, "token", "create", "t", "--project", f"{slug}/web", "--json")
+    assert token.expect(0).json()["token"]["project"] == made["id"]
+    run_process(environment, "project", "delete", f"{slug}/web", "--yes").expect(6)
+    run_process(environment, "token", "revoke", token.json()["token"]["id"], "--yes").expect(0)
+    run_process(environment, "project", "delete", f"{slug}/web", slug, "--yes").expect(0)
