@@ -160,7 +160,7 @@ def test_delay_re_run_trace_and_refusals(st2: St2) -> None:
     again = full(st2, re.findall(r"[0-9a-f]{24}", done.out)[0])
     assert again["result"]["stdout"] == "again"
     assert again["context"]["re-run"] == {"ref": late["id"]}
-    (trace,) = st2("trace", "list", "--trace-tag", "mine", "-j").ok().json()
+    trace = st2("trace", "list", "--trace-tag", "mine", "-j").ok().json()
     parts = st2("trace", "get", trace["id"], "-j").ok().out
     assert late["id"] in parts
     assert again["id"] in parts

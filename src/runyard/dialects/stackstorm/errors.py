@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from runyard.dialects.door import Answer
-from runyard.kernel.errors import LimitExceeded, NotFound, RunyardError
+from runyard.kernel.errors import LimitExceeded, RunyardError
 
 NOTHING_HERE = "The resource could not be found."
 STATUSES: Mapping[str, int] = {
@@ -32,10 +32,12 @@ DOCUMENTED = (400, 401, 403, 404, 409, 413, 429, 500, 501, 503, 504)
 _UNAUTHORIZED = "Unauthorized"
 
 
-class NoSuchPath(NotFound):
-    """The resource could not be found."""
+class Fault(msgspec.Struct, rename="kebab"):
+    """What went wrong."""
 
-    code = "no_such_path"
+    faultstring: str
+    conflict_id: str | None = None
+    """The id of what is there already."""
 
 
 def status_of(error: RunyardError) -> int:

@@ -9,7 +9,7 @@ from runyard.dialects.door import Call, Door, Route
 from runyard.dialects.stackstorm import reading
 from runyard.dialects.stackstorm.absent import ABSENT, absent
 from runyard.dialects.stackstorm.catalogue import CatalogueHandlers
-from runyard.dialects.stackstorm.errors import DOCUMENTED, write_error
+from runyard.dialects.stackstorm.errors import DOCUMENTED, Fault, write_error
 from runyard.dialects.stackstorm.executions import ExecutionHandlers
 from runyard.dialects.stackstorm.keys import InquiryHandlers, KeyHandlers, TraceHandlers
 from runyard.dialects.stackstorm.replies import send_json
@@ -227,6 +227,7 @@ def register(services: StackStormServices) -> Door:
         prefixes=("/api/", "/auth/", "/exp/", *own),
         credential=reading.credential,
         write_error=write_error,
+        error_body=Fault,
         aliases=tuple(_aliases()),
         prepare=reading.prepare,
     )
