@@ -1,6 +1,7 @@
 """The `st2` command of the vendor, unmodified, against a real server: what people type and what they read."""
 
 import re
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 
 from tests.support.http import Api
 from tests.support.server import Server
-from tests.support.st2 import St2
+from tests.support.st2 import St2, executable
 
 PACK = {
     "pack.yaml": "ref: demo\nname: demo\nversion: 1.2.0\nauthor: Tester\ndescription: For tests.\n",
@@ -224,6 +225,54 @@ def test_execs_of_other_doors_are_listed(st2: St2, api: Api, make_runtime: Calla
     assert shown["action"]["ref"] == "runyard.exec"
     assert shown["parameters"] == {"cmd": "echo elsewhere"}
     assert shown["status"] == "succeeded"
+
+
+def test_classic_ports_need_the_base_address_only(
+    fresh_server: Callable[..., Server], tmp_path: Path
+) -> None:
+    server = fresh_server(actions__classic_ports=True)
+    variables = {"ST2_BASE_URL": "http://127.0.0.1"}
+    command = St2(server, tmp_path, variables)
+    environment = {
+        name: value
+        for name, value in command.environment().items()
+        if name not in ("ST2_API_URL", "ST2_AUTH_URL", "ST2_STREAM_URL")
+    }
+    done = subprocess.run(
+        [str(executable()), "auth", "admin", "-p", server.token, "-t"],
+        env=environment, capture_output=True, text=True, timeout=60, check=True,
+    )  # fmt: skip
+    environment["ST2_AUTH_TOKEN"] = done.stdout.strip()
+    tailed = subprocess.run(
+        [str(executable()), "run", "core.local", "cmd=echo classic", "--tail"],
+        env=environment, capture_output=True, text=True, timeout=60, check=True,
+    )  # fmt: skip
+    assert "classic\n" in tailed.stdout
+
+
+def test_what_waits_outlives_a_killed_server_and_what_ran_is_abandoned(
+    fresh_server: Callable[..., Server], tmp_path: Path
+) -> None:
+    server = fresh_server()
+    command = St2(server, tmp_path)
+    headers = {"X-Auth-Token": server.token}
+    with server.api() as api:
+        made = {}
+        for name, more in (("late", {"delay": 6000}), ("running", {}), ("asked", {"action": "core.ask"})):
+            body = {"action": "core.local", "parameters": {"cmd": "sleep 40"}, **more}
+            if name != "running":
+                body["parameters"] = {"cmd": "echo late"} if name == "late" else {}
+            answer = api.request("POST", "/v1/executions", body, headers)
+            made[name] = answer.expect(201).json()["id"]
+        wait_for(lambda: status(api, made["running"]) == "running")
+        server.kill()
+    server.start()
+    with server.api() as api:
+        assert status(api, made["running"]) == "abandoned"
+        wait_for(lambda: status(api, made["late"]) == "succeeded")
+    assert full(command, made["late"])["result"]["stdout"] == "late"
+    command("inquiry", "respond", "-r", '{"continue": true}', made["asked"]).ok()
+    assert full(command, made["asked"])["status"] == "succeeded"
 
 
 def full(st2: St2, execution: str) -> Any:
