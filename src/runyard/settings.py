@@ -132,6 +132,8 @@ class Actions(_Group):
     """Memory of one run, in MiB."""
     pids: Annotated[int, Field(ge=16, le=1_000_000)] = 512
     """Processes and threads of one run."""
+    known_hosts: Path | None = None
+    """File of SSH host keys that remote actions accept; without it, they accept every host's key."""
     classic_ports: bool = False
     """Listen on 9100, 9101 and 9102 as well, where the `st2` command looks when it is given a base address only."""
 

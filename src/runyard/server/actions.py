@@ -10,6 +10,7 @@ from runyard.actions.runners.boxes import Boxes
 from runyard.actions.runners.http import HttpRunner
 from runyard.actions.runners.job import JobRunner
 from runyard.actions.runners.python import PythonRunner
+from runyard.actions.runners.remote import RemoteRunner
 from runyard.actions.runners.shell import ScriptRunner, ShellRunner
 from runyard.actions.runners.simple import AnnouncementRunner, noop
 from runyard.actions.runs.changes import RunChanges
@@ -80,6 +81,8 @@ def make_actions(settings: Settings, shared: Shared) -> ActionHouse:
         "local-shell-script": ScriptRunner(boxes),
         "python-script": PythonRunner(boxes, datastore),
         "http-request": HttpRunner(),
+        "remote-shell-cmd": RemoteRunner(script=False, known_hosts=settings.actions.known_hosts),
+        "remote-shell-script": RemoteRunner(script=True, known_hosts=settings.actions.known_hosts),
         "noop": noop,
         "announcement": AnnouncementRunner(_Announcer(database)),
     }
