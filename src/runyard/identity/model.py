@@ -96,7 +96,9 @@ class Principal:
         """Raise PermissionDenied, naming the permission, unless the caller holds it."""
         if not self.may(permission):
             raise PermissionDenied(
-                f"the token lacks the permission {permission.value}", permission=permission.value
+                f"the token lacks the permission {permission.value}",
+                permission=permission.value,
+                user=self.user_name,
             )
 
 

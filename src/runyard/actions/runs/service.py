@@ -176,8 +176,9 @@ class RunService:
     ) -> NewExecution:
         parent = run.context.get("parent")
         parent_id = parent.get("execution_id") if isinstance(parent, Mapping) else None
-        shown = masked_parameters(run, runner, live)
         hidden = secret_texts(live, run.action["parameters"], runner.runner_parameters)
+        # A template may have copied a secret parameter into another one that is shown.
+        shown = redact(masked_parameters(run, runner, live), hidden)
         command = redact(str(live.get("cmd") or run.action_ref), hidden)
         scope = caller.scope
         return NewExecution(

@@ -40,6 +40,19 @@ class Fault(msgspec.Struct, rename="kebab"):
     """The id of what is there already."""
 
 
+PERMISSIONS: Mapping[str, str] = {
+    "actions:read": "action_view",
+    "actions:run": "action_execute",
+    "actions:write": "action_modify",
+    "executions:cancel": "execution_stop",
+    "executions:read": "execution_view",
+    "keys:read": "key_value_pair_view",
+    "keys:write": "key_value_pair_set",
+    "tokens:manage": "api_key_all",
+}
+"""The dialect's names of the permissions."""
+
+
 def status_of(error: RunyardError) -> int:
     """Return the status of an error, by its own code or that of its nearest ancestor in the table."""
     for kind in type(error).__mro__:
@@ -56,6 +69,9 @@ def text_of(error: RunyardError) -> str:
         return "Internal Server Error"
     if status == 401:
         return error.message if error.message.startswith((_UNAUTHORIZED, "Invalid")) else _UNAUTHORIZED
+    if status == 403 and "permission" in error.detail:
+        named = PERMISSIONS.get(str(error.detail["permission"]), str(error.detail["permission"]))
+        return f'User "{error.detail.get("user", "")}" doesn\'t have required permission "{named}"'
     if error.code in ("not_found", "method_not_allowed") and error.message.startswith(
         ("there is", "There is")
     ):
