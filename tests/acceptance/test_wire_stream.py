@@ -208,8 +208,13 @@ def test_stream_terminal_runs_an_interactive_shell(server: Server, shared: str) 
         stream.start("bash", "-i", tty=True, rows=24, cols=80)
         stream.stdin(b"echo $((6*7))\n")
         stream.until(b"42")
-        stream.stdin(b"\x04")
+        # Not ^D: between two lines bash switches the terminal's mode, and an end of file typed then is lost.
+        stream.stdin(b"exit\n")
         assert stream.finish().code == 0
+
+
+SETTLED = "until pgrep -fx 'sleep {}' >/dev/null; do :; done"
+"""Waits until `setsid` has made its session and become the sleep."""
 
 
 def gone(api: Api, runtime: str, pattern: str, seconds: float = 10) -> bool:
@@ -227,7 +232,11 @@ def test_stream_client_end_kills_the_group_but_spares_setsid(
     server: Server, api: Api, runtime: str, how: str
 ) -> None:
     with ExecStream(server, runtime) as stream:
-        stream.start("sh", "-c", "setsid sleep 201 >/dev/null 2>&1 & sleep 202 & echo up; sleep 203")
+        stream.start(
+            "sh",
+            "-c",
+            f"setsid sleep 201 >/dev/null 2>&1 & sleep 202 & {SETTLED.format(201)}; echo up; sleep 203",
+        )
         stream.until(b"up")
         if how == "abort":
             stream.socket.socket.close()
@@ -242,7 +251,11 @@ def test_stream_background_children_end_with_it_but_setsid_survives(
     server: Server, api: Api, runtime: str
 ) -> None:
     ended = run_stream(
-        server, runtime, "sh", "-c", "sleep 301 & setsid sleep 302 >/dev/null 2>&1 & sleep 0.2; echo x"
+        server,
+        runtime,
+        "sh",
+        "-c",
+        f"sleep 301 & setsid sleep 302 >/dev/null 2>&1 & {SETTLED.format(302)}; echo x",
     )
     assert ended.code == 0
     assert gone(api, runtime, "sleep 301")

@@ -12,6 +12,8 @@ from pathlib import Path
 CGROUPS = Path("/sys/fs/cgroup")
 INSTANCE = re.compile(r"runyard-([0-9a-f]{6,})")
 SETTLE_SECONDS = 10.0
+TABLE_DIGITS = 4
+"""Interface and table names have room for so many digits of an instance."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +99,7 @@ def tables(instance: str) -> list[str]:
     """List the nft tables whose name carries an instance."""
     with contextlib.suppress(OSError):
         shown = subprocess.run(["nft", "list", "tables"], capture_output=True, text=True, check=False)
-        return [line for line in shown.stdout.splitlines() if instance in line]
+        return [line for line in shown.stdout.splitlines() if f"runyard_{instance[:TABLE_DIGITS]}" in line]
     return []
 
 

@@ -29,6 +29,7 @@ from runyard.executions.model import (
     Status,
     Wait,
     apply,
+    begun,
     requested,
 )
 from runyard.kernel.ids import AccountId, ExecutionId, ProjectId
@@ -196,3 +197,12 @@ def test_walk_of_any_commands_keeps_the_invariants(commands: list[Command], seco
             assert execution.duration_ms is not None
         if execution.status in {Status.RUNNING, Status.CANCELING}:
             assert execution.started_at is not None
+
+
+def test_begun_equals_schedule_and_start() -> None:
+    first = requested(new(), NOW)
+    scheduled = apply(first.value, Schedule(), actor=first.value.actor, now=NOW)
+    assert isinstance(scheduled, Changed)
+    started = apply(scheduled.value, Start("w"), actor="worker:w", now=NOW)
+    assert isinstance(started, Changed)
+    assert begun(first.value, "w", "worker:w") == (started.value, (scheduled.event, started.event))

@@ -91,6 +91,10 @@ class Prepared:
         return str(compiled), None if straight else places
 
 
+Step = tuple[Prepared, Sequence[Any]]
+"""A prepared statement and its values."""
+
+
 class Transaction(abc.ABC):
     """Statements that take effect together. Made by `Database`; never commits by itself."""
 
@@ -167,6 +171,17 @@ class Database(abc.ABC):
     @abc.abstractmethod
     def transaction(self) -> AbstractAsyncContextManager[Transaction]:
         """Open a writing transaction: commit at exit, roll back on error. Not to be nested in one task."""
+
+    async def write(self, steps: Sequence[Step]) -> int:
+        """Run prepared statements in a transaction of their own: the first one, and the others if it changed a row.
+        Return how many rows the first one changed. Raises as `Transaction.execute`.
+        """
+        async with self.transaction() as tx:
+            changed = await tx.run(*steps[0])
+            if changed:
+                for prepared, values in steps[1:]:
+                    await tx.run(prepared, values)
+            return changed
 
     @abc.abstractmethod
     def read(self) -> AbstractAsyncContextManager[Transaction]:

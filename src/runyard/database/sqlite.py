@@ -18,7 +18,7 @@ from sqlalchemy import Connection, Executable, StaticPool, create_engine
 from sqlalchemy.dialects.sqlite import pysqlite
 from sqlalchemy.exc import DBAPIError
 
-from runyard.database.engine import Database, Parameters, Prepared, Result, Transaction
+from runyard.database.engine import Database, Parameters, Prepared, Result, Step, Transaction
 from runyard.database.errors import DatabaseUnavailable, translate_sqlite
 from runyard.database.metadata import metadata
 from runyard.database.opening import FolderLock
@@ -264,6 +264,29 @@ class SqliteDatabase(Database):
 
     def transaction(self) -> _Writing:
         return _Writing(self)
+
+    async def write(self, steps: Sequence[Step]) -> int:
+        raw = self.writer.raw
+        if self.write_lock.locked():
+            return await super().write(steps)
+        try:
+            raw.execute("BEGIN IMMEDIATE")
+        except sqlite3.Error:
+            return await super().write(steps)  # which waits, and says what is wrong
+        # Nothing below waits, so nobody else comes in between and the lock is not needed.
+        try:
+            changed = raw.execute(*steps[0][0].bind(_DIALECT, steps[0][1])).rowcount
+            if changed:
+                for prepared, values in steps[1:]:
+                    raw.execute(*prepared.bind(_DIALECT, values))
+            raw.execute("COMMIT")
+        except BaseException as error:
+            raw.rollback()
+            if isinstance(error, sqlite3.Error):
+                raise _translated(error) from error
+            raise
+        self.commits += 1
+        return changed
 
     def read(self) -> _Reading:
         return _Reading(self)

@@ -208,6 +208,7 @@ Command = Schedule | Delay | Start | Wait | Resume | Cancel | Finish | Reject | 
 Decision = Changed[Execution] | Refused
 
 _MICROSECOND: Final = timedelta(microseconds=1)
+_EVENT_TYPES: Final = {status: f"execution.{status.value}" for status in Status}
 ALREADY_ENDED: Final = "already_ended"
 STALE_ATTEMPT: Final = "stale_attempt"
 WRONG_STATE: Final = "wrong_state"
@@ -271,6 +272,17 @@ def apply(before: Execution, command: Command, *, actor: str, now: datetime) -> 
             return _end(before, outcome, OutputTotals(), actor, now)
         case Abandon(reason, output):
             return _end(before, Outcome(status=Status.ABANDONED, reason=reason), output, actor, now)
+
+
+def begun(first: Execution, worker: str, actor: str) -> tuple[Execution, tuple[Event, Event]]:
+    """Return what `Schedule` and `Start` at the moment of its creation make of a requested execution, and their
+    events: the way of almost all executions, in one step.
+    """
+    now = first.created_at
+    after = msgspec.structs.replace(first, status=Status.RUNNING, started_at=now, worker=worker)
+    body = {"worker": worker, "attempt": first.attempt}
+    scheduled = _event(first, first.actor, now, status=Status.SCHEDULED)
+    return after, (scheduled, _event(after, actor, now, body=body))
 
 
 def _start(before: Execution, command: Start, actor: str, now: datetime) -> Decision:
@@ -351,13 +363,18 @@ def _wrong(before: Execution, to: Status) -> Refused:
 
 
 def _event(
-    after: Execution, actor: str, now: datetime, reason: str | None = None, body: dict[str, Any] | None = None
+    after: Execution,
+    actor: str,
+    now: datetime,
+    reason: str | None = None,
+    body: dict[str, Any] | None = None,
+    status: Status | None = None,
 ) -> Event:
     return Event(
         account_id=after.account_id,
         subject_kind="execution",
         subject_id=after.id,
-        type=f"execution.{after.status.value}",
+        type=_EVENT_TYPES[status or after.status],
         actor=actor,
         at=now,
         reason=reason,

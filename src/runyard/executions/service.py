@@ -15,7 +15,6 @@ import structlog
 
 from runyard.database.engine import Database, Transaction
 from runyard.database.errors import DatabaseUnavailable, Retryable, UniqueViolation
-from runyard.database.tables import INSERT_EVENTS, event_values
 from runyard.executions import store
 from runyard.executions.dispatch.embedded import EmbeddedCarrier
 from runyard.executions.dispatch.port import Assignment, NewAssignment
@@ -33,9 +32,9 @@ from runyard.executions.model import (
     Outcome,
     OutputTotals,
     Schedule,
-    Start,
     Tenant,
     apply,
+    begun,
     requested,
 )
 from runyard.executions.output.log import OutputLog
@@ -43,7 +42,7 @@ from runyard.executions.output.model import OutputLocation
 from runyard.executions.output.redact import mask_document, mask_text
 from runyard.executions.queries import list_page
 from runyard.executions.recovery import RecoveryReport, recover
-from runyard.executions.worker import RunContext, Runner, Worker
+from runyard.executions.worker import Ending, RunContext, Runner, Worker
 from runyard.kernel.clock import Now, utc_now
 from runyard.kernel.errors import InvalidArgument, RunyardError
 from runyard.kernel.events import Event
@@ -77,9 +76,7 @@ class ExecutionHandle:
 
     __slots__ = ("_ended", "_service", "execution")
 
-    def __init__(
-        self, service: "ExecutionService", execution: Execution, ended: asyncio.Future[Execution]
-    ) -> None:
+    def __init__(self, service: "ExecutionService", execution: Execution, ended: Ending) -> None:
         """Made by the service."""
         self._service = service
         self._ended = ended
@@ -88,7 +85,7 @@ class ExecutionHandle:
 
     async def finished(self) -> Execution:
         """Wait for the end and return the execution as the ledger has it. Giving up the wait changes nothing."""
-        return await asyncio.shield(self._ended)
+        return await self._ended.get()
 
     async def cancel(self, actor: str, reason: str | None = None) -> Execution:
         """Ask for its end; see `ExecutionService.cancel`."""
@@ -116,7 +113,7 @@ class ExecutionService:
         self._actor = f"worker:{self.options.worker}"
         self.carrier = carrier or EmbeddedCarrier()
         self._line = Line(self, self.carrier, self.worker, self.options.pools, now)
-        self._ended: dict[ExecutionId, asyncio.Future[Execution]] = {}
+        self._ended: dict[ExecutionId, Ending] = {}
         self._stopping = False
         self.on_ended: Callable[[Execution], object] = _ignore
         """Called with every execution that ended here, e.g. to count it; must be quick and not raise."""
@@ -234,13 +231,12 @@ class ExecutionService:
         execution = await self.get(scope, execution_id)
         ended = self._ended.get(execution_id)
         if ended is None:
-            ended = self._ended[execution_id] = asyncio.get_running_loop().create_future()
+            ended = self._ended[execution_id] = Ending()
             # Read again: an end that was written before this line was not heard, one written after it is.
             execution = await self.get(scope, execution_id)
         if execution.ended:
             self._ended.pop(execution_id, None)
-            if not ended.done():
-                ended.set_result(execution)
+            ended.settle(execution)
         return ExecutionHandle(self, execution, ended)
 
     async def wait(self, scope: Tenant, execution_id: ExecutionId) -> Execution:
@@ -285,7 +281,7 @@ class ExecutionService:
 
     def launch(self, execution: Execution, run: Runner, secrets: Sequence[bytes]) -> None:
         """Run an execution that has begun in a slot that is reserved for it; used by the line."""
-        ended = self._ended.setdefault(execution.id, asyncio.get_running_loop().create_future())
+        ended = self._ended.setdefault(execution.id, Ending())
         self.worker.launch(execution, run, secrets, ended)
 
     # -- life of the server -----------------------------------------------------------------------------------
@@ -336,22 +332,19 @@ class ExecutionService:
         self, first: Changed[Execution], run: Runner, secrets: Sequence[bytes]
     ) -> ExecutionHandle:
         """Write `requested`, `scheduled` and `running` in one transaction and go."""
-        moment = first.value.created_at
-        scheduled = _accepted(apply(first.value, Schedule(), actor=first.value.actor, now=moment))
-        started = _accepted(apply(scheduled.value, Start(self.worker.name), actor=self._actor, now=moment))
-        happened = (first.event, scheduled.event, started.event)
+        running, later = begun(first.value, self.worker.name, self._actor)
+        happened = (first.event, *later)
         try:
-            async with self.database.transaction() as tx:
-                await store.add(tx, started.value, happened)
-                tx.after_commit(partial(self._publish, happened))
+            await store.write_begin(self.database, running, happened)
         except BaseException as error:
             self.worker.give_back()
             if isinstance(error, asyncio.CancelledError):
                 # The commit may have come through: a row that says running must not stay without a runner.
-                self._line.background(self._line.abandon(started.value.id, "the caller left before it began"))
+                self._line.background(self._line.abandon(running.id, "the caller left before it began"))
             raise
-        self.launch(started.value, run, secrets)
-        return ExecutionHandle(self, started.value, self._ended[started.value.id])
+        self._publish(happened)
+        self.launch(running, run, secrets)
+        return ExecutionHandle(self, running, self._ended[running.id])
 
     async def _unhurried(self, work: Coroutine[Any, Any, ExecutionHandle]) -> ExecutionHandle:
         """Carry something through even when the caller leaves in the middle: a row must not wait without an offer."""
@@ -381,7 +374,7 @@ class ExecutionService:
             tx.after_commit(partial(self._publish, happened))
         if local is not None:
             self._line.keep(second.value.id, local)
-        ended = self._ended.setdefault(second.value.id, asyncio.get_running_loop().create_future())
+        ended = self._ended.setdefault(second.value.id, Ending())
         await self._line.offer(assignment, not_before if later else None)
         return ExecutionHandle(self, second.value, ended)
 
@@ -407,10 +400,13 @@ class ExecutionService:
                 if pause is None:
                     raise
                 await asyncio.sleep(pause)
-        await self._line.finished(execution.id, outcome)
+        if self._line.holds(execution.id):
+            await self._line.finished(execution.id, outcome)
         self.output.settle(execution.id, ended.output_ref)
         self._ended.pop(execution.id, None)
-        self.on_ended(ended)
+        # After the turn in which whoever waits gets its answer.
+        loop = asyncio.get_running_loop()
+        loop.call_soon(loop.call_soon, self.on_ended, ended)
         return ended
 
     async def _write_end(self, execution: Execution, outcome: Outcome, output: OutputTotals) -> Execution:
@@ -418,14 +414,12 @@ class ExecutionService:
         decision = _accepted(
             apply(execution, command, actor=outcome.ended_by or self._actor, now=self._now())
         )
-        async with self.database.transaction() as tx:
-            if await store.end(tx, decision.value):
-                await tx.run(INSERT_EVENTS[1], event_values(decision.event))
-                tx.after_commit(partial(self._publish, (decision.event,)))
-                if self._line.holds(execution.id):
-                    await store.remove_assignments(tx, execution.id)
-                return decision.value
-            # Somebody ended it first, or another attempt has taken over: the ledger's word stands.
+        claimed = self._line.holds(execution.id)
+        if await store.write_end(self.database, decision.value, decision.event, claimed=claimed):
+            self._publish((decision.event,))
+            return decision.value
+        # Somebody ended it first, or another attempt has taken over: the ledger's word stands.
+        async with self.database.read() as tx:
             return await store.get(tx, execution.id) or decision.value
 
     def _decider(self, actor: str) -> Callable[[Execution, Command], Changed[Execution] | Refused]:
@@ -438,8 +432,8 @@ class ExecutionService:
         await self._line.forget(execution)
         self.output.settle(execution.id, execution.output_ref)
         ended = self._ended.pop(execution.id, None)
-        if ended is not None and not ended.done():
-            ended.set_result(execution)
+        if ended is not None:
+            ended.settle(execution)
         self.on_ended(execution)
 
     async def _locate(self, execution_id: ExecutionId) -> OutputLocation:

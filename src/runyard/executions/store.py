@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import Row, bindparam, delete, insert, select, update
 
-from runyard.database.engine import Prepared, Transaction
+from runyard.database.engine import Database, Prepared, Step, Transaction
 from runyard.database.tables import INSERT_EVENTS, event_from_row, event_values, events
 from runyard.executions.dispatch.port import Assignment
 from runyard.executions.errors import ExecutionNotFound
@@ -50,6 +50,9 @@ END = Prepared(
 )
 """The end of an attempt that a worker holds; changes nothing when the row has ended or belongs to another attempt."""
 
+
+FORGET = Prepared(delete(assignments).where(assignments.c.execution_id == bindparam("of_id")), ("of_id",))
+"""The assignments of an execution that has ended."""
 
 LOCATE = Prepared(
     select(executions.c.output_ref, executions.c.ended_at).where(executions.c.id == bindparam("of_id")),
@@ -127,8 +130,20 @@ async def add(tx: Transaction, execution: Execution, happened: Sequence[Event]) 
         await tx.execute(insert(execution_labels), rows)
 
 
-async def end(tx: Transaction, execution: Execution) -> bool:
-    """Write the end of a held attempt; False when the row ended before or belongs to another attempt."""
+async def write_begin(database: Database, execution: Execution, happened: Sequence[Event]) -> None:
+    """Insert a row with its first events and commit."""
+    if execution.labels:
+        async with database.transaction() as tx:
+            await add(tx, execution, happened)
+        return
+    values = [value for event in happened for value in event_values(event)]
+    await database.write(((INSERT, insert_values(execution)), (INSERT_EVENTS[len(happened)], values)))
+
+
+async def write_end(database: Database, execution: Execution, event: Event, *, claimed: bool) -> bool:
+    """Write the end of a held attempt with its event and commit, and forget the assignment of a `claimed` one. Return
+    False when the row ended before or belongs to another attempt; nothing is changed then.
+    """
     values = (
         execution.status.value,
         execution.status_reason,
@@ -143,7 +158,10 @@ async def end(tx: Transaction, execution: Execution) -> bool:
         execution.id,
         execution.attempt,
     )
-    return await tx.run(END, values) == 1
+    statements: list[Step] = [(END, values), (INSERT_EVENTS[1], event_values(event))]
+    if claimed:
+        statements.append((FORGET, (execution.id,)))
+    return await database.write(statements) == 1
 
 
 async def get(tx: Transaction, execution_id: str) -> Execution | None:

@@ -80,6 +80,49 @@ class RunContext:
         return OutputTotals(summary.total_bytes, summary.truncated, summary.ref)
 
 
+class Ending:
+    """The end of one execution, for any number of waiters. Not a future: to wait for one behind a shield costs two
+    turns of the loop instead of one.
+    """
+
+    __slots__ = ("_error", "_value", "_waiters")
+
+    def __init__(self) -> None:
+        """Start unknown."""
+        self._value: Execution | None = None
+        self._error: Exception | None = None
+        self._waiters: list[asyncio.Future[None]] = []
+
+    @property
+    def known(self) -> bool:
+        """Tell whether it was settled."""
+        return self._value is not None or self._error is not None
+
+    def settle(self, value: Execution | None, error: Exception | None = None) -> None:
+        """Tell it, once: the execution, or why its end is not recorded. Later calls change nothing."""
+        if self.known:
+            return
+        self._value, self._error = value, error
+        for waiter in self._waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+        self._waiters.clear()
+
+    async def get(self) -> Execution:
+        """Wait for it; a waiter that is cancelled changes nothing for the others."""
+        if not self.known:
+            waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiters.append(waiter)
+            try:
+                await waiter
+            finally:
+                if not self.known:
+                    self._waiters.remove(waiter)
+        if self._value is None:
+            raise self._error or RunyardError("the execution has no end")
+        return self._value
+
+
 Runner = Callable[[RunContext], Awaitable[Outcome]]
 
 
@@ -96,7 +139,7 @@ class InFlight:
 
     __slots__ = ("context", "ended", "task")
 
-    def __init__(self, context: RunContext, ended: asyncio.Future[Execution]) -> None:
+    def __init__(self, context: RunContext, ended: Ending) -> None:
         """Made by the worker; `ended` gets the execution once its end is committed."""
         self.context = context
         self.ended = ended
@@ -142,9 +185,7 @@ class Worker:
             self._slot_free.clear()
             await self._slot_free.wait()
 
-    def launch(
-        self, execution: Execution, run: Runner, secrets: Sequence[bytes], ended: asyncio.Future[Execution]
-    ) -> InFlight:
+    def launch(self, execution: Execution, run: Runner, secrets: Sequence[bytes], ended: Ending) -> InFlight:
         """Run an execution in a reserved slot; `ended` is resolved once its end is in the ledger."""
         entry = InFlight(RunContext(execution, self._log, secrets), ended)
         self._reserved -= 1
@@ -182,13 +223,10 @@ class Worker:
             ended = await self._report(execution, outcome, context.close_output())
         except BaseException as error:  # noqa: BLE001  whoever waits must hear of it
             context.close_output()
-            if not entry.ended.done():
-                entry.ended.set_exception(error if isinstance(error, Exception) else RunyardError(str(error)))
-                entry.ended.exception()  # seen: nobody may be waiting
+            entry.ended.settle(None, error if isinstance(error, Exception) else RunyardError(str(error)))
             _log.error("executions.end_not_recorded", execution_id=execution.id, error=repr(error))
         else:
-            if not entry.ended.done():
-                entry.ended.set_result(ended)
+            entry.ended.settle(ended)
         finally:
             del self.in_flight[execution.id]
             self._slot_free.set()

@@ -149,12 +149,12 @@ class Buffered:
             ready.ends = ends = make_ends(plan.devnull, with_stdin=False)
         try:
             process = await self._spawn(ready)
+            return process, await process.ended_within(0) if ready.gated is not None else None
         except BaseException:
             ends.close()
             raise
         finally:
             ends.close_child()
-        return process, await process.ended_within(0) if ready.gated is not None else None
 
     async def _start_shell(self, process: Process, ends: Ends) -> tuple[Process, Exit | None]:
         """Follow the first moments of a shell that was given its script."""

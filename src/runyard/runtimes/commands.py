@@ -123,22 +123,19 @@ class CommandService:
                         devnull=self._devnull,
                     )
                 )
-                new = _new_execution(principal, resident, request, origin, masks)
                 if self._executions.starts_at_once:
-                    # The two cores of a small host then work side by side: the record here, the process there.
+                    # First, so that a small host's two processors work side by side: the record here, the process there.
                     await runner.prepare()
-                handle = await self._begun(new, runner, masks)
+                try:
+                    new = _new_execution(principal, resident, request, origin, masks)
+                    handle = await self._executions.start(new, runner, secrets=masks)
+                except BaseException:
+                    runner.drop()
+                    raise
         except BaseException:
             slots.free()
             raise
         return Pending(handle, runner, slots)
-
-    async def _begun(self, new: NewExecution, runner: Buffered, masks: Sequence[bytes]) -> ExecutionHandle:
-        try:
-            return await self._executions.start(new, runner, secrets=masks)
-        except BaseException:
-            runner.drop()
-            raise
 
     @contextlib.contextmanager
     def slot(self, resident: Resident) -> Iterator[None]:

@@ -94,7 +94,10 @@ class App:
         finally:
             self._in_flight -= 1
             name = match.route.name if match else "unmatched"
-            self._metrics.observe_request(door.name, name, watch.status, monotonic() - started)
+            # In the next turn of the loop: the answer is written to the network at the end of this one.
+            seconds = monotonic() - started
+            observe = self._metrics.observe_request
+            asyncio.get_running_loop().call_soon(observe, door.name, name, watch.status, seconds)
 
     def _match(self, call: Call) -> Match:
         scope = call.scope

@@ -18,7 +18,7 @@ from prometheus_client import (
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from runyard import __version__
-from runyard.executions.model import Execution
+from runyard.executions.model import Execution, Kind, Status
 
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 3600)
@@ -65,21 +65,37 @@ class Metrics:
         ).labels(__version__).set(1)
         ProcessCollector(namespace="runyard", registry=registry)
 
+        self._execution_children: dict[tuple[Kind, Status], tuple[Counter, Histogram]] = {}
+        self._request_children: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
+
     def read(self, name: str, source: Callable[[], float]) -> None:
         """Say where the value of one of the `GAUGES` comes from."""
         self._gauges[name].set_function(source)
 
     def observe_request(self, door: str, operation: str, status: int, seconds: float) -> None:
         """Count one request; status 0 means that the client went away."""
-        self._requests.labels(door, operation, f"{status // 100}xx" if status else "gone").inc()
-        self._latency.labels(door).observe(seconds)
+        key = (door, operation, status // 100)
+        found = self._request_children.get(key)
+        if found is None:
+            # To look a child up by its labels costs more than to count.
+            word = f"{status // 100}xx" if status else "gone"
+            counter = self._requests.labels(door, operation, word)
+            found = self._request_children[key] = (counter, self._latency.labels(door))
+        found[0].inc()
+        found[1].observe(seconds)
 
     def observe_execution(self, ended: Execution) -> None:
         """Count one ended execution."""
-        self._executions.labels(ended.kind.value, ended.status.value).inc()
+        key = (ended.kind, ended.status)
+        found = self._execution_children.get(key)
+        if found is None:
+            seconds = self._execution_seconds.labels(ended.kind.value)
+            counter = self._executions.labels(ended.kind.value, ended.status.value)
+            found = self._execution_children[key] = (counter, seconds)
+        found[0].inc()
         self._output_bytes.inc(ended.output_bytes)
         if ended.duration_ms is not None:
-            self._execution_seconds.labels(ended.kind.value).observe(ended.duration_ms / 1000)
+            found[1].observe(ended.duration_ms / 1000)
 
     def render(self) -> bytes:
         """Return the page for Prometheus."""

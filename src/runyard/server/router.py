@@ -29,6 +29,10 @@ class AmbiguousRoute(RunyardError):
     code = "ambiguous_route"
 
 
+_KNOWN_MAX = 1024
+"""Found routes kept by their exact path: clients repeat themselves. A path of a request is at most some KiB long."""
+
+
 @dataclass(slots=True)
 class _Node:
     literal: dict[str, "_Node"] = field(default_factory=dict)
@@ -52,6 +56,7 @@ class Router:
         """Build the table. Raises AmbiguousRoute."""
         self.doors = tuple(doors)
         self._root = _Node()
+        self._known: dict[tuple[str, str], Match] = {}
         self._prefixes = sorted(
             ((prefix, door) for door in self.doors for prefix in door.prefixes),
             key=lambda pair: -len(pair[0]),
@@ -89,17 +94,28 @@ class Router:
         """Return the route. `raw_path` is still percent-encoded. HEAD is served by GET.
         Raises NotFound, MethodNotAllowed, InvalidArgument (a bad escape or a NUL in the path).
         """
+        known = self._known.get((method, raw_path))
+        if known is not None:
+            return Match(known.door, known.route, known.params.copy())
+        match = self._named(method, raw_path)
+        if len(self._known) >= _KNOWN_MAX:
+            self._known.clear()
+        self._known[method, raw_path] = Match(match.door, match.route, match.params.copy())
+        return match
+
+    def _named(self, method: str, raw_path: str) -> Match:
+        """Search the path as it is, then as a door's other spelling."""
         try:
-            return self._find(method, raw_path)
+            return self._search(method, raw_path)
         except NotFound:
             for given, meant, door in self._aliases:
                 if raw_path.startswith(given) or raw_path == given[:-1]:
-                    found = self._find(method, meant + raw_path[len(given) :])
+                    found = self._search(method, meant + raw_path[len(given) :])
                     if found.door is door:
                         return found
             raise
 
-    def _find(self, method: str, raw_path: str) -> Match:
+    def _search(self, method: str, raw_path: str) -> Match:
         segments = _segments(raw_path)
         allowed: set[str] = set()
         for node, values in _walk(self._root, segments, 0, ()):

@@ -387,9 +387,11 @@ class Agent:
 
     def _give_pipe(self, fd: int) -> None:
         # `echo > /dev/stderr` opens the pipe anew by its owner and mode, and our root is nobody inside.
-        with contextlib.suppress(OSError):
+        try:
             if stat.S_ISFIFO(os.fstat(fd).st_mode):
                 os.fchown(fd, self._uid_base, self._uid_base)
+        except OSError:
+            return  # the command cannot open it anew by its name then; nothing else is lost
 
 
 class AgentPublication:

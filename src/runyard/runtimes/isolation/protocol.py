@@ -199,12 +199,7 @@ class Channel:
                 self.close()
                 self._on_gone()
                 return
-            fds = [
-                fd
-                for level, kind, raw in ancillary
-                if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS
-                for fd in struct.unpack(f"={len(raw) // 4}i", raw[: len(raw) // 4 * 4])
-            ]
+            fds = _descriptors(ancillary) if ancillary else []
             op, reply_id, a, b, c, d, e = _REPLY.unpack_from(data)
             self._on_reply(Reply(op, reply_id, a, b, c, d, e, data[_REPLY.size :], fds))
 
@@ -217,15 +212,25 @@ def seqpacket_pair() -> tuple[socket.socket, socket.socket]:
 def fields(*values: str | bytes) -> bytes:
     """Join values into a payload, each ended by NUL. Raises ValueError when one contains NUL or cannot be encoded."""
     encoded = [value if isinstance(value, bytes) else os.fsencode(value) for value in values]
-    if any(b"\0" in value for value in encoded):
-        raise ValueError("a NUL character")
     encoded.append(b"")
-    return b"\0".join(encoded)
+    joined = b"\0".join(encoded)
+    if joined.count(b"\0") != len(values):
+        raise ValueError("a NUL character")
+    return joined
 
 
 def close_fds(fds: Sequence[int]) -> None:
     """Close descriptors that nobody wants any more."""
     _close_all(fds)
+
+
+def _descriptors(ancillary: Sequence[tuple[int, int, bytes]]) -> list[int]:
+    return [
+        fd
+        for level, kind, raw in ancillary
+        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS
+        for fd in struct.unpack(f"={len(raw) // 4}i", raw[: len(raw) // 4 * 4])
+    ]
 
 
 def _close_all(fds: Sequence[int]) -> None:

@@ -6,6 +6,7 @@ from runyard.dialects import reading
 from runyard.dialects.door import Call
 from runyard.identity.errors import StillInUse
 from runyard.identity.model import Project, Scope, slug_paths
+from runyard.kernel.errors import InvalidArgument
 from runyard.server.house import House
 from runyard.server.native.replies import send_json, send_nothing
 from runyard.server.native.wire import Listed, ProjectIn, ProjectOut
@@ -40,6 +41,8 @@ class ProjectHandlers:
     async def delete(self, call: Call) -> None:
         """Remove a node without anything on it; executions that ran there stay in the ledger."""
         project = await self._identity.find_project(call.caller, call.params["project"])
+        if project.parent_id is None:
+            raise InvalidArgument("the root of the tree cannot be deleted")
         await self._check_empty(Scope(project.account_id, project.id, project.path))
         await self._identity.delete_project(call.caller, project.id)
         await send_nothing(call)

@@ -4,6 +4,7 @@
 #include "common.h"
 
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/ioctl.h>
 #include <sys/resource.h>
@@ -255,6 +256,20 @@ static void build(struct setup *setup) {
     close(fds[1]);
 }
 
+/* A process that sleeps wakes up where it slept, or where its waker runs: on a host of two processors this one and the
+ * server would share one for ever, each request's fork holding up the server beside an idle processor. With more of
+ * them the kernel looks for an idle one by itself. */
+static void step_aside(void) {
+    cpu_set_t all, other;
+    if (sched_getaffinity(0, sizeof all, &all) < 0 || CPU_COUNT(&all) != 2) return;
+    int here = sched_getcpu();
+    if (here < 0 || !CPU_ISSET(here, &all)) return;
+    other = all;
+    CPU_CLR(here, &other);
+    sched_setaffinity(0, sizeof other, &other);
+    sched_setaffinity(0, sizeof all, &all);
+}
+
 /* Fill in what to wait for. Return how long at most, in milliseconds. */
 static int watch_pending(struct pollfd *polls) {
     int patience = pending_count || helper_count ? PATIENCE_SECONDS * 1000 / 4 : -1;
@@ -294,7 +309,11 @@ _Noreturn void run_agent(struct setup *setup) {
             struct signalfd_siginfo info;
             more = read(signals, &info, sizeof info) > 0;
         }
-        if (more || polls[1].revents) more = reap();
+        if (more || polls[1].revents) {
+            more = reap();
+            int idle = !more && !pending_count && !helper_count && !(polls[0].revents & POLLIN);
+            if (idle) step_aside();
+        }
         if (polls[0].revents & POLLIN) {
             int got = receive(control, &request);
             if (got < 0) _exit(0);
