@@ -121,6 +121,23 @@ class Output(_Group):
     """Total size of all output logs above which the oldest are removed, in bytes; 0 means no limit."""
 
 
+class Actions(_Group):
+    """Actions of packs."""
+
+    pack_folders: tuple[Path, ...] = ()
+    """Folders that hold packs, one folder a pack; `packs` in the data folder is always looked at."""
+    network: Literal["open", "none"] = "open"
+    """Whether actions reach the outside: `open`, or `none` for loopback only."""
+    memory_mib: Annotated[int, Field(ge=64)] = 1024
+    """Memory of one run, in MiB."""
+    pids: Annotated[int, Field(ge=16, le=1_000_000)] = 512
+    """Processes and threads of one run."""
+    known_hosts: Path | None = None
+    """File of SSH host keys that remote actions accept; without it, they accept every host's key."""
+    classic_ports: bool = False
+    """Listen on 9100, 9101 and 9102 as well, where the `st2` command looks when it is given a base address only."""
+
+
 class Logging(_Group):
     """The server's own log, on standard error."""
 
@@ -169,6 +186,8 @@ class Settings(BaseSettings):
     """Runtimes and how they are isolated."""
     output: Output = Output()
     """The output logs."""
+    actions: Actions = Actions()
+    """Actions of packs."""
     logging: Logging = Logging()
     """The server's own log."""
     metrics: Metrics = Metrics()

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+import runyard.actions.tables
 import runyard.executions.tables
 import runyard.identity.tables
 import runyard.runtimes.tables  # noqa: F401  every domain's tables, so that `create_all` makes them

@@ -9,6 +9,7 @@ import random
 import sys
 from pathlib import Path
 
+import runyard.actions.tables
 import runyard.identity.tables
 import runyard.runtimes.tables  # noqa: F401  every domain's tables
 from runyard.database.engine import Database

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from runyard.kernel.errors import InvalidArgument
+from runyard.kernel.errors import AlreadyExists, InvalidArgument, NotFound
 
 
 class InvalidMetadata(InvalidArgument):
@@ -50,3 +50,44 @@ class TemplateTooExpensive(TemplateFailed):
     """The template needs more time or memory than a template may."""
 
     code = "template_too_expensive"
+
+
+class ActionNotFound(NotFound):
+    """There is no such action."""
+
+    code = "action_not_found"
+
+
+class PackNotFound(NotFound):
+    """There is no such pack."""
+
+    code = "pack_not_found"
+
+
+class KeyNotFound(NotFound):
+    """There is no such key in the datastore."""
+
+    code = "key_not_found"
+
+
+class ActionExists(AlreadyExists):
+    """There is an action with this name in the pack already."""
+
+    code = "action_exists"
+
+    def __init__(self, message: str | None = None, *, existing: str = "") -> None:
+        """Name the id of the one that is there."""
+        super().__init__(message, existing=existing)
+        self.existing = existing
+
+
+class RunRefused(InvalidArgument):
+    """The execution is not in a state that allows this."""
+
+    code = "run_refused"
+
+
+class InquiryClosed(InvalidArgument):
+    """The inquiry was answered or has timed out already."""
+
+    code = "inquiry_closed"

@@ -114,6 +114,14 @@ class ErrorWriter(Protocol):
         ...
 
 
+class Prepare(Protocol):
+    """Changes a call before it is served, such as the headers of whatever will be its answer."""
+
+    def __call__(self, call: Call) -> Answer | None:
+        """Return the answer when there is nothing left to do, else None."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Door:
     """A front door: one published API."""
@@ -125,6 +133,10 @@ class Door:
     """Paths below which an unmatched request is answered in this door's words, e.g. `/v1/`."""
     credential: Credential
     write_error: ErrorWriter
+    aliases: Sequence[tuple[str, str]] = ()
+    """Other spellings of the paths of this door: what a path begins with, and what stands for it in `routes`."""
+    prepare: Prepare | None = None
+    """Sees every request for this door before anything is looked at."""
     error_body: Any = None
     """The msgspec type of every error's body, for the OpenAPI document."""
     error_type: str = "application/json"

@@ -191,6 +191,12 @@ class Finish(msgspec.Struct, frozen=True):
     output: OutputTotals = OutputTotals()
 
 
+class Reject(msgspec.Struct, frozen=True):
+    """It cannot begin, and why is known: it fails without having run."""
+
+    outcome: Outcome
+
+
 class Abandon(msgspec.Struct, frozen=True):
     """Nobody knows how it ended: its worker is lost."""
 
@@ -198,7 +204,7 @@ class Abandon(msgspec.Struct, frozen=True):
     output: OutputTotals = OutputTotals()
 
 
-Command = Schedule | Delay | Start | Wait | Resume | Cancel | Finish | Abandon
+Command = Schedule | Delay | Start | Wait | Resume | Cancel | Finish | Reject | Abandon
 Decision = Changed[Execution] | Refused
 
 _MICROSECOND: Final = timedelta(microseconds=1)
@@ -260,6 +266,10 @@ def apply(before: Execution, command: Command, *, actor: str, now: datetime) -> 
             return _cancel(before, reason, actor, now)
         case Finish():
             return _finish(before, command, actor, now)
+        case Reject(outcome):
+            if before.status not in BEFORE_START:
+                return _wrong(before, outcome.status)
+            return _end(before, outcome, OutputTotals(), actor, now)
         case Abandon(reason, output):
             return _end(before, Outcome(status=Status.ABANDONED, reason=reason), output, actor, now)
 

@@ -5,7 +5,7 @@ runs at most once. Output is read through `output`; check the scope with `get` f
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 import structlog
 
-from runyard.database.engine import Database
+from runyard.database.engine import Database, Transaction
 from runyard.database.errors import DatabaseUnavailable, Retryable, UniqueViolation
 from runyard.executions import store
 from runyard.executions.dispatch.embedded import EmbeddedCarrier
@@ -53,6 +53,8 @@ from runyard.kernel.transitions import Changed, Refused, transition
 __all__ = ["ExecutionHandle", "ExecutionOptions", "ExecutionService", "NewAssignment", "RunContext", "Runner"]
 
 _END_RETRIES = (0.02, 0.1, 0.5, 2.0, 5.0)
+Beside = Callable[[Transaction, Execution], Awaitable[None]]
+"""Writes what another domain keeps of an execution, in the transaction that makes it."""
 
 _log = structlog.get_logger(__name__)
 
@@ -140,7 +142,9 @@ class ExecutionService:
         assignment = Assignment(execution_id=first.value.id, priority=priority, runner=LOCAL)
         return await self._unhurried(self._enqueue(first, assignment, None, Waiting(run, secrets)))
 
-    async def submit(self, new: NewExecution, assignment: NewAssignment) -> ExecutionHandle:
+    async def submit(
+        self, new: NewExecution, assignment: NewAssignment, *, beside: Beside | None = None
+    ) -> ExecutionHandle:
         """Run it through dispatch: pool, priority, not before a time, at most so many of a key.
         With a fixed id that exists already the existing execution's handle is returned. Raises ServerStopping.
         """
@@ -159,9 +163,32 @@ class ExecutionService:
             document=assignment.document,
         )
         try:
-            return await self._unhurried(self._enqueue(first, made, assignment.not_before, None))
+            work = self._enqueue(first, made, assignment.not_before, None, beside)
+            return await self._unhurried(work)
         except UniqueViolation:
             return await self.handle(first.value, first.value.id)
+
+    async def record(
+        self, new: NewExecution, commands: Sequence[Command], *, beside: Beside | None = None
+    ) -> Execution:
+        """Write an execution that no worker holds, walked through at most three commands: one that waits for a
+        person, or one that failed before it could begin. Raises FailedPrecondition when a command is refused.
+        """
+        decision = requested(await self._rooted(new), self._now())
+        happened = [decision.event]
+        for command in commands:
+            decision = _accepted(
+                apply(decision.value, command, actor=new.actor, now=decision.value.created_at)
+            )
+            happened.append(decision.event)
+        async with self.database.transaction() as tx:
+            await store.add(tx, decision.value, happened)
+            if beside is not None:
+                await beside(tx, decision.value)
+            tx.after_commit(partial(self._publish, happened))
+        if decision.value.ended:
+            self.on_ended(decision.value)
+        return decision.value
 
     def register_runner(self, name: str, factory: RunnerFactory) -> None:
         """Say what obeys the assignments of `runner == name`."""
@@ -188,6 +215,16 @@ class ExecutionService:
         async with self.database.read() as tx:
             store.visible(scope, await store.get(tx, execution_id))
             return await store.history(tx, execution_id)
+
+    async def several(self, scope: Tenant, execution_ids: Sequence[str]) -> Sequence[Execution]:
+        """Return those executions that are there and may be seen, in the order of the ids."""
+        async with self.database.read() as tx:
+            return await store.several(tx, scope, execution_ids)
+
+    async def histories(self, execution_ids: Sequence[ExecutionId]) -> Mapping[str, Sequence[Event]]:
+        """Return what happened to several executions, oldest first; scope is the caller's matter."""
+        async with self.database.read() as tx:
+            return await store.histories(tx, execution_ids)
 
     async def handle(self, scope: Tenant, execution_id: ExecutionId) -> ExecutionHandle:
         """Return a handle of any execution. Raises ExecutionNotFound."""
@@ -320,6 +357,7 @@ class ExecutionService:
         assignment: Assignment,
         not_before: datetime | None,
         local: Waiting | None,
+        beside: Beside | None = None,
     ) -> ExecutionHandle:
         """Write `requested` and `scheduled` (or `delayed`), keep the assignment or the runner itself, and offer it."""
         moment, actor = first.value.created_at, first.value.actor
@@ -329,6 +367,8 @@ class ExecutionService:
         happened = (first.event, second.event)
         async with self.database.transaction() as tx:
             await store.add(tx, second.value, happened)
+            if beside is not None:
+                await beside(tx, second.value)
             if local is None:
                 await store.add_assignment(tx, assignment, not_before, moment)
             tx.after_commit(partial(self._publish, happened))

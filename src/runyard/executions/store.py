@@ -224,6 +224,27 @@ async def history(tx: Transaction, execution_id: str) -> Sequence[Event]:
     return [event_from_row(row) for row in await tx.all(statement)]
 
 
+async def several(tx: Transaction, scope: Tenant, execution_ids: Sequence[str]) -> Sequence[Execution]:
+    """Read several executions; those that a scope may not see are left out."""
+    rows = await tx.all(select(executions).where(executions.c.id.in_(list(execution_ids))))
+    found = {row.id: execution_from_row(row) for row in rows}
+    wanted = [found[name] for name in dict.fromkeys(execution_ids) if name in found]
+    return [
+        one
+        for one in wanted
+        if one.account_id == scope.account_id and one.project_path.startswith(scope.project_path)
+    ]
+
+
+async def histories(tx: Transaction, execution_ids: Sequence[str]) -> Mapping[str, Sequence[Event]]:
+    """Read all events of several executions, oldest first."""
+    found: dict[str, list[Event]] = {name: [] for name in execution_ids}
+    statement = select(events).where(events.c.subject_id.in_(list(found))).order_by(events.c.id)
+    for row in await tx.all(statement):
+        found[row.subject_id].append(event_from_row(row))
+    return found
+
+
 async def live(tx: Transaction, after_seq: int, limit: int) -> Sequence[tuple[int, Execution]]:
     """Read executions of all accounts that have not ended, in order of insertion."""
     statement = (

@@ -46,6 +46,10 @@ class RunContext:
             self._writer = self._log.writer(self.execution.id, secrets=self._secrets)
         return self._writer
 
+    def hide(self, secrets: Sequence[bytes]) -> None:
+        """Mask these in all that is kept, for a runner that learns of them only now; call it before any output."""
+        self._secrets = (*self._secrets, *secrets)
+
     def mask(self, text: str) -> str:
         """Return a text without the secrets of this execution."""
         return mask_text(text, self._secrets) if self._secrets else text

@@ -26,6 +26,11 @@ class Permission(enum.StrEnum):
     EXECUTIONS_CANCEL = "executions:cancel"
     SECRETS_READ = "secrets:read"
     SECRETS_WRITE = "secrets:write"
+    ACTIONS_READ = "actions:read"
+    ACTIONS_WRITE = "actions:write"
+    ACTIONS_RUN = "actions:run"
+    KEYS_READ = "keys:read"
+    KEYS_WRITE = "keys:write"
     TOKENS_MANAGE = "tokens:manage"
     ADMIN = "admin"
     """Everything, the operations of the installation included."""
@@ -45,7 +50,15 @@ class Role(enum.StrEnum):
 ROLE_PERMISSIONS: Final[dict[Role, frozenset[Permission]]] = {
     Role.ADMIN: ALL_PERMISSIONS,
     Role.OPERATOR: ALL_PERMISSIONS - {Permission.ADMIN, Permission.TOKENS_MANAGE},
-    Role.VIEWER: frozenset({Permission.RUNTIMES_READ, Permission.EXECUTIONS_READ, Permission.SECRETS_READ}),
+    Role.VIEWER: frozenset(
+        {
+            Permission.RUNTIMES_READ,
+            Permission.EXECUTIONS_READ,
+            Permission.SECRETS_READ,
+            Permission.ACTIONS_READ,
+            Permission.KEYS_READ,
+        }
+    ),
 }
 
 
@@ -83,7 +96,9 @@ class Principal:
         """Raise PermissionDenied, naming the permission, unless the caller holds it."""
         if not self.may(permission):
             raise PermissionDenied(
-                f"the token lacks the permission {permission.value}", permission=permission.value
+                f"the token lacks the permission {permission.value}",
+                permission=permission.value,
+                user=self.user_name,
             )
 
 

@@ -56,6 +56,8 @@ class NewToken:
     expires_in: timedelta | None = None
     user_name: str | None = None
     """A user of the account; None means the caller."""
+    secret: str | None = None
+    """A secret that a dialect made in its own form, from at least 128 random bits; None makes one."""
 
 
 @dataclass(slots=True)
@@ -186,7 +188,7 @@ class IdentityService:
             raise PermissionDenied(
                 f"a token cannot have permissions that its maker lacks: {', '.join(sorted(lacking))}"
             )
-        secret = _new_secret()
+        secret = new.secret or _new_secret()
         account_id = caller.scope.account_id
         async with self._database.transaction() as tx:
             project = await self._visible_project(tx, caller.scope, new.project_id or caller.scope.project_id)
@@ -216,6 +218,40 @@ class IdentityService:
         )
         await store.insert_token(tx, token, _digest(secret))
         return token
+
+    async def log_in(self, caller: Principal, secret: str, lifetime: timedelta) -> Token:
+        """Make a token that ends soon and can do what the caller can; anybody may have one for itself."""
+        new = NewToken(
+            name="login",
+            permissions=caller.permissions,
+            project_id=caller.scope.project_id,
+            expires_in=lifetime,
+        )
+        async with self._database.transaction() as tx:
+            project = await self._visible_project(tx, caller.scope, caller.scope.project_id)
+            user = await store.user_by_name(tx, caller.scope.account_id, caller.user_name)
+            if user is None:
+                raise NotFound(f"there is no user {caller.user_name!r}")
+            return await self._add_token(tx, user, project, new, secret)
+
+    async def token_of(self, caller: Principal) -> Token | None:
+        """Return the token that the caller came with; None for the server itself."""
+        if caller.token_id is None:
+            return None
+        async with self._database.read() as tx:
+            return await store.token_by_id(tx, caller.scope, caller.token_id)
+
+    async def restore_token(self, caller: Principal, token_id: str) -> None:
+        """Make a revoked token valid again. Raises NotFound, PermissionDenied."""
+        caller.require(Permission.TOKENS_MANAGE)
+        async with self._database.transaction() as tx:
+            token = await store.token_by_id(tx, caller.scope, token_id)
+            if token is None:
+                raise NotFound(f"there is no token {token_id}")
+            await store.restore_token(tx, token.id)
+            await tx.record(
+                _event(token.account_id, "token", token.id, "token.restored", caller.actor, self._now())
+            )
 
     async def list_tokens(self, caller: Principal, limit: int, cursor: str | None = None) -> Page[Token]:
         """List the tokens of the caller's project and all below it, the newest first, without their secrets."""

@@ -147,6 +147,11 @@ async def revoke_token(tx: Transaction, token_id: TokenId, now: datetime) -> int
     return (await tx.execute(update(tokens).where(wanted).values(revoked_at=now))).rowcount
 
 
+async def restore_token(tx: Transaction, token_id: TokenId) -> None:
+    """Take a revocation back."""
+    await tx.execute(update(tokens).where(tokens.c.id == token_id).values(revoked_at=None))
+
+
 async def delete_revoked_tokens(tx: Transaction, project_id: ProjectId) -> None:
     """Remove the rows of a node's revoked tokens; the events that tell of them stay."""
     wanted = (tokens.c.project_id == project_id) & tokens.c.revoked_at.is_not(None)

@@ -72,7 +72,12 @@ class App:
             door = self.router.door_for(scope["path"]) or door
             if self._in_flight > self._at_once:
                 raise Unavailable("the server is at its limit of requests at once; try again soon")
+            if door.prepare is not None and (answer := door.prepare(call)) is not None:
+                await send_answer(call, answer)
+                return
             match = self._match(call)
+            if match.door is not door and match.door.prepare is not None:
+                match.door.prepare(call)
             door = match.door
             await self._serve(call, match)
         except ClientGone:

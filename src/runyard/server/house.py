@@ -29,6 +29,7 @@ from runyard.runtimes.secrets import SecretService
 from runyard.runtimes.service import RuntimeService
 from runyard.runtimes.supervisor import Supervisor
 from runyard.server import options
+from runyard.server.actions import ActionHouse, Shared, make_actions
 from runyard.server.metrics import Metrics
 from runyard.settings import Settings
 
@@ -53,6 +54,7 @@ class House:
     secrets: SecretService
     images: ImageService
     metrics: Metrics
+    actions: ActionHouse
     first_token: str | None = None
     """The admin token that was made for a new data folder and must be shown once."""
     stop_task: asyncio.Task[None] | None = None
@@ -71,10 +73,14 @@ async def open_house(settings: Settings, stack: AsyncExitStack, *, new_admin_tok
     house = _assemble(settings, database, identity, engine)
     stack.callback(house.output.close)
     stack.callback(house.commands.close)
+    house.actions.start()
+    stack.callback(house.actions.boxes.close)
     report = await house.executions.recover()
     if report.abandoned:
         _log.warning("server.executions_abandoned", count=report.abandoned)
     stack.push_async_callback(house.executions.stop, settings.stop_secs)
+    house.actions.changes.start()
+    stack.push_async_callback(house.actions.changes.stop)
     await house.checkpoints.start()
     stack.push_async_callback(house.checkpoints.stop)
     await house.supervisor.start()
@@ -119,7 +125,11 @@ def _assemble(settings: Settings, database: Database, identity: IdentityService,
     supervisor = Supervisor(database, engine, injector, chosen)
     secrets = SecretService(database, vault, injector)
     checkpoints = CheckpointService(database, engine, chosen)
+    stopping = asyncio.Event()
+    shared = Shared(database, identity, executions, output, engine, vault, stopping)
     return House(
+        actions=make_actions(settings, shared),
+        stopping=stopping,
         settings=settings,
         database=database,
         identity=identity,

@@ -16,6 +16,7 @@ import uvicorn
 import uvloop
 
 from runyard.dialects.runta import routes as runta
+from runyard.dialects.stackstorm import routes as stackstorm
 from runyard.kernel.errors import RunyardError
 from runyard.runtimes.isolation import hostns
 from runyard.server import native
@@ -31,6 +32,8 @@ KEEP_ALIVE_SECONDS = 75
 """Longer than the 30 s for which clients keep idle connections, so that it is never the server that closes first."""
 LARGEST_FRAME = 16 << 20
 BACKLOG = 2048
+CLASSIC_PORTS = (9100, 9101, 9102)
+"""Where StackStorm listens for tokens, for the API and for its stream; here each of them serves everything."""
 
 _log = structlog.get_logger(__name__)
 
@@ -46,36 +49,46 @@ def serve(settings: Settings, ready: Ready | None = None, *, new_admin_token: bo
     """
     set_up_logging(settings.logging)
     hostns.enter_private_mounts()
-    try:
-        listener = _listen(settings)
-    except OSError as error:
-        return _fail(f"cannot listen on {settings.host}:{settings.port}: {error.strerror or error}")
+    listeners: list[socket.socket] = []
+    for port in (settings.port, *(CLASSIC_PORTS if settings.actions.classic_ports else ())):
+        try:
+            listeners.append(_listen(settings.host, port))
+        except OSError as error:
+            _close(listeners)
+            return _fail(f"cannot listen on {settings.host}:{port}: {error.strerror or error}")
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(_serve(settings, listener, ready or _print_banner, new_admin_token))
+            return runner.run(_serve(settings, listeners, ready or _print_banner, new_admin_token))
     except RunyardError as error:
         return _fail(f"{error.message} (`runyard doctor` looks at this host and says what to do)")
     finally:
+        _close(listeners)
+
+
+def _close(listeners: list[socket.socket]) -> None:
+    for listener in listeners:
         listener.close()
 
 
-async def _serve(settings: Settings, listener: socket.socket, ready: Ready, new_admin_token: bool) -> int:
+async def _serve(
+    settings: Settings, listeners: list[socket.socket], ready: Ready, new_admin_token: bool
+) -> int:
     async with AsyncExitStack() as stack:
         house = await open_house(settings, stack, new_admin_token=new_admin_token)
         app = build_app(house)
         server = _Server(_uvicorn_config(app, settings.stop_secs))
         _watch_signals(server, house)
-        host, port = listener.getsockname()[:2]
+        host, port = listeners[0].getsockname()[:2]
         shown = f"[{host}]" if ":" in host else host
         server.on_started = lambda: ready(f"http://{shown}:{port}", house)
-        await server.serve(sockets=[listener])
+        await server.serve(sockets=listeners)
         _log.info("server.stopping")
     return 0
 
 
 def build_app(house: House) -> App:
     """Put the doors together over the house. The native door comes first: it answers for paths nobody owns."""
-    doors = [native.register(house), runta.register(house)]
+    doors = [native.register(house), runta.register(house), stackstorm.register(house.actions)]
     native.publish(doors)
     limits = house.settings.limits
     return App(
@@ -137,9 +150,9 @@ def _watch_signals(server: _Server, house: House) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop)
 
 
-def _listen(settings: Settings) -> socket.socket:
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    return socket.create_server((settings.host, settings.port), family=family, backlog=BACKLOG)
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    return socket.create_server((host, port), family=family, backlog=BACKLOG)
 
 
 def _print_banner(url: str, house: House) -> None:

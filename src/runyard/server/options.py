@@ -2,9 +2,11 @@
 
 from datetime import timedelta
 
+from runyard.actions.runners.boxes import BoxOptions
 from runyard.executions.output.log import OutputOptions
 from runyard.executions.service import ExecutionOptions
 from runyard.runtimes.definition import ResourceLimits
+from runyard.runtimes.isolation.engine import Limits, Network
 from runyard.runtimes.isolation.options import IsolationOptions
 from runyard.runtimes.options import AfterRestart, ExecOptions, RuntimesOptions
 from runyard.settings import Settings
@@ -52,6 +54,19 @@ def runtimes_options(settings: Settings) -> RuntimesOptions:
             kill_grace_secs=command.kill_grace_secs,
             quiet_secs=command.quiet_secs,
         ),
+    )
+
+
+def box_options(settings: Settings) -> BoxOptions:
+    """Return how sandboxes of actions are made."""
+    chosen = settings.actions
+    bounded = settings.runtimes.engine != "process"
+    limits = Limits(memory_bytes=chosen.memory_mib << 20, pids=chosen.pids) if bounded else Limits()
+    return BoxOptions(
+        base=settings.runtimes.default_base,
+        network=Network.OPEN if chosen.network == "open" else Network.NONE,
+        limits=limits,
+        kill_grace_secs=settings.exec.kill_grace_secs,
     )
 
 

@@ -61,6 +61,10 @@ class Router:
             ((prefix, door) for door in self.doors for prefix in door.prefixes),
             key=lambda pair: -len(pair[0]),
         )
+        self._aliases = sorted(
+            ((given, meant, door) for door in self.doors for given, meant in door.aliases),
+            key=lambda alias: -len(alias[0]),
+        )
         for door in self.doors:
             for route in door.routes:
                 self._add(door, route)
@@ -93,11 +97,23 @@ class Router:
         known = self._known.get((method, raw_path))
         if known is not None:
             return Match(known.door, known.route, known.params.copy())
-        match = self._search(method, raw_path)
+        match = self._named(method, raw_path)
         if len(self._known) >= _KNOWN_MAX:
             self._known.clear()
         self._known[method, raw_path] = Match(match.door, match.route, match.params.copy())
         return match
+
+    def _named(self, method: str, raw_path: str) -> Match:
+        """Search the path as it is, then as a door's other spelling."""
+        try:
+            return self._search(method, raw_path)
+        except NotFound:
+            for given, meant, door in self._aliases:
+                if raw_path.startswith(given) or raw_path == given[:-1]:
+                    found = self._search(method, meant + raw_path[len(given) :])
+                    if found.door is door:
+                        return found
+            raise
 
     def _search(self, method: str, raw_path: str) -> Match:
         segments = _segments(raw_path)

@@ -110,7 +110,7 @@ async def test_caller_without_the_permission_is_403(front: Front) -> None:
     )
     app = front.over(hello, permission=Permission.RUNTIMES_EXEC)
     reply = await ask(app, "GET", "/v1/thing", headers=[("Authorization", f"Bearer {secret}")])
-    assert (reply.status, reply.json()["info"]) == (403, {"permission": "runtimes:exec"})
+    assert (reply.status, reply.json()["info"]) == (403, {"permission": "runtimes:exec", "user": "admin"})
     assert (await ask(app, "GET", "/v1/thing", headers=BEARER)).status == 200
 
 

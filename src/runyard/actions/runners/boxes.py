@@ -1,0 +1,195 @@
+"""Sandboxes of actions: one for each run, from the warm pool. Owns their making, their files and their end.
+
+When `box` is left, every process that the run started has been killed and its files are gone.
+"""
+
+import asyncio
+import io
+import os
+import tarfile
+import uuid
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from runyard.actions.runners.job import ProcessEnd
+from runyard.executions.drain import Drain
+from runyard.executions.output.model import Stream
+from runyard.executions.worker import RunContext
+from runyard.kernel.errors import RunyardError
+from runyard.runtimes.injection import BASE_ENVIRONMENT
+from runyard.runtimes.isolation.engine import (
+    Command,
+    Engine,
+    Limits,
+    Network,
+    OpenMode,
+    Process,
+    Sandbox,
+    SandboxSpec,
+    SpawnError,
+    SpawnFailure,
+)
+from runyard.runtimes.leash import Leash, Why
+from runyard.runtimes.pipes import Ends, make_ends
+
+OUTPUT_BYTES: Final = 8 << 20
+"""Bytes of each stream that go into a result; the log has its own limit."""
+HOME: Final = "/opt/runyard"
+"""Where the files of packs are put inside."""
+_NOT_FOUND: Final = 127
+_NOT_EXECUTABLE: Final = 126
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BoxOptions:
+    """How sandboxes of actions are made."""
+
+    base: str = "host"
+    network: Network = Network.OPEN
+    limits: Limits = field(default_factory=Limits)
+    kill_grace_secs: float = 2.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Program:
+    """What to run in a box."""
+
+    argv: Sequence[str]
+    env: Mapping[str, str]
+    cwd: str | None = None
+    """None means the home folder."""
+    timeout_secs: float
+    stdin: int = -1
+    """A descriptor for its input, which stays the caller's; -1 means none."""
+
+
+class Boxes:
+    """Makes sandboxes for runs."""
+
+    def __init__(self, engine: Engine, options: BoxOptions) -> None:
+        """Use an engine."""
+        self._engine = engine
+        self.options = options
+        self._devnull = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+
+    def close(self) -> None:
+        """Give back what was opened."""
+        os.close(self._devnull)
+
+    @asynccontextmanager
+    async def box(self) -> AsyncIterator[Sandbox]:
+        """Hold a sandbox; nothing of it is left afterwards."""
+        spec = SandboxSpec(
+            id=str(uuid.uuid4()),
+            hostname="runyard",
+            base=self.options.base,
+            limits=self.options.limits,
+            network=self.options.network,
+        )
+        sandbox = await self._engine.create(spec)
+        try:
+            yield sandbox
+        finally:
+            await asyncio.shield(asyncio.ensure_future(self._end(sandbox)))
+
+    async def _end(self, sandbox: Sandbox) -> None:
+        await sandbox.destroy(keep_layer=False)
+
+    async def run(self, sandbox: Sandbox, program: Program, context: RunContext) -> ProcessEnd:
+        """Run a program to its end, its time-out or the end that somebody asked for. Raises SandboxGone, Unavailable."""
+        ends = make_ends(self._devnull, with_stdin=False)
+        try:
+            process = await self._spawn(sandbox, program, ends)
+        except SpawnError as error:
+            ends.close()
+            return _not_spawned(program, error, context)
+        except BaseException:
+            ends.close()
+            raise
+        finally:
+            ends.close_child()
+        return await self._follow(process, program, ends, context)
+
+    async def _spawn(self, sandbox: Sandbox, program: Program, ends: Ends) -> Process:
+        command = Command(
+            argv=program.argv,
+            env={**BASE_ENVIRONMENT, **program.env},
+            cwd=program.cwd or "/root",
+            stdin=ends.child_in if program.stdin < 0 else program.stdin,
+            stdout=ends.child_out,
+            stderr=ends.child_err,
+        )
+        return await sandbox.spawn(command)
+
+    async def _follow(
+        self, process: Process, program: Program, ends: Ends, context: RunContext
+    ) -> ProcessEnd:
+        drain, leash = Drain(context.output), Leash(process, self.options.kill_grace_secs)
+        out = drain.add(ends.stdout, Stream.STDOUT, head_limit=OUTPUT_BYTES)
+        err = drain.add(ends.stderr, Stream.STDERR, head_limit=OUTPUT_BYTES)
+        if program.timeout_secs > 0:
+            leash.end_after(program.timeout_secs)
+        leash.obey(context)
+        try:
+            await drain.finished(leash.waiting())
+            exited = await leash.result()
+        finally:
+            drain.close()
+            leash.sweep()
+            leash.drop()
+        return ProcessEnd(
+            code=exited.code,
+            signal=exited.signal,
+            stdout=bytes(out.data),
+            stderr=bytes(err.data),
+            timed_out=leash.why is Why.TIMEOUT,
+            canceled=leash.why is Why.CANCELED,
+            out_of_memory=exited.oom_killed,
+        )
+
+
+def _not_spawned(program: Program, error: SpawnError, context: RunContext) -> ProcessEnd:
+    """Say as a shell does that a program cannot be run."""
+    code = _NOT_FOUND if error.reason is SpawnFailure.NOT_FOUND else _NOT_EXECUTABLE
+    line = f"{program.argv[0]}: {error.message}\n".encode("utf-8", "replace")
+    context.output.write(Stream.STDERR, line)
+    return ProcessEnd(code=code, signal=None, stdout=b"", stderr=line)
+
+
+async def put_file(sandbox: Sandbox, path: str, content: bytes, mode: int = 0o644) -> None:
+    """Write a file inside a box. Raises as `Sandbox.open_file`."""
+    opened = await sandbox.open_file(path, OpenMode.CREATE)
+    try:
+        os.fchmod(opened.fd, mode)
+        view = memoryview(content)
+        while view:
+            view = view[os.write(opened.fd, view) :]
+    except BaseException:
+        if opened.publication is not None:
+            with suppress(RunyardError):
+                await opened.publication.discard()
+        raise
+    finally:
+        os.close(opened.fd)
+    if opened.publication is not None:
+        await opened.publication.publish()
+
+
+def packed(folders: Mapping[str, Path]) -> bytes:
+    """Return a tar of folders under the given names; whoever owns them outside, root does inside. Blocking."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for name, folder in folders.items():
+            archive.add(folder, name, filter=_plain)
+    return buffer.getvalue()
+
+
+def _plain(item: tarfile.TarInfo) -> tarfile.TarInfo | None:
+    if item.name.endswith("__pycache__") or "/.git/" in item.name or not (item.isfile() or item.isdir()):
+        return None
+    item.uid = item.gid = 0
+    item.uname = item.gname = "root"
+    return item

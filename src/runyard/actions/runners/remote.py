@@ -1,0 +1,255 @@
+"""remote-shell-cmd and remote-shell-script: on other hosts over SSH, all at once. Owns connections and their results.
+
+As published, host keys are not compared with anything unless a file of known hosts is configured. Nothing is started on
+this host: the client speaks the protocol itself.
+"""
+
+import asyncio
+import shlex
+import traceback
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, Final
+
+import asyncssh
+
+from runyard.actions.packs.folder import entry_point_path
+from runyard.actions.parameters.split import script_arguments
+from runyard.actions.runners.boxes import OUTPUT_BYTES
+from runyard.actions.runners.job import (
+    TIMED_OUT_CODE,
+    Job,
+    canceled,
+    decoded,
+    failed,
+    outcome,
+    without_newline,
+)
+from runyard.actions.values import Json
+from runyard.executions.model import Outcome, Status
+from runyard.executions.output.model import Stream
+from runyard.executions.worker import RunContext
+from runyard.kernel.errors import InvalidArgument
+
+DEFAULT_TIMEOUT: Final = 60.0
+CONNECT_SECONDS: Final = 20.0
+_UNREACHABLE: Final = 255
+_BLOCK: Final = 64 << 10
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """Where to connect."""
+
+    name: str
+    port: int
+
+    @property
+    def shown(self) -> str:
+        """Return the name under which the result of this host is kept."""
+        return self.name
+
+
+def hosts_of(text: str, port: int) -> list[Host]:
+    """Read a list of hosts, each with a port if needed. Raises InvalidArgument."""
+    found: list[Host] = []
+    for part in (part.strip() for part in text.split(",")):
+        if not part:
+            continue
+        name, colon, number = part.rpartition(":") if part.count(":") == 1 else (part, "", "")
+        if colon and not (number.isdigit() and 0 < int(number) < 65_536):
+            raise InvalidArgument(f"the port of the host {part!r} is not valid")
+        found.append(Host(name if colon else part.strip("[]"), int(number) if colon else port))
+    if not found:
+        raise InvalidArgument("no host was given")
+    return found
+
+
+class RemoteRunner:
+    """Runs commands and scripts on other hosts."""
+
+    def __init__(self, *, script: bool, known_hosts: Path | None = None) -> None:
+        """Run the scripts of packs, or command lines."""
+        self._script = script
+        self._known_hosts = known_hosts
+
+    async def __call__(self, job: Job, context: RunContext) -> Outcome:
+        """Run on all hosts. Raises InvalidArgument for a list of hosts that cannot be read."""
+        hosts = hosts_of(job.text("hosts"), round(job.number("port", 22)))
+        if self._script and job.pack_folder is None:
+            return failed(f'the pack "{job.action.pack}" has no folder on this server')
+        timeout = job.number("timeout", DEFAULT_TIMEOUT)
+        tasks = [asyncio.ensure_future(self._on(host, job, context, timeout)) for host in hosts]
+        ending = asyncio.ensure_future(context.cancelled.wait())
+        everything = asyncio.ensure_future(asyncio.wait(tasks))
+        try:
+            await asyncio.wait((ending, everything), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in (*tasks, ending, everything):
+                task.cancel()
+            await asyncio.gather(*tasks, ending, everything, return_exceptions=True)
+        if context.cancelled.is_set():
+            return canceled(context)
+        results = {host.shown: task.result() for host, task in zip(hosts, tasks, strict=True)}
+        return outcome(_status(results), results)
+
+    async def _on(self, host: Host, job: Job, context: RunContext, timeout: float) -> dict[str, Json]:
+        """Run on one host; whatever goes wrong is the result of that host alone."""
+        try:
+            async with self._connected(host, job) as connection:
+                if self._script:
+                    async with self._uploaded(connection, job) as line:
+                        return await _run(connection, line, job, context, timeout)
+                return await _run(connection, job.text("cmd"), job, context, timeout)
+        except (OSError, asyncssh.Error, TimeoutError) as error:
+            reason = f"Failed connecting to host {host.name}. {str(error) or type(error).__name__}"
+            trace = "".join(traceback.format_exception_only(error))
+            return {
+                "failed": True, "succeeded": False, "return_code": _UNREACHABLE, "stdout": "", "stderr": "",
+                "error": reason, "traceback": trace,
+            }  # fmt: skip
+
+    @asynccontextmanager
+    async def _connected(self, host: Host, job: Job) -> AsyncIterator[asyncssh.SSHClientConnection]:
+        options = self._options(job)
+        async with AsyncExitStack() as stack:
+            bastion = job.text("bastion_host")
+            if bastion:
+                (first,) = hosts_of(bastion, 22)
+                tunnel = await stack.enter_async_context(
+                    asyncssh.connect(first.name, port=first.port, **options)
+                )
+                options = {**options, "tunnel": tunnel}
+            connection = await stack.enter_async_context(
+                asyncssh.connect(host.name, port=host.port, **options)
+            )
+            yield connection
+
+    def _options(self, job: Job) -> dict[str, Any]:
+        key, password = job.text("private_key"), job.text("password")
+        chosen: dict[str, Any] = {
+            "known_hosts": None if self._known_hosts is None else str(self._known_hosts),
+            "connect_timeout": CONNECT_SECONDS,
+            "config": None,
+            "agent_path": None,
+        }
+        if job.text("username"):
+            chosen["username"] = job.text("username")
+        if password:
+            chosen["password"] = password
+        if key:
+            passphrase = job.text("passphrase") or None
+            chosen["client_keys"] = [asyncssh.import_private_key(key, passphrase)]
+        elif password:
+            chosen["client_keys"] = None
+        return chosen
+
+    @asynccontextmanager
+    async def _uploaded(self, connection: asyncssh.SSHClientConnection, job: Job) -> AsyncIterator[str]:
+        """Put the script on the host for as long as it runs, and give the command line that runs it."""
+        assert job.pack_folder is not None
+        script = entry_point_path(job.pack_folder, job.action.entry_point)
+        folder = PurePosixPath(job.text("dir", "/tmp")) / job.execution.id  # noqa: S108 - the published default
+        target = str(folder / script.name)
+        async with connection.start_sftp_client() as files:
+            await files.mkdir(str(folder), asyncssh.SFTPAttrs(permissions=0o700))
+            try:
+                async with files.open(target, "wb") as file:
+                    await file.write(await asyncio.to_thread(script.read_bytes))
+                await files.chmod(target, 0o700)
+                arguments = script_arguments(job.parameters, job.given.action, job.text("kwarg_op", "--"))
+                yield shlex.join([target, *arguments])
+            finally:
+                with suppress(OSError, asyncssh.Error):
+                    await files.remove(target)
+                    await files.rmdir(str(folder))
+
+
+async def _run(
+    connection: asyncssh.SSHClientConnection, line: str, job: Job, context: RunContext, timeout: float
+) -> dict[str, Json]:
+    """Run a line on a connected host."""
+    password = job.text("sudo_password")
+    sudo = job.given.runner.get("sudo") is True
+    process = await connection.create_process(_wrapped(line, job, sudo=sudo), encoding=None)
+    heads = {Stream.STDOUT: bytearray(), Stream.STDERR: bytearray()}
+    readers = (
+        _drained(process.stdout, Stream.STDOUT, heads, context),
+        _drained(process.stderr, Stream.STDERR, heads, context),
+    )
+    late = False
+    try:
+        if sudo and password:
+            process.stdin.write(f"{password}\n".encode())
+        process.stdin.write_eof()
+        async with asyncio.timeout(timeout or None):
+            await asyncio.gather(*readers)
+            await process.wait_closed()
+    except TimeoutError:
+        late = True
+    finally:
+        if process.exit_status is None and process.exit_signal is None:
+            with suppress(OSError, asyncssh.Error):
+                process.send_signal("KILL")
+        process.close()
+    return _result(process, heads, timeout, late=late)
+
+
+def _result(
+    process: "asyncssh.SSHClientProcess[bytes]",
+    heads: Mapping[Stream, bytearray],
+    timeout: float,
+    *,
+    late: bool,
+) -> dict[str, Json]:
+    code = TIMED_OUT_CODE if late else process.returncode
+    good = code == 0
+    result: dict[str, Json] = {
+        "failed": not good,
+        "succeeded": good,
+        "return_code": code,
+        "stdout": decoded(without_newline(bytes(heads[Stream.STDOUT]))),
+        "stderr": decoded(without_newline(bytes(heads[Stream.STDERR]))),
+    }
+    if late:
+        result["error"] = f"Action failed to complete in {timeout:g} seconds"
+        result["timeout"] = True
+    return result
+
+
+async def _drained(
+    source: "asyncssh.SSHReader[bytes]",
+    stream: Stream,
+    heads: Mapping[Stream, bytearray],
+    context: RunContext,
+) -> None:
+    head = heads[stream]
+    while data := await source.read(_BLOCK):
+        context.output.write(stream, data)
+        head += data[: max(0, OUTPUT_BYTES - len(head))]
+
+
+def _wrapped(line: str, job: Job, *, sudo: bool) -> str:
+    """Return the line with its folder and its variables, as root where asked for."""
+    exports = "".join(
+        f"export {name}={shlex.quote(text)}; " for name, text in job.environment().items() if _fit(name)
+    )
+    folder = job.text("cwd", "/tmp")  # noqa: S108 - the published default
+    whole = f"{exports}cd {shlex.quote(folder)} && {{ {line}\n}}"
+    if not sudo:
+        return whole
+    asking = "-S -p ''" if job.text("sudo_password") else "-n"
+    return f"sudo {asking} -E -- /bin/sh -c {shlex.quote(whole)}"
+
+
+def _fit(name: str) -> bool:
+    return name.isidentifier() and name.isascii()
+
+
+def _status(results: Mapping[str, Mapping[str, Json]]) -> Status:
+    if all(one["succeeded"] for one in results.values()):
+        return Status.SUCCEEDED
+    failures = [one for one in results.values() if not one["succeeded"]]
+    return Status.TIMEOUT if all(one.get("timeout") for one in failures) else Status.FAILED

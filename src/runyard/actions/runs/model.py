@@ -1,0 +1,138 @@
+"""What an action adds to an execution. Owns the frozen record, its stand-in for other executions, and what to list."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+import msgspec
+
+from runyard.actions.ids import settled_id
+from runyard.actions.values import Json, JsonObject
+from runyard.executions.model import Execution, Status
+from runyard.kernel.events import Event
+from runyard.kernel.ids import ExecutionId
+
+
+class Run(msgspec.Struct, frozen=True, kw_only=True):
+    """The part of an execution that only actions have."""
+
+    execution_id: str
+    liveaction_id: str
+    action_ref: str
+    runner: str
+    user_name: str
+    created_at: datetime
+    action: JsonObject
+    """The action as it was when the execution was asked for, with its id."""
+    context: JsonObject
+    notify: JsonObject = {}
+    callback: JsonObject = {}
+    inquiry: JsonObject = {}
+    """What a person is asked: schema, roles, users, route, ttl."""
+    delay_ms: int = 0
+    sealed: bytes = b""
+    """The parameters in clear."""
+    sealed_result: bytes | None = None
+    """The result in clear, where that of the ledger is masked."""
+    expires_at: datetime | None = None
+    """When an inquiry that waits is given up."""
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True):
+    """An execution with all that a dialect shows of it."""
+
+    execution: Execution
+    run: Run
+    history: Sequence[Event] = ()
+    children: Sequence[str] = ()
+    parameters: JsonObject = {}
+    """Masked, unless secrets were asked for."""
+    result: Mapping[str, Json] | None = None
+    stands_in: bool = False
+    """The execution is none of an action; its run is made up."""
+
+
+class NewRun(msgspec.Struct, frozen=True, kw_only=True):
+    """What a caller asks for."""
+
+    action: str
+    parameters: JsonObject = {}
+    user: str | None = None
+    context: JsonObject = {}
+    header_context: JsonObject = {}
+    """Merged over the context after user and pack were set."""
+    notify: JsonObject = {}
+    callback: JsonObject = {}
+    delay_ms: int = 0
+    request_id: str | None = None
+
+
+class RunFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """Which executions to list; None or empty means no condition."""
+
+    ids: Sequence[str] = ()
+    action: str | None = None
+    statuses: Sequence[str] = ()
+    """As the ledger names them."""
+    liveaction: str | None = None
+    parent: str | None = None
+    top_only: bool = False
+    runner: str | None = None
+    user: str | None = None
+    after: datetime | None = None
+    before: datetime | None = None
+    inclusive: bool = False
+    """Whether `after` and `before` themselves count."""
+    nothing: bool = False
+    """A condition that no execution fulfils."""
+    sort: Sequence[tuple[str, bool]] = (("timestamp", False),)
+    """Names of columns and whether they ascend."""
+    offset: int = 0
+    limit: int | None = None
+
+
+STAND_IN_PACK = "runyard"
+
+
+def stand_in(execution: Execution) -> Run:
+    """Return the run of an execution that is none of an action: an action stands for its kind."""
+    name = execution.kind.value
+    ref = f"{STAND_IN_PACK}.{name}"
+    action: dict[str, Json] = {
+        "id": settled_id(f"action:{ref}"),
+        "ref": ref,
+        "uid": f"action:{STAND_IN_PACK}:{name}",
+        "name": name,
+        "pack": STAND_IN_PACK,
+        "description": f"Stands for an execution of the kind {name} that came through another API.",
+        "enabled": True,
+        "entry_point": "",
+        "runner_type": "local-shell-cmd",
+        "parameters": {},
+        "output_schema": {},
+        "tags": [],
+        "notify": {},
+        "metadata_file": "",
+    }
+    return Run(
+        execution_id=execution.id,
+        liveaction_id=settled_id(f"liveaction:{execution.id}"),
+        action_ref=ref,
+        runner="local-shell-cmd",
+        user_name=execution.actor,
+        created_at=execution.created_at,
+        action=action,
+        context={"user": execution.actor, "pack": STAND_IN_PACK},
+    )
+
+
+def stand_in_result(execution: Execution) -> dict[str, Json] | None:
+    """Return what the end of such an execution is in the words of a local action."""
+    if not execution.ended:
+        return None
+    done = execution.status is Status.SUCCEEDED
+    return {"failed": not done, "succeeded": done, "return_code": execution.exit_code}
+
+
+def seal_context(execution_id: ExecutionId | str) -> bytes:
+    """Return what the sealed parts of a run are bound to."""
+    return f"run:{execution_id}".encode()

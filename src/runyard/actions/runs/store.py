@@ -1,0 +1,191 @@
+"""Statements on runs, joined with the ledger for reading. Owns the SQL; decides nothing.
+
+The ledger is only read here, and only for lists that need columns of both; every change goes through its service.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from sqlalchemy import ColumnElement, Row, Select, and_, func, insert, literal, or_, select, update
+
+from runyard.actions.runs.model import STAND_IN_PACK, Run, RunFilter
+from runyard.actions.tables import action_runs
+from runyard.database.engine import Transaction
+from runyard.executions.tables import executions
+from runyard.identity.model import Scope
+from runyard.identity.scoping import visible
+
+_e, _r = executions.c, action_runs.c
+_ref = func.coalesce(_r.action_ref, literal(f"{STAND_IN_PACK}.") + _e.kind)
+_user = func.coalesce(_r.user_name, _e.actor)
+_kind = func.coalesce(_r.runner, literal("local-shell-cmd"))
+_SORTS: Mapping[str, ColumnElement[Any]] = {
+    "timestamp": _e.created_at,
+    "id": _e.id,
+    "action": _ref,
+    "name": _ref,
+    "status": _e.status,
+    "liveaction": _r.liveaction_id,
+    "parent": _e.parent_id,
+    "runner": _kind,
+    "user": _user,
+}
+_JOINED = executions.outerjoin(action_runs, _r.execution_id == _e.id)
+
+
+async def insert_run(tx: Transaction, account: str, run: Run) -> None:
+    """Write the run of a new execution."""
+    document = {
+        "action": run.action,
+        "notify": run.notify,
+        "callback": run.callback,
+        "inquiry": run.inquiry,
+        "delay_ms": run.delay_ms,
+    }
+    await tx.execute(
+        insert(action_runs).values(
+            execution_id=run.execution_id,
+            account_id=account,
+            liveaction_id=run.liveaction_id,
+            action_ref=run.action_ref,
+            runner=run.runner,
+            user_name=run.user_name,
+            created_at=run.created_at,
+            document=document,
+            context=dict(run.context),
+            sealed=run.sealed,
+            expires_at=run.expires_at,
+        )
+    )
+
+
+async def get(tx: Transaction, execution_id: str) -> Run | None:
+    """Read a run."""
+    row = await tx.one_or_none(select(action_runs).where(_r.execution_id == execution_id))
+    return None if row is None else _run(row)
+
+
+async def runs_of(tx: Transaction, execution_ids: Sequence[str]) -> dict[str, Run]:
+    """Read several runs by the ids of their executions."""
+    rows = await tx.all(select(action_runs).where(_r.execution_id.in_(list(execution_ids))))
+    return {row.execution_id: _run(row) for row in rows}
+
+
+async def add_context(tx: Transaction, execution_id: str, more: Mapping[str, Any]) -> None:
+    """Write more into the context of a run."""
+    known = await tx.scalar(select(_r.context).where(_r.execution_id == execution_id))
+    if known is not None:
+        changed = {**known, **more}
+        await tx.execute(update(action_runs).where(_r.execution_id == execution_id).values(context=changed))
+
+
+async def set_sealed_result(tx: Transaction, execution_id: str, sealed: bytes) -> None:
+    """Keep a result in clear."""
+    await tx.execute(update(action_runs).where(_r.execution_id == execution_id).values(sealed_result=sealed))
+
+
+async def page(tx: Transaction, scope: Scope, wanted: RunFilter) -> Sequence[str]:
+    """Return the ids of executions under a filter, in its order."""
+    statement: Select[Any] = select(_e.id).select_from(_JOINED).where(*_conditions(scope, wanted))
+    for name, ascending in wanted.sort:
+        column = _SORTS[name]
+        statement = statement.order_by(column.asc() if ascending else column.desc())
+    ascending = bool(wanted.sort) and wanted.sort[0] == ("timestamp", True)
+    statement = statement.order_by(_e.seq.asc() if ascending else _e.seq.desc())
+    statement = statement.offset(wanted.offset)
+    if wanted.limit is not None:
+        statement = statement.limit(wanted.limit)
+    return [row.id for row in await tx.all(statement)]
+
+
+async def count(tx: Transaction, scope: Scope, wanted: RunFilter) -> int:
+    """Count the executions under a filter, without the join where no column of a run is asked for."""
+    plain = all(one is None for one in (wanted.action, wanted.liveaction, wanted.runner, wanted.user))
+    source = executions if plain else _JOINED
+    statement = select(func.count()).select_from(source).where(*_conditions(scope, wanted))
+    return int(await tx.scalar(statement) or 0)
+
+
+async def children(tx: Transaction, parents: Sequence[str]) -> dict[str, list[str]]:
+    """Return the direct children of executions, in order of creation."""
+    found: dict[str, list[str]] = {}
+    statement = select(_e.id, _e.parent_id).where(_e.parent_id.in_(list(parents))).order_by(_e.seq)
+    for row in await tx.all(statement):
+        found.setdefault(row.parent_id, []).append(row.id)
+    return found
+
+
+async def newest(tx: Transaction, scope: Scope) -> str | None:
+    """Return the id of the newest execution."""
+    statement = select(_e.id).where(visible(executions, scope)).order_by(_e.seq.desc()).limit(1)
+    found = await tx.scalar(statement)
+    return None if found is None else str(found)
+
+
+async def distinct(tx: Transaction, scope: Scope, name: str) -> list[str]:
+    """Return the distinct values of a sortable column."""
+    column = _SORTS[name]
+    statement = select(column).select_from(_JOINED).where(visible(executions, scope)).distinct()
+    return sorted(str(row[0]) for row in await tx.all(statement) if row[0] is not None)
+
+
+async def overdue(tx: Transaction, now: datetime) -> Sequence[str]:
+    """Return the executions whose inquiry has to be given up."""
+    statement = (
+        select(_r.execution_id)
+        .join(executions, _r.execution_id == _e.id)
+        .where(_r.expires_at.is_not(None), _r.expires_at <= now, _e.status == "waiting")
+    )
+    return [row.execution_id for row in await tx.all(statement)]
+
+
+def _conditions(scope: Scope, wanted: RunFilter) -> list[ColumnElement[bool]]:
+    found = [visible(executions, scope)]
+    if wanted.nothing:
+        found.append(_e.id == "")
+    if wanted.ids:
+        found.append(_e.id.in_(list(wanted.ids)))
+    if wanted.action is not None:
+        found.append(_stands(wanted.action))
+    if wanted.statuses:
+        found.append(_e.status.in_(list(wanted.statuses)))
+    if wanted.liveaction is not None:
+        found.append(_r.liveaction_id == wanted.liveaction)
+    if wanted.parent is not None:
+        found.append(_e.parent_id == wanted.parent)
+    if wanted.top_only:
+        found.append(_e.parent_id.is_(None))
+    if wanted.runner is not None:
+        found.append(_kind == wanted.runner)
+    if wanted.user is not None:
+        found.append(_user == wanted.user)
+    if wanted.after is not None:
+        found.append(_e.created_at >= wanted.after if wanted.inclusive else _e.created_at > wanted.after)
+    if wanted.before is not None:
+        found.append(_e.created_at <= wanted.before if wanted.inclusive else _e.created_at < wanted.before)
+    return found
+
+
+def _stands(ref: str) -> ColumnElement[bool]:
+    pack, _, kind = ref.partition(".")
+    if pack != STAND_IN_PACK:
+        return _r.action_ref == ref
+    return or_(_r.action_ref == ref, and_(_r.action_ref.is_(None), _e.kind == kind))
+
+
+def _run(row: Row[Any]) -> Run:
+    return Run(
+        execution_id=row.execution_id,
+        liveaction_id=row.liveaction_id,
+        action_ref=row.action_ref,
+        runner=row.runner,
+        user_name=row.user_name,
+        created_at=row.created_at,
+        context=row.context,
+        sealed=row.sealed,
+        sealed_result=row.sealed_result,
+        expires_at=row.expires_at,
+        **msgspec.convert(row.document, dict[str, Any]),
+    )

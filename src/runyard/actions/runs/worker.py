@@ -1,0 +1,115 @@
+"""Runs what was asked for. Owns the way from an execution that begins to its runner, and from a result to the ledger."""
+
+import traceback
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+import structlog
+
+from runyard.actions.catalogue import Catalogue
+from runyard.actions.errors import InvalidMetadata
+from runyard.actions.masking import mask_result, redact, secret_texts
+from runyard.actions.model import Action
+from runyard.actions.packs.loader import check_action
+from runyard.actions.runners.job import Job, JobRunner, failed
+from runyard.actions.runners.simple import not_there
+from runyard.actions.runs import store
+from runyard.actions.runs.model import Run
+from runyard.actions.runs.service import RUNNER, RunService
+from runyard.database.engine import Database
+from runyard.executions.dispatch.port import Assignment
+from runyard.executions.model import Outcome
+from runyard.executions.worker import RunContext, Runner
+from runyard.kernel.errors import NotFound, RunyardError
+from runyard.kernel.ids import AccountId
+
+_log = structlog.get_logger(__name__)
+
+
+class ActionWorker:
+    """Obeys the assignments of actions."""
+
+    def __init__(
+        self, database: Database, runs: RunService, catalogue: Catalogue, runners: Mapping[str, JobRunner]
+    ) -> None:
+        """Take the runners by the names of their types."""
+        self._database = database
+        self._runs = runs
+        self._catalogue = catalogue
+        self._runners = runners
+
+    def register(self) -> None:
+        """Tell the ledger who obeys."""
+        self._runs.executions.register_runner(RUNNER, self._factory)
+
+    def _factory(self, assignment: Assignment) -> Runner:
+        del assignment
+        return self.run
+
+    async def run(self, context: RunContext) -> Outcome:
+        """Run the action of an execution; whatever a runner raises becomes the published failure."""
+        async with self._database.read() as tx:
+            run = await store.get(tx, context.execution.id)
+        if run is None:
+            raise NotFound("the execution has no action")
+        try:
+            job = await self._job(context, run)
+            outcome = await self._runners.get(job.runner.name, not_there)(job, context)
+        except RunyardError as error:
+            return failed(error.message, "".join(traceback.format_exception_only(error)))
+        except Exception as error:  # noqa: BLE001  a runner's fault is the failure of its run
+            _log.exception("actions.runner_failed", execution_id=context.execution.id)
+            return failed(str(error) or type(error).__name__, "".join(traceback.format_exception_only(error)))
+        return await self._kept(job, outcome)
+
+    async def _job(self, context: RunContext, run: Run) -> Job:
+        execution = context.execution
+        action = _action_of(run)
+        parameters = check_action(action)
+        live = self._runs.opened(run)
+        given, config = await self._runs.resolver.dispatched(
+            execution.account_id, parameters, live, run.context
+        )
+        everything = {**given.runner, **given.action}
+        secrets = secret_texts(everything, action.parameters, parameters.runner.runner_parameters)
+        context.hide([text.encode() for text in secrets])
+        return Job(
+            execution=execution,
+            run=run,
+            action=action,
+            runner=parameters.runner,
+            parameters=parameters,
+            given=given,
+            config=config,
+            pack_folder=await self._folder(execution.account_id, action.pack),
+        )
+
+    async def _folder(self, account: AccountId, pack: str) -> Path | None:
+        try:
+            found = await self._catalogue.pack(account, pack)
+        except NotFound:
+            return None
+        return Path(found.pack.path) if found.pack.path else None
+
+    async def _kept(self, job: Job, outcome: Outcome) -> Outcome:
+        """Mask the result for the ledger; where that changes it, keep it in clear under seal."""
+        if outcome.result is None:
+            return outcome
+        secrets = secret_texts(
+            {**job.given.runner, **job.given.action}, job.action.parameters, job.runner.runner_parameters
+        )
+        masked = redact(mask_result(outcome.result, job.runner, job.action.output_schema), secrets)
+        if masked == outcome.result:
+            return outcome
+        await self._runs.keep_result(job.execution.id, outcome.result)
+        return msgspec.structs.replace(outcome, result=masked)
+
+
+def _action_of(run: Run) -> Action:
+    """Return the action as it was when the execution was asked for."""
+    known = {field.name for field in msgspec.structs.fields(Action)}
+    try:
+        return msgspec.convert({name: value for name, value in run.action.items() if name in known}, Action)
+    except msgspec.ValidationError as error:
+        raise InvalidMetadata(str(error)) from None

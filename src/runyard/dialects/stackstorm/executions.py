@@ -1,0 +1,345 @@
+"""Executions: list, create, read, change, output. Owns the reading of their queries and bodies."""
+
+import gzip
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+
+from runyard.actions.errors import RunRefused
+from runyard.actions.runs.model import NewRun, Record, RunFilter
+from runyard.actions.runs.service import require_self
+from runyard.dialects.door import Answer, Call, send_answer
+from runyard.dialects.stackstorm import reading
+from runyard.dialects.stackstorm.replies import encode, send_json, send_list, send_text
+from runyard.dialects.stackstorm.services import StackStormServices
+from runyard.dialects.stackstorm.views import EXECUTION_FIELDS, execution_view, narrowed_execution
+from runyard.executions.model import Status
+from runyard.executions.output.model import Stream
+from runyard.kernel.errors import InvalidArgument, NotFound
+
+LARGEST_RESULT: Final = 14 << 20
+STATUSES: Final = (
+    "requested", "scheduled", "delayed", "running", "succeeded", "failed", "timeout", "abandoned",
+    "canceling", "canceled", "pending", "pausing", "paused", "resuming",
+)  # fmt: skip
+_EXCLUDABLE: Final = ("result", "trigger_instance", "status")
+_SORTABLE: Final = {
+    "timestamp", "id", "action", "name", "status", "liveaction", "parent", "runner", "user",
+}  # fmt: skip
+_ABSENT: Final = ("rule", "trigger", "trigger_type", "trigger_instance")
+"""Filters by what caused an execution; nothing here is caused by rules yet."""
+_STREAMS: Final = {"stdout": Stream.STDOUT, "stderr": Stream.STDERR}
+_NOTIFY: Final = ("on-complete", "on-success", "on-failure")
+_BLOCK: Final = 1 << 20
+_MAX_DELAY: Final = 10**13
+
+
+class ExecutionHandlers:
+    """Executions."""
+
+    def __init__(self, services: StackStormServices) -> None:
+        """Take the services."""
+        self._services = services
+        self._runs = services.runs
+
+    async def list(self, call: Call) -> None:
+        """List executions."""
+        values = reading.query(call)
+        included, excluded = reading.attributes(values, EXECUTION_FIELDS, _EXCLUDABLE)
+        offset, limit = reading.paging(call, values, 100)
+        wanted = msgspec.structs.replace(filter_of(values), offset=offset, limit=limit)
+        history = not included or "log" in included
+        secrets = reading.shows_secrets(call, values)
+        found, total = await self._runs.page(call.caller.scope, wanted, secrets=secrets, history=history)
+        base = base_of(call)
+        items = [narrowed_execution(execution_view(one, base), included, excluded) for one in found]
+        await send_list(call, items, total, limit)
+
+    async def create(self, call: Call) -> None:
+        """Ask for an execution."""
+        values = reading.query(call)
+        body = await reading.read_object(call)
+        new = new_run(call, body)
+        require_self(call.caller, new.user, reading.is_admin(call.caller))
+        record = await self._runs.create(call.caller, new)
+        await self._send_new(call, record, values)
+
+    async def _send_new(self, call: Call, record: Record, values: Mapping[str, str]) -> None:
+        if reading.shows_secrets(call, values):
+            record = msgspec.structs.replace(record, parameters=self._runs.opened(record.run))
+        await send_json(call, execution_view(record, base_of(call), fresh=True), 201)
+
+    async def get(self, call: Call) -> None:
+        """Get an execution."""
+        values = reading.query(call)
+        included, excluded = reading.attributes(values, EXECUTION_FIELDS, _EXCLUDABLE)
+        largest = reading.number(values, "max_result_size", 0) or 0
+        if largest < 0:
+            raise InvalidArgument("max_result_size must be a positive number")
+        if largest > LARGEST_RESULT:
+            raise InvalidArgument("max_result_size query parameter must be smaller than 14 MB")
+        record = await self._named(call, values)
+        document = execution_view(record, base_of(call))
+        if largest and document.get("result_size", 0) > largest:
+            document.pop("result", None)
+        await send_json(call, narrowed_execution(document, included, excluded))
+
+    async def update(self, call: Call) -> None:
+        """Set status and result."""
+        body = await reading.read_object(call)
+        unknown = [name for name in body if name not in ("status", "result")]
+        if unknown:
+            raise InvalidArgument(f"Additional properties are not allowed ('{unknown[0]}' was unexpected)")
+        status, result = body.get("status"), body.get("result")
+        if status is not None and status not in STATUSES:
+            raise InvalidArgument(f"'{status}' is not one of {list(STATUSES)}")
+        if result is not None and not isinstance(result, dict):
+            raise InvalidArgument(f"{result!r} is not of type 'object'")
+        if status is None:
+            raise InvalidArgument("'status' is a required property")
+        if call.params["execution"] == "last":
+            raise NotFound('Unable to identify resource with id "last".')
+        record = await self._services.changes.set_status(
+            call.caller, call.params["execution"], status, result
+        )
+        await send_json(call, execution_view(record, base_of(call)))
+
+    async def cancel(self, call: Call) -> None:
+        """End an execution; one that cannot be is told of in a sentence, with 200."""
+        try:
+            record = await self._services.changes.cancel(call.caller, call.params["execution"])
+        except RunRefused as error:
+            await send_json(call, {"faultstring": error.message})
+            return
+        await send_json(call, execution_view(record, base_of(call)))
+
+    async def attribute(self, call: Call) -> None:
+        """Get one member."""
+        name = call.params["attribute"]
+        if name not in ("result", "status", "trigger_instance"):
+            raise InvalidArgument(
+                f'Invalid attribute "{name}" specified. Valid attributes are: result, trigger_instance, status'
+            )
+        reading.object_id(call.params["execution"])
+        record = await self._named(call, reading.query(call))
+        document = execution_view(record, base_of(call))
+        await send_json(call, document.get(name, {} if name == "result" else None))
+
+    async def children(self, call: Call) -> None:
+        """List all below an execution."""
+        values = reading.query(call)
+        included, excluded = reading.attributes(values, EXECUTION_FIELDS, _EXCLUDABLE)
+        depth = reading.number(values, "depth", -1)
+        found = await self._runs.descendants(
+            call.caller.scope, call.params["execution"], -1 if depth is None else depth
+        )
+        records = [record for _, record in found]
+        if values.get("result_fmt") == "sorted":
+            records.sort(key=lambda one: one.execution.created_at)
+        base = base_of(call)
+        items = [narrowed_execution(execution_view(one, base), included, excluded) for one in records]
+        await send_json(call, items)
+
+    async def output(self, call: Call) -> None:
+        """Send what an execution wrote so far."""
+        values = reading.query(call)
+        record = await self._named(call, values)
+        kind = values.get("output_type") or "all"
+        if kind not in ("all", *_STREAMS):
+            await send_text(call, b"")
+            return
+        log, parts, offset = self._services.output, [], 0
+        while chunks := await log.read(record.execution.id, offset, _BLOCK, _STREAMS.get(kind)):
+            parts += [chunk.data for chunk in chunks if chunk.stream is not Stream.SYSTEM]
+            offset = chunks[-1].end
+        await send_text(call, b"".join(parts))
+
+    async def result(self, call: Call) -> None:
+        """Send the result, to be looked at or kept."""
+        values = reading.query(call)
+        name = reading.object_id(call.params["execution"])
+        try:
+            record = await self._named(call, values)
+        except NotFound:
+            raise NotFound("The resource could not be found.") from None
+        found = dict(record.result or {})
+        pretty = reading.flag(values, "pretty_format")
+        body = json.dumps(found, indent=2).encode() if pretty else encode(found)
+        kind, headers, ending = "text/json", [], "json"
+        if reading.flag(values, "compress"):
+            body, kind, ending = gzip.compress(body), "application/x-gzip", "json.gz"
+            headers.append((b"content-encoding", b"gzip"))
+        if reading.flag(values, "download"):
+            file = f"attachment; filename=execution_{name}_result.{ending}"
+            headers.append((b"content-disposition", file.encode()))
+        await send_answer(call, Answer(200, body, kind, headers))
+
+    async def filters(self, call: Call) -> None:
+        """Send the distinct values that lists can be filtered by."""
+        asked = reading.words(reading.query(call), "types")
+        kept = [name for name in ("action", "status", "runner", "user") if not asked or name in asked]
+        found: dict[str, Any] = dict(await self._runs.filters(call.caller.scope, kept))
+        if "status" in found:
+            found["status"] = ["pending" if one == Status.WAITING.value else one for one in found["status"]]
+        for name in ("rule", "trigger", "trigger_type"):
+            if not asked or name in asked:
+                found[name] = []
+        await send_json(call, found)
+
+    async def re_run(self, call: Call) -> None:
+        """Run again."""
+        values = reading.query(call)
+        body = await reading.read_object(call)
+        parameters, tasks, reset = body.get("parameters", {}), body.get("tasks", []), body.get("reset", [])
+        for value, kind, word in (
+            (parameters, dict, "object"), (tasks, list, "array"), (reset, list, "array"),
+        ):  # fmt: skip
+            if not isinstance(value, kind):
+                raise InvalidArgument(f"{value!r} is not of type '{word}'")
+        before = await self._runs.get(call.caller.scope, call.params["execution"])
+        if (tasks or reset) and parameters:
+            raise InvalidArgument(
+                "Parameters override is not supported when re-running task(s) for a workflow."
+            )
+        if tasks and before.run.runner != "orquesta":
+            raise InvalidArgument("Task option is only supported for Orquesta workflows.")
+        if set(reset) - set(tasks):
+            raise InvalidArgument("List of tasks to reset does not match the tasks to rerun.")
+        user = body.get("user") or None
+        require_self(call.caller, user, reading.is_admin(call.caller))
+        new = NewRun(
+            action="",
+            parameters=parameters,
+            user=user,
+            delay_ms=_delay(body),
+            request_id=call.request_id[:64],
+        )
+        record = await self._runs.re_run(call.caller, before.execution.id, new)
+        await self._send_new(call, record, values)
+
+    async def _named(self, call: Call, values: Mapping[str, str]) -> Record:
+        secrets = reading.shows_secrets(call, values)
+        return await self._runs.get(call.caller.scope, call.params["execution"], secrets=secrets)
+
+
+def base_of(call: Call) -> str:
+    """Return the address of the pages, as the caller reached this server."""
+    return f"https://{reading.header(call, b'host') or 'localhost'}"
+
+
+def new_run(call: Call, body: Mapping[str, Any]) -> NewRun:
+    """Read the body of a request for an execution. Raises InvalidArgument with the published texts."""
+    action = body.get("action")
+    if action is None:
+        raise InvalidArgument("'action' is a required property")
+    if not isinstance(action, str):
+        raise InvalidArgument(f"{action!r} is not of type 'string'")
+    objects: dict[str, dict[str, Any]] = {}
+    for name in ("parameters", "context", "notify", "callback"):
+        value = body.get(name)
+        if value is not None and not isinstance(value, dict):
+            raise InvalidArgument(f"{value!r} is not of type 'object'")
+        objects[name] = value or {}
+    user = body.get("user")
+    if user is not None and not isinstance(user, str):
+        raise InvalidArgument(f"{user!r} is not of type 'string', 'null'")
+    return NewRun(
+        action=action,
+        user=user or None,
+        header_context=_header_context(call),
+        delay_ms=_delay(body),
+        request_id=call.request_id[:64],
+        parameters=objects["parameters"],
+        context=objects["context"],
+        notify=_notify(objects["notify"]),
+        callback=objects["callback"],
+    )
+
+
+def _delay(body: Mapping[str, Any]) -> int:
+    delay = body.get("delay")
+    if delay is None:
+        return 0
+    if not isinstance(delay, int) or isinstance(delay, bool):
+        raise InvalidArgument(f"{delay!r} is not of type 'integer'")
+    if not 0 <= delay <= _MAX_DELAY:
+        raise InvalidArgument(f"The delay must be 0 to {_MAX_DELAY} milliseconds, it is {delay}.")
+    return delay
+
+
+def _notify(given: Mapping[str, Any]) -> dict[str, Any]:
+    kept: dict[str, Any] = {}
+    for name, section in given.items():
+        if name not in _NOTIFY:
+            raise InvalidArgument(f"Additional properties are not allowed ('{name}' was unexpected)")
+        if not isinstance(section, dict):
+            raise InvalidArgument(f"{section!r} is not of type 'object'")
+        routes = section.get("routes") or section.get("channels") or []
+        kept[name] = {key: value for key, value in section.items() if key not in ("routes", "channels")}
+        kept[name]["routes"] = routes
+    return kept
+
+
+def _header_context(call: Call) -> dict[str, Any]:
+    text = reading.header(call, b"st2-context")
+    if not text:
+        return {}
+    try:
+        value = json.loads(text)
+    except ValueError:
+        value = None
+    if not isinstance(value, dict):
+        raise InvalidArgument("Unable to convert st2-context from the headers into JSON (was <class 'str'>).")
+    return value
+
+
+def filter_of(values: Mapping[str, str]) -> RunFilter:
+    """Read the filters, order included, of a list. Raises InvalidArgument."""
+    given = {name: value for name, value in values.items() if value != ""}
+    chosen: dict[str, Any] = {}
+    if "id" in given:
+        chosen["ids"] = [reading.object_id(one) for one in reading.words(given, "id")]
+    for name in ("action", "liveaction", "runner", "user"):
+        if name in given:
+            chosen[name] = given[name]
+            if given[name].lower() == "null":
+                chosen["nothing"] = True
+    if "parent" in given:
+        chosen |= {"top_only": True} if given["parent"].lower() == "null" else {"parent": given["parent"]}
+    if "status" in given:
+        chosen["statuses"] = ["waiting" if given["status"] in ("pending", "paused") else given["status"]]
+    if any(name in given and given[name].lower() != "null" for name in _ABSENT):
+        chosen["nothing"] = True
+    chosen |= _times(given)
+    chosen["sort"] = _order(given, ascending=bool(chosen.pop("ascending", False)))
+    return RunFilter(**chosen)
+
+
+def _times(given: Mapping[str, str]) -> dict[str, Any]:
+    chosen: dict[str, Any] = {}
+    if "timestamp_gt" in given:
+        chosen["after"] = reading.moment(given["timestamp_gt"])
+    if "timestamp_lt" in given:
+        chosen["before"] = reading.moment(given["timestamp_lt"])
+    if "timestamp" in given:
+        first, dots, last = given["timestamp"].partition("..")
+        begin = reading.moment(first)
+        end = reading.moment(last) if dots else begin
+        chosen |= {"after": min(begin, end), "before": max(begin, end), "inclusive": True}
+        chosen["ascending"] = begin < end
+    if "timestamp_lt" in given or "sort_desc" in given:
+        chosen["ascending"] = False
+    elif "timestamp_gt" in given or "sort_asc" in given:
+        chosen["ascending"] = True
+    return chosen
+
+
+def _order(given: Mapping[str, str], *, ascending: bool) -> list[tuple[str, bool]]:
+    found: list[tuple[str, bool]] = []
+    for word in reading.words(given, "sort"):
+        name = word.lstrip("+-").strip()
+        if name in _SORTABLE:
+            found.append((name, not word.startswith("-")))
+    return found or [("timestamp", ascending)]

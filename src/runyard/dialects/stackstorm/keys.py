@@ -1,0 +1,198 @@
+"""The datastore, traces and inquiries."""
+
+from typing import Any, Final
+
+from runyard.actions.datastore import Key, NewKey
+from runyard.actions.runs.model import Record, RunFilter
+from runyard.actions.traces import TraceFilter
+from runyard.dialects.door import Call
+from runyard.dialects.stackstorm import reading
+from runyard.dialects.stackstorm.replies import send_json, send_list, send_nothing, time_of
+from runyard.dialects.stackstorm.services import StackStormServices
+from runyard.dialects.stackstorm.views import trace_view
+from runyard.kernel.errors import InvalidArgument, NotFound, PermissionDenied
+
+_SCOPES: Final = {"system": "system", "user": "user", "st2kv.system": "system", "st2kv.user": "user"}
+_ALL: Final = ("all", "system", "user", "st2kv.system", "st2kv.user")
+
+
+class KeyHandlers:
+    """Keys of the datastore."""
+
+    def __init__(self, services: StackStormServices) -> None:
+        """Take the services."""
+        self._datastore = services.datastore
+
+    async def list(self, call: Call) -> None:
+        """List keys; no headers count them."""
+        values = reading.query(call)
+        scope = values.get("scope") or "system"
+        user = self._user(call, values.get("user"))
+        places = {"system": [("system", "")], "user": [("user", user)]}
+        wanted = [("system", ""), ("user", user)] if scope == "all" else places[_scope(scope)]
+        keys = await self._datastore.list(call.caller.scope.account_id, wanted, values.get("prefix") or "")
+        offset, limit = reading.paging(call, values, 100)
+        shown = keys[offset : None if limit is None else offset + limit]
+        decrypt = self._decrypts(call, values, own=scope in ("user", "st2kv.user"))
+        await send_json(call, [self._view(key, decrypt=decrypt) for key in shown])
+
+    async def get(self, call: Call) -> None:
+        """Get a key."""
+        values = reading.query(call)
+        scope, user = self._place(call, values.get("scope"), values.get("user"))
+        key = await self._datastore.get(call.caller.scope.account_id, scope, user, call.params["key"])
+        decrypt = self._decrypts(call, values, own=scope == "user")
+        await send_json(call, self._view(key, decrypt=decrypt))
+
+    async def put(self, call: Call) -> None:
+        """Set a key."""
+        body = await reading.read_object(call)
+        value, ttl = body.get("value"), body.get("ttl")
+        if not isinstance(value, str):
+            raise InvalidArgument(f"{value!r} is not of type 'string'")
+        if ttl is not None and (not isinstance(ttl, int) or isinstance(ttl, bool)):
+            raise InvalidArgument(f"{ttl!r} is not of type 'integer'")
+        if ttl is not None and ttl <= 0:
+            raise InvalidArgument("The ttl must be a positive number of seconds.")
+        scope, user = self._place(
+            call, body.get("scope") or reading.query(call).get("scope"), body.get("user")
+        )
+        sealed = body.get("encrypted") is True
+        if sealed and not reading.is_admin(call.caller):
+            raise PermissionDenied("Pre-encrypted option requires administrator access")
+        key = await self._datastore.set(
+            call.caller.scope.account_id,
+            NewKey(
+                name=call.params["key"],
+                value=value,
+                scope=scope,
+                user=user,
+                secret=body.get("secret") is True,
+                sealed=sealed,
+                ttl_secs=ttl,
+            ),
+        )
+        await send_json(call, self._view(key, decrypt=False))
+
+    async def delete(self, call: Call) -> None:
+        """Remove a key."""
+        values = reading.query(call)
+        scope, user = self._place(call, values.get("scope"), values.get("user"))
+        await self._datastore.delete(call.caller.scope.account_id, scope, user, call.params["key"])
+        await send_nothing(call)
+
+    def _place(self, call: Call, scope: str | None, user: str | None) -> tuple[str, str]:
+        kind = _scope(scope or "system")
+        return kind, self._user(call, user) if kind == "user" else ""
+
+    @staticmethod
+    def _user(call: Call, user: str | None) -> str:
+        if user and user != call.caller.user_name and not reading.is_admin(call.caller):
+            raise PermissionDenied('"user" attribute can only be provided by admins')
+        return user or call.caller.user_name
+
+    @staticmethod
+    def _decrypts(call: Call, values: Any, *, own: bool) -> bool:  # noqa: ANN401  a query
+        decrypt = reading.flag(values, "decrypt")
+        if decrypt and not own and not reading.is_admin(call.caller):
+            raise PermissionDenied("Decrypt option requires administrator access")
+        return decrypt
+
+    def _view(self, key: Key, *, decrypt: bool) -> dict[str, Any]:
+        open_it = key.secret and decrypt
+        shown: dict[str, Any] = {
+            "id": key.id,
+            "uid": f"key_value_pair:st2kv.{key.scope}:{key.name}",
+            "name": key.name,
+            "scope": f"st2kv.{key.scope}",
+            "value": self._datastore.decrypt(key.value) if open_it else key.value,
+            "secret": key.secret,
+            "encrypted": key.secret and not open_it,
+        }
+        if key.expires_at is not None:
+            shown["expire_timestamp"] = time_of(key.expires_at)
+        if key.user:
+            shown["user"] = key.user
+        return shown
+
+
+def _scope(word: str) -> str:
+    found = _SCOPES.get(word)
+    if found is None:
+        shown = word if word.startswith("st2kv.") else f"st2kv.{word}"
+        raise InvalidArgument(f"Scope {shown} is not in allowed scopes list: {list(_ALL)}")
+    return found
+
+
+class TraceHandlers:
+    """Traces."""
+
+    def __init__(self, services: StackStormServices) -> None:
+        """Take the services."""
+        self._traces = services.traces
+
+    async def list(self, call: Call) -> None:
+        """List traces."""
+        values = reading.query(call)
+        offset, limit = reading.paging(call, values, 100)
+        kind, object_id = None, None
+        for name in ("execution", "rule", "trigger_instance"):
+            if values.get(name):
+                kind, object_id = name, values[name]
+        wanted = TraceFilter(
+            tag=values.get("trace_tag"),
+            kind=kind,
+            object_id=object_id,
+            ascending=bool(values.get("sort_asc")) and not values.get("sort_desc"),
+            offset=offset,
+            limit=limit,
+        )
+        found, total = await self._traces.list(call.caller.scope.account_id, wanted)
+        await send_list(call, [trace_view(one) for one in found], total, limit)
+
+    async def get(self, call: Call) -> None:
+        """Get a trace."""
+        await send_json(
+            call, trace_view(await self._traces.get(call.caller.scope.account_id, call.params["trace"]))
+        )
+
+
+class InquiryHandlers:
+    """Questions to people."""
+
+    def __init__(self, services: StackStormServices) -> None:
+        """Take the services."""
+        self._services = services
+
+    async def list(self, call: Call) -> None:
+        """List the inquiries that wait."""
+        values = reading.query(call)
+        offset, limit = reading.paging(call, values, 20)
+        wanted = RunFilter(runner="inquirer", statuses=("waiting",), offset=offset, limit=limit)
+        found, total = await self._services.runs.page(call.caller.scope, wanted, history=False)
+        await send_list(call, [_inquiry_view(one) for one in found], total, limit)
+
+    async def get(self, call: Call) -> None:
+        """Get an inquiry."""
+        await send_json(call, _inquiry_view(await self._found(call)))
+
+    async def respond(self, call: Call) -> None:
+        """Answer an inquiry."""
+        body = await reading.read_object(call)
+        if "response" not in body:
+            raise InvalidArgument("'response' is a required property")
+        record = await self._found(call)
+        await self._services.changes.respond(
+            call.caller, record.execution.id, body["response"], admin=reading.is_admin(call.caller)
+        )
+        await send_json(call, {"id": record.execution.id, "response": body["response"]})
+
+    async def _found(self, call: Call) -> Record:
+        try:
+            return await self._services.changes.inquiry(call.caller.scope, call.params["inquiry"])
+        except NotFound:
+            raise NotFound("The resource could not be found.") from None
+
+
+def _inquiry_view(record: Record) -> dict[str, Any]:
+    return {"id": record.execution.id, **record.run.inquiry}

@@ -1,0 +1,239 @@
+"""Reads requests in the dialect's way: five places for a credential, lenient bodies, typed queries, paging."""
+
+import base64
+import binascii
+import json
+import re
+import uuid
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final
+from urllib.parse import parse_qs, unquote
+
+from runyard.dialects.door import Answer, Call, Message, Scope
+from runyard.dialects.reading import header, query, read_body
+from runyard.identity.model import Permission, Principal
+from runyard.kernel.errors import InvalidArgument, MalformedRequest, PermissionDenied, Unauthenticated
+
+MAX_PAGE: Final = 100
+_INTEGER: Final = re.compile(r"-?[0-9]+")
+_TIME: Final = re.compile(
+    r"(\d{4}-\d{2}-\d{2})[T ](\d{2}:\d{2}:\d{2})(?:\.(\d{3,6}))?\s*(?:Z|\+00(?::?00)?)$"
+)
+_HEX: Final = re.compile(r"[0-9a-fA-F]{24}")
+_TRUE, _FALSE = {"true", "1", "yes", "y"}, {"false", "0", "no", "n"}
+_NO_CREDENTIAL: Final = "Unauthorized - One of Token or API key required."
+_ALLOWED: Final = (
+    (b"access-control-allow-methods", b"GET,POST,PUT,DELETE,OPTIONS"),
+    (b"access-control-allow-headers", b"Content-Type,Authorization,X-Auth-Token,St2-Api-Key,X-Request-ID"),
+    (b"access-control-allow-credentials", b"true"),
+    (b"access-control-expose-headers", b"Content-Type,X-Limit,X-Total-Count,X-Request-ID"),
+)
+
+
+def credential(scope: Scope) -> str:
+    """Return the credential of the first place that has one. Raises Unauthenticated."""
+    return found_credential(scope)[2]
+
+
+def found_credential(scope: Scope) -> tuple[str, str, str]:
+    """Return method, place and secret of the credential. Raises Unauthenticated."""
+    headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
+    given = parse_qs(scope.get("query_string", b"").decode("latin-1"))
+    cookies = dict(
+        part.strip().split("=", 1) for part in headers.get(b"cookie", "").split(";") if "=" in part
+    )
+    places = (
+        ("authentication token", "header", headers.get(b"x-auth-token")),
+        ("API key", "header", headers.get(b"st2-api-key")),
+        ("authentication token", "query", given.get("x-auth-token", [None])[0]),
+        ("API key", "query", given.get("st2-api-key", [None])[0]),
+        ("authentication token", "cookie", unquote(cookies.get("auth-token", "")) or None),
+    )
+    for method, place, secret in places:
+        if secret:
+            return method, place, secret
+    raise Unauthenticated(_NO_CREDENTIAL)
+
+
+def basic(scope: Scope) -> tuple[str, str]:
+    """Return user and password. Raises Unauthenticated with the published text."""
+    for name, value in scope["headers"]:
+        if name == b"authorization" and value[:6].lower() == b"basic ":
+            try:
+                user, found, password = base64.b64decode(value[6:], validate=True).decode().partition(":")
+            except (binascii.Error, UnicodeDecodeError):
+                break
+            if found:
+                return user, password
+    raise Unauthenticated("Invalid or missing credentials")
+
+
+def prepare(call: Call) -> Answer | None:
+    """Take over the request id and give every answer the headers of the dialect; OPTIONS is answered at once."""
+    given = dict(call.scope["headers"])
+    wanted = given.get(b"x-request-id", b"").decode("latin-1").strip()
+    call.request_id = wanted[:128] if wanted else str(uuid.uuid4())
+    origin = given.get(b"origin", b"*")
+    token = given.get(b"x-auth-token")
+    send = call.send
+
+    async def with_headers(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            more = [(b"access-control-allow-origin", origin), *_ALLOWED]
+            if token and message["status"] < 400:
+                more.append((b"set-cookie", b"auth-token=" + token + _COOKIE))
+            message = {**message, "headers": [*message["headers"], *more]}
+        await send(message)
+
+    call.send = with_headers
+    if call.scope.get("method") == "OPTIONS":
+        return Answer(200, content_type=None)
+    return None
+
+
+_COOKIE: Final = b"; Max-Age=86400; Path=/; secure; HttpOnly; SameSite=lax"
+
+
+async def read_object(call: Call) -> dict[str, Any]:
+    """Read a JSON object; an empty body is an empty one. Raises MalformedRequest, InvalidArgument."""
+    value = await read_value(call)
+    if not isinstance(value, dict):
+        raise InvalidArgument(f"{value!r} is not of type 'object'")
+    return value
+
+
+async def read_value(call: Call) -> Any:  # noqa: ANN401  any document
+    """Read a JSON value. Raises MalformedRequest."""
+    body = await read_body(call)
+    kind = (header(call, b"content-type") or "application/json").split(";")[0].strip().lower()
+    if kind == "application/x-www-form-urlencoded" and body:
+        return dict(parse_qs(body.decode("utf-8", "replace")))
+    if kind not in ("application/json", "text/plain", "application/x-www-form-urlencoded"):
+        raise MalformedRequest(f'Failed to parse request body: Unsupported Content-Type: "{kind}"')
+    if not body.strip():
+        return {}
+    try:
+        return json.loads(body, parse_constant=_refused)
+    except (ValueError, RecursionError) as error:
+        raise MalformedRequest(f"Failed to parse request body: {error}") from None
+
+
+def _refused(name: str) -> Any:  # noqa: ANN401  never returns
+    raise ValueError(f"{name} is not JSON")
+
+
+def flag(values: Mapping[str, str], name: str, *, default: bool = False) -> bool:
+    """Return a truth value of the query. Raises InvalidArgument."""
+    text = values.get(name)
+    if text is None:
+        return default
+    if text.lower() in _TRUE:
+        return True
+    if text.lower() in _FALSE:
+        return False
+    raise InvalidArgument(f'Parameter "{name}" is not of type boolean')
+
+
+def number(values: Mapping[str, str], name: str, default: int | None = None) -> int | None:
+    """Return a whole number of the query. Raises InvalidArgument."""
+    text = values.get(name)
+    if text is None:
+        return default
+    if _INTEGER.fullmatch(text) is None or len(text) > 18:
+        raise InvalidArgument(f'Parameter "{name}" is not of type integer')
+    return int(text)
+
+
+def words(values: Mapping[str, str], name: str) -> list[str]:
+    """Return a comma-separated list of the query."""
+    return [word.strip() for word in values.get(name, "").split(",") if word.strip()]
+
+
+def moment(text: str) -> datetime:
+    """Read a time. Raises InvalidArgument."""
+    found = _TIME.match(text.strip().replace(" 00:00", "+00:00") if text.endswith(" 00:00") else text.strip())
+    if found is None:
+        raise InvalidArgument("Datetime value does not match expected format.")
+    day, clock, fraction = found.groups()
+    try:
+        return datetime.fromisoformat(f"{day}T{clock}.{(fraction or '0').ljust(6, '0')}").replace(tzinfo=UTC)
+    except ValueError:
+        raise InvalidArgument("Datetime value does not match expected format.") from None
+
+
+def object_id(text: str) -> str:
+    """Check the form of an id. Raises InvalidArgument with the published text."""
+    if _HEX.fullmatch(text) is None:
+        raise InvalidArgument(
+            f"'{text}' is not a valid ObjectId, it must be a 12-byte input or a 24-character hex string"
+        )
+    return text.lower()
+
+
+def is_admin(principal: Principal) -> bool:
+    """Tell whether a caller counts as an administrator."""
+    return principal.may(Permission.ADMIN)
+
+
+def shows_secrets(call: Call, values: Mapping[str, str]) -> bool:
+    """Tell whether secrets are shown: asked for, and by an administrator; else silently not."""
+    return flag(values, "show_secrets") and is_admin(call.caller)
+
+
+def paging(call: Call, values: Mapping[str, str], default: int | None) -> tuple[int, int | None]:
+    """Return offset and limit, None for all. Raises InvalidArgument, PermissionDenied with the published texts."""
+    limit, offset = number(values, "limit", default), number(values, "offset", 0) or 0
+    admin = is_admin(call.caller)
+    if offset >= 2**31:
+        raise InvalidArgument(f'Offset "{offset}" specified is more than 32-bit int')
+    if offset < 0:
+        raise InvalidArgument(f'Offset "{offset}" specified, must not be negative.')
+    if limit is None:
+        return offset, None
+    if limit == 0:
+        raise InvalidArgument('Limit, "0" specified, must be a positive number or -1 for full result set.')
+    if limit < -1:
+        raise InvalidArgument(f'Limit, "{limit}" specified, must be a positive number.')
+    if limit == -1:
+        if not admin:
+            raise PermissionDenied(
+                "Administrator access required to be able to specify limit=-1 and retrieve all the records"
+            )
+        return offset, None
+    if limit > MAX_PAGE and not admin:
+        raise PermissionDenied(f'Limit "{limit}" specified, maximum value is "{MAX_PAGE}"')
+    return offset, limit
+
+
+def attributes(
+    values: Mapping[str, str], known: Sequence[str], excludable: Sequence[str]
+) -> tuple[list[str], list[str]]:
+    """Return what to include and what to leave out. Raises InvalidArgument with the published texts."""
+    included, excluded = words(values, "include_attributes"), words(values, "exclude_attributes")
+    if included and excluded:
+        raise InvalidArgument(
+            "exclude_attributes and include_attributes arguments are mutually exclusive. "
+            "You need to provide either one or another, but not both."
+        )
+    for name in included:
+        root, dot, _ = name.partition(".")
+        if root not in known or (dot and root == "result"):
+            raise InvalidArgument(
+                f'Invalid or unsupported include attribute specified: Cannot resolve field "{name}"'
+            )
+    for name in excluded:
+        if name not in excludable:
+            raise InvalidArgument(f"Invalid or unsupported exclude attribute specified: {name}")
+    return included, excluded
+
+
+def narrowed(document: dict[str, Any], included: Sequence[str], excluded: Sequence[str]) -> dict[str, Any]:
+    """Return a document with the wanted members only; its id always stays."""
+    if included:
+        roots = {name.partition(".")[0] for name in included} | {"id", "ref"}
+        document = {name: value for name, value in document.items() if name in roots}
+    return {name: value for name, value in document.items() if name not in excluded}
+
+
+__all__ = ["header", "query", "read_body"]

@@ -1,0 +1,55 @@
+"""Sends answers. Owns the encoder and the headers of the dialect's successes."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+import msgspec
+
+from runyard.dialects.door import Answer, Call, send_answer
+
+_FORMAT = "%Y-%m-%dT%H:%M:%S.%fZ"
+
+
+def _plain(value: object) -> object:
+    """Encode typed ids, which are texts of their own kinds."""
+    if isinstance(value, str):
+        return str(value)
+    raise NotImplementedError
+
+
+_encoder = msgspec.json.Encoder(enc_hook=_plain)
+
+
+def encode(document: object) -> bytes:
+    """Return a document as compact JSON."""
+    return _encoder.encode(document)
+
+
+def time_of(moment: datetime) -> str:
+    """Write a time as the dialect does."""
+    return moment.strftime(_FORMAT)
+
+
+async def send_json(
+    call: Call, document: object, status: int = 200, headers: Sequence[tuple[bytes, bytes]] = ()
+) -> None:
+    """Send a document."""
+    await send_answer(call, Answer(status, encode(document), headers=headers))
+
+
+async def send_list(call: Call, items: Sequence[object], total: int, limit: int | None) -> None:
+    """Send a list with the headers that count it."""
+    headers = [(b"x-total-count", str(total).encode())]
+    if limit is not None:
+        headers.append((b"x-limit", str(limit).encode()))
+    await send_json(call, items, headers=headers)
+
+
+async def send_text(call: Call, body: bytes, kind: str = "text/plain; charset=UTF-8") -> None:
+    """Send text."""
+    await send_answer(call, Answer(200, body, kind))
+
+
+async def send_nothing(call: Call) -> None:
+    """Answer 204."""
+    await send_answer(call, Answer(204, content_type=None))

@@ -1,0 +1,123 @@
+"""The composition of actions: their services over the shared parts. A list like the house, of which it is a wing."""
+
+import asyncio
+from dataclasses import dataclass
+
+from runyard.actions.apikeys import ApiKeyService
+from runyard.actions.catalogue import Catalogue
+from runyard.actions.datastore import DatastoreService
+from runyard.actions.runners.boxes import Boxes
+from runyard.actions.runners.http import HttpRunner
+from runyard.actions.runners.job import JobRunner
+from runyard.actions.runners.python import PythonRunner
+from runyard.actions.runners.remote import RemoteRunner
+from runyard.actions.runners.shell import ScriptRunner, ShellRunner
+from runyard.actions.runners.simple import AnnouncementRunner, noop
+from runyard.actions.runs.changes import RunChanges
+from runyard.actions.runs.service import RunService
+from runyard.actions.runs.worker import ActionWorker
+from runyard.actions.traces import TraceService
+from runyard.actions.values import JsonObject
+from runyard.database.engine import Database
+from runyard.executions.output.log import OutputLog
+from runyard.executions.service import ExecutionService
+from runyard.identity.service import IdentityService
+from runyard.kernel.clock import utc_now
+from runyard.kernel.crypto import Vault
+from runyard.kernel.events import Event
+from runyard.runtimes.isolation.engine import Engine
+from runyard.server import options
+from runyard.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What actions use of the rest of the house."""
+
+    database: Database
+    identity: IdentityService
+    executions: ExecutionService
+    output: OutputLog
+    engine: Engine
+    vault: Vault
+    stopping: asyncio.Event
+
+
+@dataclass(frozen=True, kw_only=True)
+class ActionHouse:
+    """All services behind the StackStorm door."""
+
+    identity: IdentityService
+    database: Database
+    executions: ExecutionService
+    output: OutputLog
+    catalogue: Catalogue
+    datastore: DatastoreService
+    traces: TraceService
+    api_keys: ApiKeyService
+    runs: RunService
+    changes: RunChanges
+    boxes: Boxes
+    worker: ActionWorker
+    stopping: asyncio.Event
+
+    def start(self) -> None:
+        """Load the product's packs and take work; before the ledger offers what was left of it."""
+        self.catalogue.start()
+        self.worker.register()
+
+
+def make_actions(settings: Settings, shared: Shared) -> ActionHouse:
+    """Put the services of actions together."""
+    database = shared.database
+    catalogue = Catalogue(
+        database, shared.vault, (settings.data_dir / "packs", *settings.actions.pack_folders)
+    )
+    datastore, traces = DatastoreService(database, shared.vault), TraceService(database)
+    runs = RunService(database, shared.executions, catalogue, datastore, traces, shared.vault)
+    boxes = Boxes(shared.engine, options.box_options(settings))
+    runners: dict[str, JobRunner] = {
+        "local-shell-cmd": ShellRunner(boxes),
+        "local-shell-script": ScriptRunner(boxes),
+        "python-script": PythonRunner(boxes, datastore),
+        "http-request": HttpRunner(),
+        "remote-shell-cmd": RemoteRunner(script=False, known_hosts=settings.actions.known_hosts),
+        "remote-shell-script": RemoteRunner(script=True, known_hosts=settings.actions.known_hosts),
+        "noop": noop,
+        "announcement": AnnouncementRunner(_Announcer(database)),
+    }
+    return ActionHouse(
+        identity=shared.identity,
+        database=database,
+        executions=shared.executions,
+        output=shared.output,
+        catalogue=catalogue,
+        datastore=datastore,
+        traces=traces,
+        api_keys=ApiKeyService(database, shared.identity),
+        runs=runs,
+        changes=RunChanges(runs),
+        boxes=boxes,
+        worker=ActionWorker(database, runs, catalogue, runners),
+        stopping=shared.stopping,
+    )
+
+
+class _Announcer:
+    """Publishes announcements to whoever listens now; they are no history."""
+
+    def __init__(self, database: Database) -> None:
+        self._broker = database.broker
+
+    def __call__(self, account: str, route: str, message: JsonObject, trace: JsonObject) -> None:
+        self._broker.publish(
+            Event(
+                account_id=account,
+                subject_kind="announcement",
+                subject_id=route,
+                type=route,
+                actor="system:announcement",
+                at=utc_now(),
+                body={"payload": dict(message), "trace_context": dict(trace)},
+            )
+        )

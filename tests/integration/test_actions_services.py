@@ -1,0 +1,271 @@
+"""The services of actions over both databases: catalogue, datastore, runs and their listing, without a server."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from runyard.actions.catalogue import Catalogue
+from runyard.actions.datastore import DatastoreService, NewKey
+from runyard.actions.errors import ActionExists, InvalidMetadata, KeyNotFound, ParameterUnresolved, RunRefused
+from runyard.actions.runners.job import Job, JobRunner, outcome
+from runyard.actions.runners.simple import noop
+from runyard.actions.runs.changes import RunChanges
+from runyard.actions.runs.model import NewRun, Record, RunFilter
+from runyard.actions.runs.service import RunService
+from runyard.actions.runs.worker import ActionWorker
+from runyard.actions.traces import TraceFilter, TraceService
+from runyard.database.engine import Database
+from runyard.executions.model import Outcome, Status
+from runyard.executions.output.log import OutputLog
+from runyard.executions.service import ExecutionService
+from runyard.executions.worker import RunContext
+from runyard.identity.model import Principal
+from runyard.identity.service import IdentityService
+from runyard.kernel.crypto import Vault
+from runyard.kernel.errors import InvalidArgument, NotFound
+
+
+class Clock:
+    """A clock that tests move."""
+
+    def __init__(self) -> None:
+        """Stand still at a time."""
+        self.now = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+    def __call__(self) -> datetime:
+        """Tell the time."""
+        return self.now
+
+
+async def echo(job: Job, context: RunContext) -> Outcome:
+    """Return the parameters as the result, like a shell would that prints them."""
+    del context
+    return outcome(Status.SUCCEEDED, {"given": dict(job.given.runner), "user": job.run.user_name})
+
+
+started = asyncio.Event()
+"""Set by `until_ended` when it runs."""
+
+
+async def until_ended(job: Job, context: RunContext) -> Outcome:
+    """Run until somebody ends it."""
+    del job
+    started.set()
+    await context.cancelled.wait()
+    return Outcome(status=Status.CANCELED, reason=context.cancel_reason)
+
+
+@dataclass
+class Wing:
+    """The services under test and a caller."""
+
+    catalogue: Catalogue
+    datastore: DatastoreService
+    traces: TraceService
+    runs: RunService
+    changes: RunChanges
+    caller: Principal
+    clock: Clock
+    folder: Path
+
+    async def run(self, action: str, **parameters: object) -> Record:
+        """Run an action to its end."""
+        made = await self.runs.create(self.caller, NewRun(action=action, parameters=parameters))
+        await self.runs.executions.wait(self.caller.scope, made.execution.id)
+        return await self.runs.get(self.caller.scope, made.execution.id)
+
+
+@pytest.fixture
+async def wing(database: Database, tmp_path: Path) -> AsyncIterator[Wing]:
+    """Put the services together over an empty database."""
+    identity = IdentityService(database)
+    await identity.bootstrap("an-admin-token")
+    caller = await identity.authenticate("an-admin-token")
+    vault, clock = Vault(tmp_path / "keys"), Clock()
+    executions = ExecutionService(database, OutputLog(tmp_path / "output"))
+    catalogue = Catalogue(database, vault, (tmp_path / "packs",))
+    catalogue.start()
+    datastore, traces = DatastoreService(database, vault, clock), TraceService(database)
+    runs = RunService(database, executions, catalogue, datastore, traces, vault)
+    runners: dict[str, JobRunner] = {"local-shell-cmd": echo, "noop": noop, "http-request": until_ended}
+    ActionWorker(database, runs, catalogue, runners).register()
+    await executions.recover()
+    yield Wing(catalogue, datastore, traces, runs, RunChanges(runs), caller, clock, tmp_path)
+    await executions.stop(5)
+
+
+async def test_run_is_a_row_of_the_ledger_with_all_that_actions_add(wing: Wing) -> None:
+    ended = await wing.run("core.local", cmd="echo hi")
+    assert ended.execution.status is Status.SUCCEEDED
+    assert (ended.execution.name, ended.execution.door) == ("core.local", "stackstorm")
+    assert ended.execution.command == "echo hi"
+    assert ended.parameters == {"cmd": "echo hi"}
+    assert ended.result is not None
+    assert ended.result["given"]["timeout"] == 60
+    types = [event.type for event in ended.history]
+    assert types == [f"execution.{name}" for name in ("requested", "scheduled", "running", "succeeded")]
+    (trace,), total = await wing.traces.list(
+        wing.caller.scope.account_id, TraceFilter(kind="execution", object_id=ended.execution.id)
+    )
+    assert (trace.tag, total) == (f"execution-{ended.run.liveaction_id}", 1)
+
+
+async def test_secret_parameters_are_masked_in_the_ledger_and_sealed_beside_it(wing: Wing) -> None:
+    await wing.catalogue.create(
+        wing.caller.scope.account_id,
+        {
+            "name": "hide",
+            "runner_type": "local-shell-cmd",
+            "parameters": {"word": {"type": "string", "secret": True}, "cmd": {"default": "say {{ word }}"}},
+        },
+    )
+    ended = await wing.run("default.hide", word="open-sesame")
+    stored = ended.execution
+    assert "open-sesame" not in f"{stored.parameters}{stored.command}{stored.result}{ended.parameters}"
+    assert ended.parameters["word"] == "********"
+    clear = await wing.runs.get(wing.caller.scope, ended.execution.id, secrets=True)
+    assert clear.parameters["word"] == "open-sesame"
+    assert clear.result is not None
+    assert clear.result["given"]["cmd"] == "say open-sesame"
+
+
+async def test_lists_agree_with_a_plain_model(wing: Wing) -> None:
+    made = [
+        await wing.run(ref, **given)
+        for ref, given in (("core.local", {"cmd": "a"}), ("core.noop", {}), ("core.local", {"cmd": "b"}))
+    ]
+    ids = [one.execution.id for one in made]
+    for wanted, expected in (
+        (RunFilter(), ids[::-1]),
+        (RunFilter(sort=(("timestamp", True),)), ids),
+        (RunFilter(action="core.local"), [ids[2], ids[0]]),
+        (RunFilter(runner="noop"), [ids[1]]),
+        (RunFilter(user="admin", offset=1, limit=1), [ids[1]]),
+        (RunFilter(user="nobody"), []),
+        (RunFilter(liveaction=made[1].run.liveaction_id), [ids[1]]),
+        (RunFilter(statuses=("failed",)), []),
+        (RunFilter(after=made[0].execution.created_at), [ids[2], ids[1]]),
+        (RunFilter(sort=(("action", True), ("id", False))), [ids[2], ids[0], ids[1]]),
+        (RunFilter(nothing=True), []),
+    ):
+        found, total = await wing.runs.page(wing.caller.scope, wanted)
+        assert [one.execution.id for one in found] == expected, wanted
+        if wanted.limit is None:
+            assert total == len(expected), wanted
+    assert await wing.runs.filters(wing.caller.scope, ["action", "runner"]) == {
+        "action": ["core.local", "core.noop"],
+        "runner": ["local-shell-cmd", "noop"],
+    }
+
+
+async def test_templates_read_keys_and_keys_named_by_keys(wing: Wing) -> None:
+    account = wing.caller.scope.account_id
+    await wing.datastore.set(account, NewKey(name="which", value="target"))
+    await wing.datastore.set(account, NewKey(name="target", value="found", secret=True))
+    await wing.datastore.set(account, NewKey(name="mine", value="own", scope="user", user="admin"))
+    ended = await wing.run("core.local", cmd="{{ st2kv.system[st2kv.system.which] | decrypt_kv }}")
+    assert ended.parameters["cmd"] == "found"
+    assert (await wing.run("core.local", cmd="{{ st2kv.user.mine }}.{{ st2kv.system.none }}")).parameters == {
+        "cmd": "own."
+    }
+
+
+async def test_unresolved_parameters_leave_a_failed_execution(wing: Wing) -> None:
+    with pytest.raises(ParameterUnresolved, match="Dependency unsatisfied"):
+        await wing.runs.create(wing.caller, NewRun(action="core.local", parameters={"cmd": "{{ nope }}"}))
+    last = await wing.runs.get(wing.caller.scope, "last")
+    assert last.execution.status is Status.FAILED
+    assert last.result is not None
+    assert last.result["error"] == 'Dependency unsatisfied in variable "nope"'
+
+
+async def test_cancel_waits_for_the_runner_and_names_who_did_it(wing: Wing) -> None:
+    started.clear()
+    made = await wing.runs.create(wing.caller, NewRun(action="core.http", parameters={"url": "http://x"}))
+    scope = wing.caller.scope
+    await asyncio.wait_for(started.wait(), 10)
+    assert (await wing.changes.cancel(wing.caller, made.execution.id)).execution.status in (
+        Status.CANCELING,
+        Status.CANCELED,
+    )
+    await wing.runs.executions.wait(scope, made.execution.id)
+    ended = await wing.runs.get(scope, made.execution.id)
+    assert ended.result == {"message": "Action canceled by user.", "user": "admin"}
+    done = await wing.run("core.noop")
+    with pytest.raises(RunRefused, match="State = succeeded"):
+        await wing.changes.cancel(wing.caller, done.execution.id)
+
+
+async def test_inquiry_waits_as_a_row_and_ends_by_its_answer(wing: Wing) -> None:
+    made = await wing.runs.create(wing.caller, NewRun(action="core.ask"))
+    asked = await wing.changes.inquiry(wing.caller.scope, made.execution.id)
+    assert asked.execution.status is Status.WAITING
+    assert made.execution.id not in wing.runs.executions.worker.in_flight
+    with pytest.raises(InvalidArgument, match="did not pass schema validation"):
+        await wing.changes.respond(wing.caller, made.execution.id, {"continue": 5}, admin=True)
+    await wing.changes.respond(wing.caller, made.execution.id, {"continue": True}, admin=True)
+    ended = await wing.runs.get(wing.caller.scope, made.execution.id)
+    assert ended.execution.status is Status.SUCCEEDED
+    assert ended.result is not None
+    assert ended.result["response"] == {"continue": True}
+
+
+async def test_actions_have_one_name_and_those_of_the_product_stay(wing: Wing) -> None:
+    account = wing.caller.scope.account_id
+    metadata = {"name": "one", "runner_type": "noop"}
+    made = await wing.catalogue.create(account, metadata)
+    with pytest.raises(ActionExists) as refused:
+        await wing.catalogue.create(account, metadata)
+    assert refused.value.existing == made.id
+    with pytest.raises(InvalidMetadata, match="system level packs"):
+        await wing.catalogue.create(account, {**metadata, "pack": "core"})
+    with pytest.raises(InvalidMetadata, match="RunnerType nope is not found"):
+        await wing.catalogue.create(account, {"name": "two", "runner_type": "nope"})
+    changed = await wing.catalogue.update(account, made.id, {**metadata, "enabled": False})
+    assert (changed.id, changed.action.enabled) == (made.id, False)
+    with pytest.raises(InvalidArgument, match="is disabled"):
+        await wing.run("default.one")
+    await wing.catalogue.delete(account, "default.one")
+    assert await wing.catalogue.find(account, "default.one") is None
+
+
+async def test_packs_are_loaded_from_disk_again_and_again(wing: Wing) -> None:
+    folder = wing.folder / "packs" / "demo"
+    (folder / "actions").mkdir(parents=True)
+    (folder / "pack.yaml").write_text("ref: demo\nname: demo\nversion: 1.0.0\nauthor: Me\n")
+    (folder / "actions" / "a.yaml").write_text("name: a\nrunner_type: noop\n")
+    (folder / "actions" / "b.yaml").write_text("name: b\nrunner_type: bogus\n")
+    account = wing.caller.scope.account_id
+    report = await wing.catalogue.register(account, ["demo"])
+    assert (report.actions, len(report.problems)) == (1, 1)
+    first = await wing.catalogue.action(account, "demo.a")
+    (folder / "actions" / "b.yaml").write_text("name: b\nrunner_type: noop\n")
+    assert (await wing.catalogue.register(account, None)).problems == []
+    assert (await wing.catalogue.action(account, "demo.a")).id == first.id
+    assert (await wing.run("demo.b")).execution.status is Status.SUCCEEDED
+    with pytest.raises(NotFound, match="not found on disk"):
+        await wing.catalogue.register(account, ["nowhere"])
+
+
+async def test_keys_expire_and_belong_to_a_user(wing: Wing) -> None:
+    account = wing.caller.scope.account_id
+    await wing.datastore.set(account, NewKey(name="k", value="v", ttl_secs=60))
+    await wing.datastore.set(account, NewKey(name="k", value="mine", scope="user", user="bob"))
+    assert (await wing.datastore.get(account, "system", "", "k")).value == "v"
+    with pytest.raises(KeyNotFound):
+        await wing.datastore.get(account, "user", "eve", "k")
+    wing.clock.now += timedelta(seconds=61)
+    with pytest.raises(KeyNotFound):
+        await wing.datastore.get(account, "system", "", "k")
+    keys = await wing.datastore.list(account, [("system", ""), ("user", "bob")])
+    assert [key.value for key in keys] == ["mine"]
+    sealed = await wing.datastore.set(account, NewKey(name="s", value="hidden", secret=True))
+    assert "hidden" not in sealed.value
+    again = await wing.datastore.set(account, NewKey(name="t", value=sealed.value, sealed=True))
+    assert wing.datastore.decrypt(again.value) == "hidden"
+    with pytest.raises(InvalidArgument, match="not encrypted by this server"):
+        await wing.datastore.set(account, NewKey(name="t", value="00ff", sealed=True))
