@@ -15,6 +15,7 @@ from runyard.actions.catalogue import Catalogue, runner_type
 from runyard.actions.datastore import DatastoreService
 from runyard.actions.errors import ParameterUnresolved, RunRefused
 from runyard.actions.ids import LiveActionId
+from runyard.actions.keepable import cleaned
 from runyard.actions.masking import (
     RESPOND_ACTION,
     mask_parameters,
@@ -114,7 +115,8 @@ class RunService:
         )
         trace_id = await self._trace(caller, context)
         try:
-            live = await self.resolver.prepared(caller.scope.account_id, parameters, new.parameters, context)
+            found = await self.resolver.prepared(caller.scope.account_id, parameters, new.parameters, context)
+            live: dict[str, Json] = cleaned(found)
         except ParameterUnresolved as error:
             await self._store_failed(caller, run, runner, new, error)
             raise
