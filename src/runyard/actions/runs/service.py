@@ -65,6 +65,7 @@ DOOR: Final = "stackstorm"
 NOBODY: Final = "inquiries"
 """The worker of executions that wait for a person: no process holds them."""
 _MAX_DEPTH: Final = 32
+_LONGEST_MINUTES: Final = 10.0 * 366 * 1440
 
 
 class RunService:
@@ -217,7 +218,7 @@ class RunService:
         """Put a question to people: it waits as a row, held by no process, until an answer or its time is up."""
         parameters = self.catalogue.parameters(await self._runnable(caller, run.action_ref))
         given, _ = await self.resolver.dispatched(caller.scope.account_id, parameters, live, run.context)
-        minutes = float(given.runner.get("ttl") or 0)
+        minutes = min(float(given.runner.get("ttl") or 0), _LONGEST_MINUTES)
         inquiry = {name: given.runner.get(name) for name in ("schema", "roles", "users", "route", "ttl")}
         expires = run.created_at + timedelta(minutes=minutes) if minutes > 0 else None
         run = msgspec.structs.replace(run, inquiry=inquiry, expires_at=expires)

@@ -119,6 +119,14 @@ async def read_value(call: Call) -> Any:  # noqa: ANN401  any document
         raise MalformedRequest(f"Failed to parse request body: {error}") from None
 
 
+def optional_text(body: Mapping[str, Any], name: str) -> str | None:
+    """Return a text of a body; absent, null and empty are None. Raises InvalidArgument."""
+    value = body.get(name)
+    if value is not None and not isinstance(value, str):
+        raise InvalidArgument(f"{value!r} is not of type 'string'")
+    return value or None
+
+
 def flag(values: Mapping[str, str], name: str, *, default: bool = False) -> bool:
     """Return a truth value of the query. Raises InvalidArgument."""
     text = values.get(name)
