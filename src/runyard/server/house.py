@@ -15,12 +15,14 @@ from runyard.executions.output.log import OutputLog
 from runyard.executions.service import ExecutionService
 from runyard.identity.service import IdentityService
 from runyard.kernel.crypto import Vault
+from runyard.kernel.errors import Unavailable
 from runyard.runtimes.checkpoints import CheckpointService
 from runyard.runtimes.commands import CommandService
 from runyard.runtimes.files import FileService
 from runyard.runtimes.images import ImageService
 from runyard.runtimes.injection import Injector
-from runyard.runtimes.isolation.engine import Engine
+from runyard.runtimes.isolation.absent import AbsentEngine
+from runyard.runtimes.isolation.engine import CannotEnforce, Engine
 from runyard.runtimes.isolation.namespaces import NamespacesEngine
 from runyard.runtimes.isolation.process import ProcessEngine
 from runyard.runtimes.secrets import SecretService
@@ -67,9 +69,7 @@ async def open_house(settings: Settings, stack: AsyncExitStack, *, new_admin_tok
     stack.push_async_callback(database.close)
     await database.migrate()
     identity = IdentityService(database)
-    engine = make_engine(settings)
-    stack.push_async_callback(engine.stop)
-    await engine.start()
+    engine = await _started(make_engine(settings), stack)
     house = _assemble(settings, database, identity, engine)
     stack.callback(house.output.close)
     stack.callback(house.commands.close)
@@ -93,6 +93,19 @@ async def open_house(settings: Settings, stack: AsyncExitStack, *, new_admin_tok
     if new_admin_token and house.first_token is None:
         house.first_token = await identity.new_admin_token()
     return house
+
+
+async def _started(engine: Engine, stack: AsyncExitStack) -> Engine:
+    """Start the engine, or put one in its place that refuses with the reason: a host that cannot isolate still has a
+    ledger to serve. A second server on the data folder is no such reason and ends the start.
+    """
+    stack.push_async_callback(engine.stop)
+    try:
+        await engine.start()
+    except (Unavailable, CannotEnforce) as error:
+        _log.error("server.engine_absent", engine=engine.name, reason=error.message)
+        return AbsentEngine(engine.name, error.message)
+    return engine
 
 
 def make_engine(settings: Settings) -> Engine:

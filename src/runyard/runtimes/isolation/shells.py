@@ -27,10 +27,10 @@ from runyard.runtimes.isolation.protocol import EXTRA_FD, close_fds
 _ARGV = ("/bin/sh", "-c", f". /proc/self/fd/{EXTRA_FD}")
 _PIPE_ROOM = 60_000
 """A pipe takes 64 KiB at once; more would need a writer that waits."""
-_REFILL_SECONDS = 0.01
-"""Between taking a shell and starting the next; most scripts are answered in that time."""
-_REFILL_SOON_SECONDS = 0.002
-"""The same when none is left."""
+_REFILL_SECONDS = 0.001
+"""Between taking a shell and starting the next: by then a short script has ended. Later, and a caller that asks again
+at once finds none.
+"""
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _NOT_THE_SAME = re.compile(r"LINENO|/proc/|\b(?:ps|pgrep|pkill|pidof|killall)\b|\bset\b[^\n]*\s[-+][a-z]*v")
 """Scripts that could see their shell's command line, which differs, or its input being read."""
@@ -219,8 +219,7 @@ class ShellPool:
             else:
                 shell.discard()
         if self._filling is None and self._timer is None:
-            later = _REFILL_SECONDS if self._waiting else _REFILL_SOON_SECONDS
-            self._timer = asyncio.get_running_loop().call_later(later, self._refill)
+            self._timer = asyncio.get_running_loop().call_later(_REFILL_SECONDS, self._refill)
         return taken
 
     def _refill(self) -> None:

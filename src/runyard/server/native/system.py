@@ -14,6 +14,7 @@ from runyard import __version__
 from runyard.dialects.door import Answer, Call, Door, send_answer
 from runyard.identity.model import Permission
 from runyard.kernel.errors import NotFound, RunyardError
+from runyard.runtimes.isolation.absent import AbsentEngine
 from runyard.server import openapi
 from runyard.server.house import House
 from runyard.server.metrics import CONTENT_TYPE
@@ -95,11 +96,15 @@ class SystemHandlers:
         return CheckOut(name="disk", status=status, detail=f"{free >> 20} MiB free in the data folder")
 
     def _engine(self) -> CheckOut:
-        missing = [one.name for one in self._house.engine.capabilities() if not one.enforced]
-        detail = f"not enforced: {', '.join(missing)}" if missing else "everything is enforced"
-        return CheckOut(
-            name=f"engine {self._house.engine.name}", status="warning" if missing else "ok", detail=detail
-        )
+        engine = self._house.engine
+        missing = [one for one in engine.capabilities() if not one.enforced]
+        name = f"engine {engine.name}"
+        if isinstance(engine, AbsentEngine):
+            return CheckOut(name=name, status="failed", detail=missing[0].how)
+        if missing:
+            names = ", ".join(one.name for one in missing)
+            return CheckOut(name=name, status="warning", detail=f"not enforced: {names}")
+        return CheckOut(name=name, status="ok", detail="everything is enforced")
 
     def _stopping(self) -> CheckOut:
         stopping = self._house.stopping.is_set()
