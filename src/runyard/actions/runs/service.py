@@ -65,6 +65,7 @@ DOOR: Final = "stackstorm"
 NOBODY: Final = "inquiries"
 """The worker of executions that wait for a person: no process holds them."""
 _MAX_DEPTH: Final = 32
+_AT_ONCE: Final = 500
 _LONGEST_MINUTES: Final = 10.0 * 366 * 1440
 
 
@@ -265,6 +266,14 @@ class RunService:
         self, scope: Scope, ids: Sequence[str], *, secrets: bool = False, history: bool = True
     ) -> list[Record]:
         """Return those executions that are there, in the order of the ids."""
+        if len(ids) > _AT_ONCE:
+            # A statement takes a bounded number of values.
+            parts = [ids[start : start + _AT_ONCE] for start in range(0, len(ids), _AT_ONCE)]
+            return [
+                record
+                for part in parts
+                for record in await self.records(scope, part, secrets=secrets, history=history)
+            ]
         if not ids:
             return []
         executions = await self.executions.several(scope, ids)
