@@ -1,11 +1,11 @@
 """What a runner gets and gives. Owns the job and the shapes of results; runs nothing."""
 
-import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeAlias
 
+from runyard.actions import keepable
 from runyard.actions.model import Action, RunnerType
 from runyard.actions.parameters.split import Dispatched
 from runyard.actions.parameters.validate import Parameters
@@ -127,10 +127,6 @@ def decoded(text: str) -> Json:
     if not stripped or stripped[0] not in '{["-0123456789tfn':
         return text
     try:
-        return json.loads(stripped, parse_constant=_refused)
-    except (ValueError, RecursionError):
+        return keepable.read(stripped.encode())
+    except ValueError:
         return text
-
-
-def _refused(name: str) -> Json:
-    raise ValueError(name)

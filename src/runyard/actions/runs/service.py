@@ -15,6 +15,7 @@ from runyard.actions.catalogue import Catalogue, runner_type
 from runyard.actions.datastore import DatastoreService
 from runyard.actions.errors import ParameterUnresolved, RunRefused
 from runyard.actions.ids import LiveActionId
+from runyard.actions.keepable import cleaned
 from runyard.actions.masking import (
     RESPOND_ACTION,
     mask_parameters,
@@ -64,6 +65,8 @@ DOOR: Final = "stackstorm"
 NOBODY: Final = "inquiries"
 """The worker of executions that wait for a person: no process holds them."""
 _MAX_DEPTH: Final = 32
+_AT_ONCE: Final = 500
+_LONGEST_MINUTES: Final = 10.0 * 366 * 1440
 
 
 class RunService:
@@ -114,7 +117,8 @@ class RunService:
         )
         trace_id = await self._trace(caller, context)
         try:
-            live = await self.resolver.prepared(caller.scope.account_id, parameters, new.parameters, context)
+            found = await self.resolver.prepared(caller.scope.account_id, parameters, new.parameters, context)
+            live: dict[str, Json] = cleaned(found)
         except ParameterUnresolved as error:
             await self._store_failed(caller, run, runner, new, error)
             raise
@@ -215,7 +219,7 @@ class RunService:
         """Put a question to people: it waits as a row, held by no process, until an answer or its time is up."""
         parameters = self.catalogue.parameters(await self._runnable(caller, run.action_ref))
         given, _ = await self.resolver.dispatched(caller.scope.account_id, parameters, live, run.context)
-        minutes = float(given.runner.get("ttl") or 0)
+        minutes = min(float(given.runner.get("ttl") or 0), _LONGEST_MINUTES)
         inquiry = {name: given.runner.get(name) for name in ("schema", "roles", "users", "route", "ttl")}
         expires = run.created_at + timedelta(minutes=minutes) if minutes > 0 else None
         run = msgspec.structs.replace(run, inquiry=inquiry, expires_at=expires)
@@ -262,6 +266,14 @@ class RunService:
         self, scope: Scope, ids: Sequence[str], *, secrets: bool = False, history: bool = True
     ) -> list[Record]:
         """Return those executions that are there, in the order of the ids."""
+        if len(ids) > _AT_ONCE:
+            # A statement takes a bounded number of values.
+            parts = [ids[start : start + _AT_ONCE] for start in range(0, len(ids), _AT_ONCE)]
+            return [
+                record
+                for part in parts
+                for record in await self.records(scope, part, secrets=secrets, history=history)
+            ]
         if not ids:
             return []
         executions = await self.executions.several(scope, ids)

@@ -9,6 +9,7 @@ import structlog
 
 from runyard.actions.catalogue import Catalogue
 from runyard.actions.errors import InvalidMetadata
+from runyard.actions.keepable import cleaned
 from runyard.actions.masking import mask_result, redact, secret_texts
 from runyard.actions.model import Action
 from runyard.actions.packs.loader import check_action
@@ -17,6 +18,7 @@ from runyard.actions.runners.simple import not_there
 from runyard.actions.runs import store
 from runyard.actions.runs.model import Run
 from runyard.actions.runs.service import RUNNER, RunService
+from runyard.actions.values import JsonObject
 from runyard.database.engine import Database
 from runyard.executions.dispatch.port import Assignment
 from runyard.executions.model import Outcome
@@ -56,12 +58,12 @@ class ActionWorker:
         try:
             job = await self._job(context, run)
             outcome = await self._runners.get(job.runner.name, not_there)(job, context)
+            return await self._kept(job, outcome)
         except RunyardError as error:
             return failed(error.message, "".join(traceback.format_exception_only(error)))
         except Exception as error:  # noqa: BLE001  a runner's fault is the failure of its run
             _log.exception("actions.runner_failed", execution_id=context.execution.id)
             return failed(str(error) or type(error).__name__, "".join(traceback.format_exception_only(error)))
-        return await self._kept(job, outcome)
 
     async def _job(self, context: RunContext, run: Run) -> Job:
         execution = context.execution
@@ -96,13 +98,15 @@ class ActionWorker:
         """Mask the result for the ledger; where that changes it, keep it in clear under seal."""
         if outcome.result is None:
             return outcome
+        result: JsonObject = cleaned(outcome.result)
+        outcome = msgspec.structs.replace(outcome, result=result)
         secrets = secret_texts(
             {**job.given.runner, **job.given.action}, job.action.parameters, job.runner.runner_parameters
         )
-        masked = redact(mask_result(outcome.result, job.runner, job.action.output_schema), secrets)
-        if masked == outcome.result:
+        masked = redact(mask_result(result, job.runner, job.action.output_schema), secrets)
+        if masked == result:
             return outcome
-        await self._runs.keep_result(job.execution.id, outcome.result)
+        await self._runs.keep_result(job.execution.id, result)
         return msgspec.structs.replace(outcome, result=masked)
 
 

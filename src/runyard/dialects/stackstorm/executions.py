@@ -198,6 +198,9 @@ class ExecutionHandlers:
         ):  # fmt: skip
             if not isinstance(value, kind):
                 raise InvalidArgument(f"{value!r} is not of type '{word}'")
+        for task in (*tasks, *reset):
+            if not isinstance(task, str):
+                raise InvalidArgument(f"{task!r} is not of type 'string'")
         before = await self._runs.get(call.caller.scope, call.params["execution"])
         if (tasks or reset) and parameters:
             raise InvalidArgument(
@@ -207,7 +210,7 @@ class ExecutionHandlers:
             raise InvalidArgument("Task option is only supported for Orquesta workflows.")
         if set(reset) - set(tasks):
             raise InvalidArgument("List of tasks to reset does not match the tasks to rerun.")
-        user = body.get("user") or None
+        user = reading.optional_text(body, "user")
         require_self(call.caller, user, reading.is_admin(call.caller))
         new = NewRun(
             action="",

@@ -13,6 +13,7 @@ from runyard.dialects.stackstorm.views import trace_view
 from runyard.kernel.errors import InvalidArgument, NotFound, PermissionDenied
 
 _SCOPES: Final = {"system": "system", "user": "user", "st2kv.system": "system", "st2kv.user": "user"}
+_LONGEST_TTL: Final = 10 * 366 * 86_400
 _ALL: Final = ("all", "system", "user", "st2kv.system", "st2kv.user")
 
 
@@ -52,10 +53,12 @@ class KeyHandlers:
             raise InvalidArgument(f"{value!r} is not of type 'string'")
         if ttl is not None and (not isinstance(ttl, int) or isinstance(ttl, bool)):
             raise InvalidArgument(f"{ttl!r} is not of type 'integer'")
-        if ttl is not None and ttl <= 0:
-            raise InvalidArgument("The ttl must be a positive number of seconds.")
+        if ttl is not None and not 0 < ttl <= _LONGEST_TTL:
+            raise InvalidArgument(f"The ttl must be 1 to {_LONGEST_TTL} seconds.")
         scope, user = self._place(
-            call, body.get("scope") or reading.query(call).get("scope"), body.get("user")
+            call,
+            reading.optional_text(body, "scope") or reading.query(call).get("scope"),
+            reading.optional_text(body, "user"),
         )
         sealed = body.get("encrypted") is True
         if sealed and not reading.is_admin(call.caller):

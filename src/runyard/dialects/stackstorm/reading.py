@@ -2,7 +2,6 @@
 
 import base64
 import binascii
-import json
 import re
 import uuid
 from collections.abc import Mapping, Sequence
@@ -10,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import parse_qs, unquote
 
+from runyard.actions import keepable
 from runyard.dialects.door import Answer, Call, Message, Scope
 from runyard.dialects.reading import header, query, read_body
 from runyard.identity.model import Permission, Principal
@@ -114,13 +114,17 @@ async def read_value(call: Call) -> Any:  # noqa: ANN401  any document
     if not body.strip():
         return {}
     try:
-        return json.loads(body, parse_constant=_refused)
-    except (ValueError, RecursionError) as error:
+        return keepable.read(body)
+    except ValueError as error:
         raise MalformedRequest(f"Failed to parse request body: {error}") from None
 
 
-def _refused(name: str) -> Any:  # noqa: ANN401  never returns
-    raise ValueError(f"{name} is not JSON")
+def optional_text(body: Mapping[str, Any], name: str) -> str | None:
+    """Return a text of a body; absent, null and empty are None. Raises InvalidArgument."""
+    value = body.get(name)
+    if value is not None and not isinstance(value, str):
+        raise InvalidArgument(f"{value!r} is not of type 'string'")
+    return value or None
 
 
 def flag(values: Mapping[str, str], name: str, *, default: bool = False) -> bool:

@@ -104,7 +104,9 @@ class ApiKeyHandlers:
         if not isinstance(metadata, dict):
             raise InvalidArgument(f"{metadata!r} is not of type 'object'")
         enabled = body.get("enabled", True) is not False
-        made, secret = await self._keys.create(call.caller, metadata, body.get("user"), enabled=enabled)
+        made, secret = await self._keys.create(
+            call.caller, metadata, reading.optional_text(body, "user"), enabled=enabled
+        )
         await send_json(call, {**_key_view(made, secrets=False), "key": secret}, 201)
 
     async def update(self, call: Call) -> None:

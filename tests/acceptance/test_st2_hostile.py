@@ -1,0 +1,116 @@
+"""Wrong values in every place of the StackStorm door: whatever comes, the answer is never a fault of the server."""
+
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+
+from tests.acceptance.test_st2_wire import Door
+from tests.support.http import Api
+
+VALUES: list[Any] = [
+    None, 5, -1, 2**70, 1.5, True, "", "x", "\ud800", "a\0b", [], [1], {}, {"a": 1}, [[["x"]]],
+    {"execution_id": 5}, {"execution_id": "0" * 24},
+]  # fmt: skip
+TEXTS = ["", "x", "-1", "9" * 18, "null", "a,b", "..", "é", "1..2", "2026-01-01T00:00:00Z..x"]
+FIELDS = {
+    ("POST", "/v1/executions"): "action parameters user context notify delay callback status",
+    ("POST", "/v1/executions/last/re_run"): "parameters tasks reset user delay",
+    ("PUT", "/v1/executions/last"): "status result",
+    ("PUT", "/v1/keys/hostile"): "value scope ttl secret user encrypted",
+    ("POST", "/v1/actions"): "name pack runner_type parameters tags notify enabled entry_point",
+    ("POST", "/v1/packs/register"): "types packs",
+    ("POST", "/v1/apikeys"): "metadata user enabled",
+    ("PUT", "/v1/inquiries/last"): "response",
+    ("POST", "/v1/tokens/validate"): "token",
+}
+"""The members of each body."""
+GOOD: dict[str, dict[str, Any]] = {
+    "/v1/executions": {"action": "core.noop"},
+    "/v1/keys/hostile": {"value": "v"},
+    "/v1/actions": {"name": "hostile", "runner_type": "noop"},
+}
+QUERIES = [
+    "limit",
+    "offset",
+    "sort",
+    "id",
+    "status",
+    "timestamp",
+    "timestamp_gt",
+    "include_attributes",
+    "exclude_attributes",
+    "parent",
+    "depth",
+    "action",
+    "liveaction",
+    "types",
+    "max_result_size",
+    "show_secrets",
+    "prefix",
+    "scope",
+    "user",
+    "trace_tag",
+    "execution",
+    "name",
+    "tags",
+]
+LISTS = [
+    "executions",
+    "executions/last",
+    "executions/last/children",
+    "executions/views/filters",
+    "actions",
+    "keys",
+    "traces",
+    "inquiries",
+    "apikeys",
+    "packs",
+    "runnertypes",
+]
+
+
+@pytest.fixture
+def door(api: Api) -> Iterator[Door]:
+    """Return the door of the session's server; the actions that are made are removed."""
+    yield Door(api)
+    Door(api)("DELETE", "/v1/actions/default.hostile")
+
+
+def assert_answered(door: Door, method: str, path: str, body: Any = None) -> None:
+    status = door(method, path, body).status
+    assert status < 500, (method, path, body, status)
+
+
+@pytest.mark.parametrize(("method", "path"), FIELDS)
+def test_wrong_members_are_refused_or_taken(door: Door, method: str, path: str) -> None:
+    for name in FIELDS[method, path].split():
+        for value in VALUES:
+            assert_answered(door, method, path, {**GOOD.get(path, {}), name: value})
+    for value in VALUES:
+        assert_answered(door, method, path, value)
+
+
+@pytest.mark.parametrize("name", ["parent", "trace_context", "user", "pack"])
+def test_wrong_contexts_are_refused_or_taken(door: Door, name: str) -> None:
+    for value in VALUES:
+        assert_answered(door, "POST", "/v1/executions", {"action": "core.noop", "context": {name: value}})
+
+
+@pytest.mark.parametrize(
+    ("action", "name"),
+    [("core.local", "timeout"), ("core.local", "env"), ("core.local", "cwd"), ("core.ask", "ttl"), ("core.ask", "schema")],
+)  # fmt: skip
+def test_wrong_parameters_are_refused_or_taken(door: Door, action: str, name: str) -> None:
+    needed = {"cmd": "true"} if action == "core.local" else {}
+    for value in VALUES:
+        body = {"action": action, "parameters": {**needed, name: value}}
+        assert_answered(door, "POST", "/v1/executions", body)
+
+
+@pytest.mark.parametrize("path", LISTS)
+def test_wrong_queries_are_refused_or_taken(door: Door, path: str) -> None:
+    for name in QUERIES:
+        for text in TEXTS:
+            assert_answered(door, "GET", f"/v1/{path}?{name}={quote(text)}")
