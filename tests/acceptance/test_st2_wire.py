@@ -382,3 +382,22 @@ def events(server: Server, path: str) -> Iterator[tuple[str, Any]]:
                     name = line[7:]
                 elif line.startswith("data: "):
                     yield name, json.loads(line[6:]) if line[6:7] == "{" else line[6:]
+
+
+def test_http_action_reports_status_headers_and_body(door: Door, server: Server) -> None:
+    url = f"{server.url}/openapi.json"
+    made = door("POST", "/v1/executions", {"action": "core.http", "parameters": {"url": url}})
+    found = door.ended(made.expect(201).json()["id"])
+    assert found["status"] == "succeeded", found
+    assert found["result"]["status_code"] == 200
+    assert found["result"]["body"]["openapi"].startswith("3.1")
+
+
+def test_http_action_to_a_closed_port_fails_with_a_sentence(door: Door) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as held:
+        port = held.getsockname()[1]
+    parameters = {"url": f"http://127.0.0.1:{port}/", "timeout": 5}
+    made = door("POST", "/v1/executions", {"action": "core.http", "parameters": parameters})
+    found = door.ended(made.expect(201).json()["id"])
+    assert found["status"] == "failed"
+    assert found["result"]["error"]

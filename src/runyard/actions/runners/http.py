@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-import httpx
+import httpx2
 
 from runyard import __version__
 from runyard.actions.errors import InvalidParameters
@@ -34,18 +34,18 @@ class HttpRunner:
         timeout = given.get("timeout")
         limit = float(timeout) if isinstance(timeout, int | float) else DEFAULT_TIMEOUT
         try:
-            async with httpx.AsyncClient(**_options(given, limit)) as client:
+            async with httpx2.AsyncClient(**_options(given, limit)) as client:
                 request = client.build_request(**_request(job, given, url))
                 return await self._sent(client, request, given, context)
-        except httpx.TimeoutException as error:
+        except httpx2.TimeoutException as error:
             return outcome(Status.TIMEOUT, {"error": str(error) or "the request timed out"})
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
+        except (httpx2.HTTPError, httpx2.InvalidURL) as error:
             return failed(str(error) or type(error).__name__)
 
     async def _sent(
         self,
-        client: httpx.AsyncClient,
-        request: httpx.Request,
+        client: httpx2.AsyncClient,
+        request: httpx2.Request,
         given: Mapping[str, Json],
         context: RunContext,
     ) -> Outcome:
@@ -91,7 +91,7 @@ def check_host(url: str, refused: Sequence[Json], allowed: Sequence[Json]) -> No
 
 def _options(given: Mapping[str, Json], limit: float) -> dict[str, Any]:
     mounts = {
-        f"{scheme}://": httpx.AsyncHTTPTransport(proxy=str(given[f"{scheme}_proxy"]))
+        f"{scheme}://": httpx2.AsyncHTTPTransport(proxy=str(given[f"{scheme}_proxy"]))
         for scheme in ("http", "https")
         if given.get(f"{scheme}_proxy")
     }
