@@ -31,6 +31,19 @@ class Permission(enum.StrEnum):
     ACTIONS_RUN = "actions:run"
     KEYS_READ = "keys:read"
     KEYS_WRITE = "keys:write"
+    TASKS_READ = "tasks:read"
+    TASKS_WRITE = "tasks:write"
+    ENVIRONMENTS_READ = "environments:read"
+    ENVIRONMENTS_WRITE = "environments:write"
+    ENVIRONMENTS_EXEC = "environments:exec"
+    WORKSPACES_READ = "workspaces:read"
+    WORKSPACES_WRITE = "workspaces:write"
+    WORKSPACES_RUN = "workspaces:run"
+    WORKSPACES_APPROVE = "workspaces:approve"
+    STATE_READ = "state:read"
+    STATE_WRITE = "state:write"
+    GUARDRAILS_READ = "guardrails:read"
+    GUARDRAILS_WRITE = "guardrails:write"
     TOKENS_MANAGE = "tokens:manage"
     ADMIN = "admin"
     """Everything, the operations of the installation included."""
@@ -57,6 +70,10 @@ ROLE_PERMISSIONS: Final[dict[Role, frozenset[Permission]]] = {
             Permission.SECRETS_READ,
             Permission.ACTIONS_READ,
             Permission.KEYS_READ,
+            Permission.TASKS_READ,
+            Permission.ENVIRONMENTS_READ,
+            Permission.WORKSPACES_READ,
+            Permission.GUARDRAILS_READ,
         }
     ),
 }

@@ -1,0 +1,1 @@
+"""The Dreadnode door: task registry and task environments."""

@@ -1,0 +1,1 @@
+"""The Firefly door: workspaces, guardrails, projects, variables."""

@@ -1,0 +1,1 @@
+"""The Harness door: remote executions and the workspaces around them."""

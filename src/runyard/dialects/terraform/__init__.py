@@ -1,0 +1,1 @@
+"""The Terraform door: the `http` state backend and the `remote`/`cloud` protocol."""

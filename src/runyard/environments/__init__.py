@@ -1,0 +1,1 @@
+"""Task packages and the environments that are provisioned from them."""

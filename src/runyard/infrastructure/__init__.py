@@ -1,0 +1,1 @@
+"""Workspaces, their runs, plans, guardrails, variables and state."""
