@@ -17,6 +17,7 @@ from runyard.database.engine import Database, Transaction
 from runyard.database.errors import ReferenceViolation, UniqueViolation
 from runyard.identity import store
 from runyard.identity.errors import SlugTaken, StillInUse, TreeTooDeep
+from runyard.identity.login import AccessToken, Signer, looks_signed
 from runyard.identity.model import (
     ALL_PERMISSIONS,
     MAX_DEPTH,
@@ -33,6 +34,7 @@ from runyard.identity.model import (
     slug_paths,
 )
 from runyard.kernel.clock import Now, monotonic, utc_now
+from runyard.kernel.crypto import Vault
 from runyard.kernel.errors import AlreadyExists, InvalidArgument, NotFound, PermissionDenied, Unauthenticated
 from runyard.kernel.events import Event
 from runyard.kernel.ids import AccountId, ProjectId, TokenId, UserId
@@ -71,10 +73,11 @@ class _Cached:
 class IdentityService:
     """The verbs of identity over one database."""
 
-    def __init__(self, database: Database, now: Now = utc_now) -> None:
-        """Work on a database."""
+    def __init__(self, database: Database, now: Now = utc_now, vault: Vault | None = None) -> None:
+        """Work on a database; without a vault there are no access tokens."""
         self._database = database
         self._now = now
+        self._signer = None if vault is None else Signer(vault)
         self._cache: OrderedDict[bytes, _Cached] = OrderedDict()
         self._used: dict[TokenId, datetime] = {}
         self._revocations = 0
@@ -144,22 +147,48 @@ class IdentityService:
         known = self.authenticate_cached(secret)
         if known is not None:
             return known
-        digest, revocations = _digest(secret), self._revocations
+        digest, revocations, now = _digest(secret), self._revocations, self._now()
+        proven = self._signer.check(secret, now) if self._signer and looks_signed(secret) else None
         async with self._database.read() as tx:
-            found = await store.token_by_digest(tx, digest)
+            if proven is None:
+                found = await store.token_by_digest(tx, digest)
+            else:
+                found = await store.token_with_owner(tx, proven.token_id)
             roles = await store.roles_of(tx, found[2].id) if found else []
-        if found is None or not hmac.compare_digest(found[1], digest):
+        if found is None or (proven is None and not hmac.compare_digest(found[1], digest)):
             raise Unauthenticated("the token is not valid")
         token, _, user, project = found
-        now = self._now()
         if token.revoked_at is not None or (token.expires_at is not None and token.expires_at <= now):
             raise Unauthenticated("the token has expired or was revoked")
         principal = _principal(token, user, project, roles)
+        ends = [end for end in (token.expires_at, proven.expires_at if proven else None) if end is not None]
         if revocations == self._revocations:
             # Else a token may have been revoked after it was read, and would live on in the cache.
-            self._remember(digest, principal, token.expires_at)
+            self._remember(digest, principal, min(ends, default=None))
         self._used[token.id] = now
         return principal
+
+    async def log_in_with_key(self, access_key: str, secret_key: str) -> AccessToken:
+        """Exchange a key pair for an access token: the secret of a token, and with it the token's id or the name of its
+        user. Raises Unauthenticated; never says which part was wrong.
+        """
+        wrong = Unauthenticated("the key pair is not valid")
+        if self._signer is None or looks_signed(secret_key):
+            raise wrong  # an access token must not make itself longer
+        try:
+            caller = await self.authenticate(secret_key)
+        except Unauthenticated:
+            raise wrong from None
+        if caller.token_id is None or access_key not in (caller.token_id, caller.user_name):
+            raise wrong
+        return self._signer.issue(caller, caller.token_id, self._now())
+
+    def forget_user(self, user_id: UserId) -> None:
+        """Drop what is remembered of a user whose roles have changed, so that they count at once."""
+        self._revocations += 1
+        self._cache = OrderedDict(
+            (digest, entry) for digest, entry in self._cache.items() if entry.principal.user_id != user_id
+        )
 
     def _remember(self, digest: bytes, principal: Principal, expires_at: datetime | None) -> None:
         self._cache[digest] = _Cached(principal, digest, expires_at, monotonic() + _CACHE_SECONDS)

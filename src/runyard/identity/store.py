@@ -109,7 +109,15 @@ async def insert_token(tx: Transaction, token: Token, digest: bytes) -> None:
 
 async def token_by_digest(tx: Transaction, digest: bytes) -> tuple[Token, bytes, User, Project] | None:
     """Read the token with this hash, the hash itself, its user and its project."""
-    found = await tx.one_or_none(select(tokens).where(tokens.c.digest == digest))
+    return await _with_owner(tx, await tx.one_or_none(select(tokens).where(tokens.c.digest == digest)))
+
+
+async def token_with_owner(tx: Transaction, token_id: TokenId) -> tuple[Token, bytes, User, Project] | None:
+    """Read a token by its id, the hash of its secret, its user and its project."""
+    return await _with_owner(tx, await tx.one_or_none(select(tokens).where(tokens.c.id == token_id)))
+
+
+async def _with_owner(tx: Transaction, found: Row[Any] | None) -> tuple[Token, bytes, User, Project] | None:
     if found is None:
         return None
     user = (await tx.execute(select(users).where(users.c.id == found.user_id))).one()

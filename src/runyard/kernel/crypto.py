@@ -5,9 +5,11 @@ the context (for example `secret:<id>`) is authenticated, so a value cannot be m
 """
 
 import base64
+import hmac
 import json
 import os
 import secrets
+from collections.abc import Mapping
 from pathlib import Path
 
 from cryptography.exceptions import InvalidTag
@@ -77,6 +79,13 @@ class Vault:
     def reseal(self, sealed: bytes, context: bytes) -> bytes:
         """Return the value sealed with the current key."""
         return self.seal(self.open(sealed, context), context)
+
+    def derived(self, context: bytes) -> Mapping[str, bytes]:
+        """Return a key of 32 bytes for another purpose from each key of the ring, by its id, the current one first."""
+        return {
+            name: hmac.digest(base64.b64decode(key), b"derived:" + context, "sha256")
+            for name, key in self._texts
+        }
 
     def rotate(self) -> str:
         """Put a new key first and return its id; older keys stay, so that everything still opens.

@@ -68,9 +68,10 @@ async def open_house(settings: Settings, stack: AsyncExitStack, *, new_admin_tok
     database = await Database.open(settings.database_url, settings.data_dir)
     stack.push_async_callback(database.close)
     await database.migrate()
-    identity = IdentityService(database)
+    vault = Vault(settings.data_dir / "keys")
+    identity = IdentityService(database, vault=vault)
     engine = await _started(make_engine(settings), stack)
-    house = _assemble(settings, database, identity, engine)
+    house = _assemble(settings, database, identity, vault, engine)
     stack.callback(house.output.close)
     stack.callback(house.commands.close)
     house.actions.start()
@@ -114,10 +115,11 @@ def make_engine(settings: Settings) -> Engine:
     return ProcessEngine(chosen) if settings.runtimes.engine == "process" else NamespacesEngine(chosen)
 
 
-def _assemble(settings: Settings, database: Database, identity: IdentityService, engine: Engine) -> House:
+def _assemble(
+    settings: Settings, database: Database, identity: IdentityService, vault: Vault, engine: Engine
+) -> House:
     metrics = Metrics()
     chosen = options.runtimes_options(settings)
-    vault = Vault(settings.data_dir / "keys")
     output = OutputLog(settings.data_dir / "output", options.output_options(settings))
     executions = ExecutionService(database, output, options=options.execution_options(settings))
     executions.on_ended = metrics.observe_execution

@@ -15,6 +15,7 @@ import structlog
 import uvicorn
 import uvloop
 
+from runyard.dialects.firefly import routes as firefly
 from runyard.dialects.runta import routes as runta
 from runyard.dialects.stackstorm import routes as stackstorm
 from runyard.kernel.errors import RunyardError
@@ -88,7 +89,12 @@ async def _serve(
 
 def build_app(house: House) -> App:
     """Put the doors together over the house. The native door comes first: it answers for paths nobody owns."""
-    doors = [native.register(house), runta.register(house), stackstorm.register(house.actions)]
+    doors = [
+        native.register(house),
+        runta.register(house),
+        stackstorm.register(house.actions),
+        firefly.register(house),
+    ]
     native.publish(doors)
     limits = house.settings.limits
     return App(

@@ -85,6 +85,7 @@ class Router:
 
     def door_for(self, path: str) -> Door | None:
         """Return the door in whose words a request for this path is refused; None when no door owns it."""
+        path = _collapsed(path)
         for prefix, door in self._prefixes:
             if path.startswith(prefix) or path == prefix[:-1]:
                 return door
@@ -105,6 +106,7 @@ class Router:
 
     def _named(self, method: str, raw_path: str) -> Match:
         """Search the path as it is, then as a door's other spelling."""
+        raw_path = _collapsed(raw_path)
         try:
             return self._search(method, raw_path)
         except NotFound:
@@ -129,6 +131,11 @@ class Router:
         if allowed:
             raise MethodNotAllowed(f"{method} is not known here", allowed=sorted(allowed))
         raise NotFound("there is nothing at this path")
+
+
+def _collapsed(path: str) -> str:
+    """Return the path with one slash at its beginning: clients join an address that ends in one with another."""
+    return "/" + path.lstrip("/") if path.startswith("//") else path
 
 
 def _segments(path: str) -> list[str]:
