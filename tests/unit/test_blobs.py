@@ -25,3 +25,27 @@ def test_blobs_put_twice_is_one_file(tmp_path: Path) -> None:
 def test_blobs_name_that_is_no_digest_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(InvalidArgument):
         BlobStore(tmp_path).get(name)
+
+
+def test_blobs_received_in_pieces_can_be_read_before_and_after_they_are_kept(tmp_path: Path) -> None:
+    store = BlobStore(tmp_path)
+    with store.receive() as incoming:
+        incoming.write(b"con")
+        with incoming.reader() as reader:
+            assert reader.read() == b"con"
+        incoming.write(b"tent")
+        digest = incoming.keep()
+    assert digest == store.put(b"content")
+    with store.open(digest) as reader:
+        assert reader.read() == b"content"
+
+
+def test_blobs_not_kept_leave_nothing(tmp_path: Path) -> None:
+    store = BlobStore(tmp_path)
+    with store.receive() as incoming:
+        incoming.write(b"x")
+    (tmp_path / ".incoming.left").write_bytes(b"of a killed server")
+    BlobStore(tmp_path)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+    with pytest.raises(NotFound):
+        store.open("0" * 64)
