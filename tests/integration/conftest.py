@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+import runyard.actions.access.tables
+import runyard.actions.followups.tables
 import runyard.actions.tables
 import runyard.executions.tables
 import runyard.identity.tables

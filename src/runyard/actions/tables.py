@@ -65,11 +65,24 @@ action_runs = Table(
     Column("sealed", LargeBinary, nullable=False),
     Column("sealed_result", LargeBinary),
     Column("expires_at", Timestamp),
+    Column("rule_name", String(256)),
+    Column("trigger_name", String(256)),
+    Column("trigger_type", String(256)),
+    Column("trigger_instance_id", String(24)),
     Index("ix_action_runs_action", "account_id", "action_ref", "created_at"),
     Index("ix_action_runs_user", "account_id", "user_name", "created_at"),
     Index("ix_action_runs_runner", "account_id", "runner", "created_at"),
     Index("ix_action_runs_liveaction", "liveaction_id"),
 )
+for _cause in ("rule_name", "trigger_name", "trigger_type", "trigger_instance_id"):
+    Index(
+        f"ix_action_runs_{_cause}",
+        action_runs.c.account_id,
+        action_runs.c[_cause],
+        action_runs.c.created_at,
+        sqlite_where=action_runs.c[_cause].is_not(None),
+        postgresql_where=action_runs.c[_cause].is_not(None),
+    )
 """`sealed` has the parameters as they were given, `sealed_result` the result where the ledger's is masked."""
 
 traces = Table(

@@ -12,6 +12,15 @@ from runyard.kernel.events import Event
 from runyard.kernel.ids import ExecutionId
 
 
+class Cause(msgspec.Struct, frozen=True, kw_only=True):
+    """What made somebody's rule ask for an execution: each as it was then."""
+
+    rule: JsonObject = {}
+    trigger: JsonObject = {}
+    trigger_type: JsonObject = {}
+    trigger_instance: JsonObject = {}
+
+
 class Run(msgspec.Struct, frozen=True, kw_only=True):
     """The part of an execution that only actions have."""
 
@@ -35,6 +44,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     """The result in clear, where that of the ledger is masked."""
     expires_at: datetime | None = None
     """When an inquiry that waits is given up."""
+    cause: Cause | None = None
+    """None for what a person or a program asked for."""
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,6 +75,9 @@ class NewRun(msgspec.Struct, frozen=True, kw_only=True):
     callback: JsonObject = {}
     delay_ms: int = 0
     request_id: str | None = None
+    cause: Cause | None = None
+    roles: Sequence[str] | None = None
+    """The roles of the caller, kept in the context; None when roles are off."""
 
 
 class RunFilter(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,9 +89,17 @@ class RunFilter(msgspec.Struct, frozen=True, kw_only=True):
     """As the ledger names them."""
     liveaction: str | None = None
     parent: str | None = None
-    top_only: bool = False
     runner: str | None = None
     user: str | None = None
+    rule: str | None = None
+    trigger: str | None = None
+    trigger_type: str | None = None
+    """These three by their names."""
+    trigger_instance: str | None = None
+    absent: Sequence[str] = ()
+    """Names among `parent`, `rule`, `trigger`, `trigger_type`, `trigger_instance` of what an execution has not."""
+    owner: str | None = None
+    """Only executions of this user, whatever else is asked for."""
     after: datetime | None = None
     before: datetime | None = None
     inclusive: bool = False

@@ -114,6 +114,7 @@ class RunService:
             notify=stored.action.notify or new.notify,
             callback=new.callback,
             delay_ms=new.delay_ms,
+            cause=new.cause,
         )
         trace_id = await self._trace(caller, context)
         try:
@@ -143,6 +144,8 @@ class RunService:
     def _context(self, caller: Principal, action: Action, new: NewRun) -> dict[str, Json]:
         context: dict[str, Json] = {**new.context, "user": new.user or caller.user_name, "pack": action.pack}
         context.update(new.header_context)
+        if new.roles is not None:
+            context["rbac"] = {"user": context["user"], "roles": list(new.roles)}
         parent = context.get("parent")
         if isinstance(parent, Mapping) and parent.get("user"):
             context["user"] = parent["user"]
@@ -240,11 +243,15 @@ class RunService:
 
     # --- look ---
 
-    async def get(self, scope: Scope, execution_id: str, *, secrets: bool = False) -> Record:
-        """Return an execution; `last` is the newest. Raises NotFound with the published text, InvalidArgument."""
+    async def get(
+        self, scope: Scope, execution_id: str, *, secrets: bool = False, owner: str | None = None
+    ) -> Record:
+        """Return an execution; `last` is the newest, of the owner's when one is given. Raises NotFound with the
+        published text, InvalidArgument.
+        """
         if execution_id == "last":
             async with self._database.read() as tx:
-                found = await store.newest(tx, scope)
+                found = await store.newest(tx, scope, owner)
             if found is None:
                 raise InvalidArgument("No executions found in the database")
             execution_id = found
@@ -330,10 +337,12 @@ class RunService:
             found.append((level, child))
             await self._walk(scope, child, level + 1, depth, found)
 
-    async def filters(self, scope: Scope, names: Sequence[str]) -> dict[str, list[str]]:
-        """Return the distinct values of columns by their names."""
+    async def filters(
+        self, scope: Scope, names: Sequence[str], owner: str | None = None
+    ) -> dict[str, list[str]]:
+        """Return the distinct values of columns by their names, of one owner's executions when one is given."""
         async with self._database.scan() as tx:
-            return {name: await store.distinct(tx, scope, name) for name in names}
+            return {name: await store.distinct(tx, scope, name, owner) for name in names}
 
     # --- change ---
 

@@ -8,9 +8,9 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, Row, Select, and_, func, insert, literal, or_, select, update
+from sqlalchemy import ColumnElement, Row, Select, and_, case, func, insert, literal, or_, select, update
 
-from runyard.actions.runs.model import STAND_IN_PACK, Run, RunFilter
+from runyard.actions.runs.model import STAND_IN_PACK, Cause, Run, RunFilter
 from runyard.actions.tables import action_runs
 from runyard.database.engine import Transaction
 from runyard.executions.tables import executions
@@ -26,12 +26,18 @@ _SORTS: Mapping[str, ColumnElement[Any]] = {
     "id": _e.id,
     "action": _ref,
     "name": _ref,
-    "status": _e.status,
+    "status": case((_e.status == "waiting", "pending"), else_=_e.status),
     "liveaction": _r.liveaction_id,
     "parent": _e.parent_id,
     "runner": _kind,
     "user": _user,
+    "rule": _r.rule_name,
+    "trigger": _r.trigger_name,
+    "trigger_type": _r.trigger_type,
+    "trigger_instance": _r.trigger_instance_id,
 }
+_ABSENT_LAST = frozenset({"liveaction", "parent", "rule", "trigger", "trigger_type", "trigger_instance"})
+"""Columns that may hold nothing, which counts as less than everything: databases differ in that."""
 _JOINED = executions.outerjoin(action_runs, _r.execution_id == _e.id)
 
 
@@ -44,6 +50,8 @@ async def insert_run(tx: Transaction, account: str, run: Run) -> None:
         "inquiry": run.inquiry,
         "delay_ms": run.delay_ms,
     }
+    if run.cause is not None:
+        document["cause"] = msgspec.to_builtins(run.cause)
     await tx.execute(
         insert(action_runs).values(
             execution_id=run.execution_id,
@@ -57,8 +65,21 @@ async def insert_run(tx: Transaction, account: str, run: Run) -> None:
             context=dict(run.context),
             sealed=run.sealed,
             expires_at=run.expires_at,
+            **_caused(run.cause),
         )
     )
+
+
+def _caused(cause: Cause | None) -> dict[str, Any]:
+    """Return the columns that executions are found by when something caused them."""
+    if cause is None:
+        return {}
+    return {
+        "rule_name": cause.rule.get("name"),
+        "trigger_name": cause.trigger.get("name"),
+        "trigger_type": cause.trigger_type.get("name"),
+        "trigger_instance_id": cause.trigger_instance.get("id"),
+    }
 
 
 async def get(tx: Transaction, execution_id: str) -> Run | None:
@@ -90,8 +111,10 @@ async def page(tx: Transaction, scope: Scope, wanted: RunFilter) -> Sequence[str
     """Return the ids of executions under a filter, in its order."""
     statement: Select[Any] = select(_e.id).select_from(_JOINED).where(*_conditions(scope, wanted))
     for name, ascending in wanted.sort:
-        column = _SORTS[name]
-        statement = statement.order_by(column.asc() if ascending else column.desc())
+        column = _SORTS[name].asc() if ascending else _SORTS[name].desc()
+        if name in _ABSENT_LAST:
+            column = column.nulls_first() if ascending else column.nulls_last()
+        statement = statement.order_by(column)
     ascending = bool(wanted.sort) and wanted.sort[0] == ("timestamp", True)
     statement = statement.order_by(_e.seq.asc() if ascending else _e.seq.desc())
     statement = statement.offset(wanted.offset)
@@ -102,7 +125,11 @@ async def page(tx: Transaction, scope: Scope, wanted: RunFilter) -> Sequence[str
 
 async def count(tx: Transaction, scope: Scope, wanted: RunFilter) -> int:
     """Count the executions under a filter, without the join where no column of a run is asked for."""
-    plain = all(one is None for one in (wanted.action, wanted.liveaction, wanted.runner, wanted.user))
+    of_runs = (
+        wanted.action, wanted.liveaction, wanted.runner, wanted.user, wanted.owner, wanted.rule, wanted.trigger,
+        wanted.trigger_type, wanted.trigger_instance,
+    )  # fmt: skip
+    plain = all(one is None for one in of_runs) and not set(wanted.absent) - {"parent"}
     source = executions if plain else _JOINED
     statement = select(func.count()).select_from(source).where(*_conditions(scope, wanted))
     return int(await tx.scalar(statement) or 0)
@@ -117,17 +144,20 @@ async def children(tx: Transaction, parents: Sequence[str]) -> dict[str, list[st
     return found
 
 
-async def newest(tx: Transaction, scope: Scope) -> str | None:
-    """Return the id of the newest execution."""
+async def newest(tx: Transaction, scope: Scope, owner: str | None) -> str | None:
+    """Return the id of the newest execution, of one owner's when one is given."""
     statement = select(_e.id).where(visible(executions, scope)).order_by(_e.seq.desc()).limit(1)
+    if owner is not None:
+        statement = statement.select_from(_JOINED).where(_user == owner)
     found = await tx.scalar(statement)
     return None if found is None else str(found)
 
 
-async def distinct(tx: Transaction, scope: Scope, name: str) -> list[str]:
-    """Return the distinct values of a sortable column."""
-    column = _SORTS[name]
-    statement = select(column).select_from(_JOINED).where(visible(executions, scope)).distinct()
+async def distinct(tx: Transaction, scope: Scope, name: str, owner: str | None) -> list[str]:
+    """Return the distinct values of a sortable column, of one owner's executions only when one is given."""
+    statement = select(_SORTS[name]).select_from(_JOINED).where(visible(executions, scope)).distinct()
+    if owner is not None:
+        statement = statement.where(_user == owner)
     return sorted(str(row[0]) for row in await tx.all(statement) if row[0] is not None)
 
 
@@ -142,7 +172,7 @@ async def overdue(tx: Transaction, now: datetime) -> Sequence[str]:
 
 
 def _conditions(scope: Scope, wanted: RunFilter) -> list[ColumnElement[bool]]:
-    found = [visible(executions, scope)]
+    found: list[ColumnElement[bool]] = [visible(executions, scope)]
     if wanted.nothing:
         found.append(_e.id == "")
     if wanted.ids:
@@ -155,8 +185,13 @@ def _conditions(scope: Scope, wanted: RunFilter) -> list[ColumnElement[bool]]:
         found.append(_r.liveaction_id == wanted.liveaction)
     if wanted.parent is not None:
         found.append(_e.parent_id == wanted.parent)
-    if wanted.top_only:
-        found.append(_e.parent_id.is_(None))
+    found += [_SORTS[name].is_(None) for name in wanted.absent]
+    if wanted.owner is not None:
+        found.append(_user == wanted.owner)
+    for name in ("rule", "trigger", "trigger_type", "trigger_instance"):
+        value = getattr(wanted, name)
+        if value is not None:
+            found.append(_SORTS[name] == value)
     if wanted.runner is not None:
         found.append(_kind == wanted.runner)
     if wanted.user is not None:
@@ -176,6 +211,8 @@ def _stands(ref: str) -> ColumnElement[bool]:
 
 
 def _run(row: Row[Any]) -> Run:
+    document: dict[str, Any] = dict(row.document)
+    cause = document.pop("cause", None)
     return Run(
         execution_id=row.execution_id,
         liveaction_id=row.liveaction_id,
@@ -187,5 +224,6 @@ def _run(row: Row[Any]) -> Run:
         sealed=row.sealed,
         sealed_result=row.sealed_result,
         expires_at=row.expires_at,
-        **msgspec.convert(row.document, dict[str, Any]),
+        cause=None if cause is None else msgspec.convert(cause, Cause),
+        **document,
     )

@@ -8,14 +8,14 @@ from typing import Any, Final
 import msgspec
 
 from runyard.actions.errors import RunRefused
-from runyard.actions.runs.model import NewRun, Record, RunFilter
+from runyard.actions.runs.model import NewRun, Record
 from runyard.actions.runs.service import require_self
 from runyard.dialects.door import Answer, Call, send_answer
 from runyard.dialects.stackstorm import reading
+from runyard.dialects.stackstorm.filters import FILTER_VALUES, filter_of
 from runyard.dialects.stackstorm.replies import encode, send_json, send_list, send_text
 from runyard.dialects.stackstorm.services import StackStormServices
 from runyard.dialects.stackstorm.views import EXECUTION_FIELDS, execution_view, narrowed_execution
-from runyard.executions.model import Status
 from runyard.executions.output.model import Stream
 from runyard.kernel.errors import InvalidArgument, NotFound
 
@@ -25,11 +25,6 @@ STATUSES: Final = (
     "canceling", "canceled", "pending", "pausing", "paused", "resuming",
 )  # fmt: skip
 _EXCLUDABLE: Final = ("result", "trigger_instance", "status")
-_SORTABLE: Final = {
-    "timestamp", "id", "action", "name", "status", "liveaction", "parent", "runner", "user",
-}  # fmt: skip
-_ABSENT: Final = ("rule", "trigger", "trigger_type", "trigger_instance")
-"""Filters by what caused an execution; nothing here is caused by rules yet."""
 _STREAMS: Final = {"stdout": Stream.STDOUT, "stderr": Stream.STDERR}
 _NOTIFY: Final = ("on-complete", "on-success", "on-failure")
 _BLOCK: Final = 1 << 20
@@ -179,14 +174,8 @@ class ExecutionHandlers:
     async def filters(self, call: Call) -> None:
         """Send the distinct values that lists can be filtered by."""
         asked = reading.words(reading.query(call), "types")
-        kept = [name for name in ("action", "status", "runner", "user") if not asked or name in asked]
-        found: dict[str, Any] = dict(await self._runs.filters(call.caller.scope, kept))
-        if "status" in found:
-            found["status"] = ["pending" if one == Status.WAITING.value else one for one in found["status"]]
-        for name in ("rule", "trigger", "trigger_type"):
-            if not asked or name in asked:
-                found[name] = []
-        await send_json(call, found)
+        kept = [name for name in FILTER_VALUES if not asked or name in asked]
+        await send_json(call, await self._runs.filters(call.caller.scope, kept))
 
     async def re_run(self, call: Call) -> None:
         """Run again."""
@@ -296,53 +285,3 @@ def _header_context(call: Call) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise InvalidArgument("Unable to convert st2-context from the headers into JSON (was <class 'str'>).")
     return value
-
-
-def filter_of(values: Mapping[str, str]) -> RunFilter:
-    """Read the filters, order included, of a list. Raises InvalidArgument."""
-    given = {name: value for name, value in values.items() if value != ""}
-    chosen: dict[str, Any] = {}
-    if "id" in given:
-        chosen["ids"] = [reading.object_id(one) for one in reading.words(given, "id")]
-    for name in ("action", "liveaction", "runner", "user"):
-        if name in given:
-            chosen[name] = given[name]
-            if given[name].lower() == "null":
-                chosen["nothing"] = True
-    if "parent" in given:
-        chosen |= {"top_only": True} if given["parent"].lower() == "null" else {"parent": given["parent"]}
-    if "status" in given:
-        chosen["statuses"] = ["waiting" if given["status"] in ("pending", "paused") else given["status"]]
-    if any(name in given and given[name].lower() != "null" for name in _ABSENT):
-        chosen["nothing"] = True
-    chosen |= _times(given)
-    chosen["sort"] = _order(given, ascending=bool(chosen.pop("ascending", False)))
-    return RunFilter(**chosen)
-
-
-def _times(given: Mapping[str, str]) -> dict[str, Any]:
-    chosen: dict[str, Any] = {}
-    if "timestamp_gt" in given:
-        chosen["after"] = reading.moment(given["timestamp_gt"])
-    if "timestamp_lt" in given:
-        chosen["before"] = reading.moment(given["timestamp_lt"])
-    if "timestamp" in given:
-        first, dots, last = given["timestamp"].partition("..")
-        begin = reading.moment(first)
-        end = reading.moment(last) if dots else begin
-        chosen |= {"after": min(begin, end), "before": max(begin, end), "inclusive": True}
-        chosen["ascending"] = begin < end
-    if "timestamp_lt" in given or "sort_desc" in given:
-        chosen["ascending"] = False
-    elif "timestamp_gt" in given or "sort_asc" in given:
-        chosen["ascending"] = True
-    return chosen
-
-
-def _order(given: Mapping[str, str], *, ascending: bool) -> list[tuple[str, bool]]:
-    found: list[tuple[str, bool]] = []
-    for word in reading.words(given, "sort"):
-        name = word.lstrip("+-").strip()
-        if name in _SORTABLE:
-            found.append((name, not word.startswith("-")))
-    return found or [("timestamp", ascending)]

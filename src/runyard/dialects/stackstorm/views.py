@@ -5,6 +5,8 @@ import socket
 from collections.abc import Mapping
 from typing import Any, Final
 
+import msgspec
+
 from runyard.actions.catalogue import runner_type
 from runyard.actions.ids import settled_id
 from runyard.actions.runs.changes import shown_status
@@ -64,6 +66,8 @@ def execution_view(record: Record, base: str, *, fresh: bool = False) -> dict[st
         "children": list(record.children),
         "web_url": f"{base}/#/history/{execution.id}/general",
     }
+    if run.cause is not None:
+        shown |= msgspec.structs.asdict(run.cause)
     workflow = run.context.get("workflow_execution")
     if workflow:
         shown["workflow_execution"] = workflow
