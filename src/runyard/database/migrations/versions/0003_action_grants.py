@@ -22,7 +22,7 @@ def upgrade() -> None:
 def _action_runs() -> None:
     for name, length in _CAUSES.items():
         op.add_column("action_runs", sa.Column(name, sa.String(length=length), nullable=True))
-        where = sa.text(f"{name} IS NOT NULL")
+        where = sa.column(name).is_not(None)
         op.create_index(
             f"ix_action_runs_{name}", "action_runs", ["account_id", name, "created_at"], unique=False,
             sqlite_where=where, postgresql_where=where,
