@@ -3,7 +3,7 @@
 import hashlib
 import os
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO, Self
 
@@ -59,6 +59,12 @@ class BlobStore:
     def delete(self, digest: str) -> None:
         """Delete a blob; idempotent."""
         self._path(digest).unlink(missing_ok=True)
+
+    def digests(self) -> Iterator[str]:
+        """Yield the digests of all blobs, in no order."""
+        for path in self._root.glob("??/*"):
+            if len(path.name) == 64 and _HEX.issuperset(path.name):
+                yield path.name
 
     def _path(self, digest: str) -> Path:
         if len(digest) != 64 or not _HEX.issuperset(digest):

@@ -1,0 +1,1 @@
+"""Terraform state: versions, locks, and the credentials with which runs reach their own."""

@@ -1,0 +1,274 @@
+"""Verbs of state versions: read, write, announce and finish, history.
+
+Owns the order of things: bytes on the disk first, then the row that names them, in one transaction with the look at the
+lock and at the current version. Whoever reads a row can read its bytes, whenever the process was killed.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import timedelta
+from typing import Final
+
+from runyard.database.engine import Database, Transaction
+from runyard.database.errors import UniqueViolation
+from runyard.identity.model import Scope
+from runyard.infrastructure.state import store
+from runyard.infrastructure.state.document import Output, read_facts, read_outputs
+from runyard.infrastructure.state.errors import (
+    BadState,
+    LockLost,
+    NoState,
+    StaleState,
+    StateLocked,
+    StateVersionNotFound,
+)
+from runyard.infrastructure.state.files import SealedFiles
+from runyard.infrastructure.state.model import (
+    Facts,
+    Lock,
+    Owner,
+    Stale,
+    StateVersion,
+    StateVersionId,
+    Unchanged,
+    Writer,
+    judge,
+)
+from runyard.kernel.clock import Now, utc_now
+from runyard.kernel.errors import InvalidArgument, TooLarge
+from runyard.kernel.events import Event
+from runyard.kernel.paging import Page
+
+ANNOUNCED_FOR: Final = timedelta(hours=1)
+"""How long the bytes of an announced version may take to come."""
+_THREAD_BYTES = 256 << 10
+"""Above this size documents are read in a thread: below it, the hand-over costs more."""
+
+
+class StateService:
+    """The verbs of state versions."""
+
+    def __init__(
+        self, database: Database, files: SealedFiles, *, max_bytes: int, now: Now = utc_now
+    ) -> None:
+        """Take the parts. `max_bytes` bounds one state."""
+        self._database = database
+        self._files = files
+        self._now = now
+        self.max_bytes = max_bytes
+
+    async def start(self) -> int:
+        """Remove what writes left that were cut short; return how many files that was. Before anything is written."""
+        async with self._database.scan() as tx:
+            used = {blob for _, blob in await store.all_blobs(tx)}
+        return await self._files.sweep(used)
+
+    # --- reading ---
+
+    async def current(self, workspace_id: str) -> StateVersion | None:
+        """Return the current version, None when there is no state."""
+        async with self._database.read() as tx:
+            return await store.current_version(tx, workspace_id)
+
+    async def read(self, workspace_id: str) -> tuple[StateVersion, bytes]:
+        """Return the current version and its bytes. Raises NoState."""
+        version = await self.current(workspace_id)
+        if version is None:
+            raise NoState
+        return version, await self.content(version)
+
+    async def content(self, version: StateVersion) -> bytes:
+        """Return the bytes of a version, exactly as they came. Raises StateVersionNotFound while they have not."""
+        if version.blob is None:
+            raise StateVersionNotFound("the content of this version has not been uploaded")
+        return await self._files.get(version.id, version.blob)
+
+    async def outputs(self, version: StateVersion) -> Mapping[str, Output]:
+        """Return the outputs of a version by name, sensitive ones in the clear."""
+        return await asyncio.to_thread(read_outputs, await self.content(version))
+
+    async def get(self, scope: Scope, version_id: str) -> StateVersion:
+        """Return a version of the scope. Raises StateVersionNotFound."""
+        async with self._database.read() as tx:
+            found = await store.version_by_id(tx, scope, version_id)
+        if found is None:
+            raise StateVersionNotFound
+        return found
+
+    async def numbered(self, workspace_id: str, number: int) -> StateVersion:
+        """Return a version of a workspace's history. Raises StateVersionNotFound."""
+        async with self._database.read() as tx:
+            found = await store.version_by_number(tx, workspace_id, number)
+        if found is None:
+            raise StateVersionNotFound(f"the state has no version {number}")
+        return found
+
+    async def history(self, workspace_id: str, limit: int, before: int | None = None) -> Page[StateVersion]:
+        """List versions below a number, the newest first. The cursor is the number for the next page."""
+        async with self._database.read() as tx:
+            found = await store.history(tx, workspace_id, limit + 1, before)
+        more = len(found) > limit
+        return Page(found[:limit], str(found[limit - 1].number) if more else None)
+
+    # --- writing ---
+
+    async def write(
+        self, owner: Owner, writer: Writer, body: bytes, *, lock_id: str | None = None, force: bool = False
+    ) -> StateVersion:
+        """Keep a state as the newest version and return it; the current one when nothing changed. `lock_id` is the lock
+        that the writer says it holds. Raises BadState, TooLarge, StaleState, StateLocked, LockLost.
+        """
+        facts = await self._facts(body)
+        async with self._database.read() as tx:
+            unchanged = await self._look(tx, owner, facts, lock_id, force=force)
+        if unchanged is not None:
+            return unchanged
+        version = self._new(owner, writer, facts, force=force)
+        return await self._keep(version, body, lock_id, announced=False)
+
+    async def announce(
+        self, owner: Owner, writer: Writer, facts: Facts, *, lock_id: str | None = None, force: bool = False
+    ) -> StateVersion:
+        """Make room for a state whose bytes come in a request of their own. Raises as `write`, before any byte is sent."""
+        async with self._database.read() as tx:
+            await self._look(tx, owner, facts, lock_id, force=force)
+        version = self._new(owner, writer, facts, force=force)
+        async with self._database.transaction() as tx:
+            await store.forget_announced(tx, owner.id, self._now() - 2 * ANNOUNCED_FOR)
+            await store.insert_version(tx, version)
+        return version
+
+    async def finish(self, version_id: str, body: bytes, lock_id: str | None = None) -> StateVersion:
+        """Take the bytes of an announced version. Sent again, they must be the same. Raises as `write`, and
+        InvalidArgument when they are not what was announced.
+        """
+        async with self._database.read() as tx:
+            version = await store.announced_version(tx, version_id)
+        if version is None or (not version.is_kept and self._now() - version.created_at > ANNOUNCED_FOR):
+            raise StateVersionNotFound
+        facts = await self._facts(body)
+        said = version.facts
+        if (facts.serial, facts.lineage, facts.md5) != (said.serial, said.lineage or facts.lineage, said.md5):
+            raise InvalidArgument("the uploaded state is not the one that was announced")
+        if version.is_kept:
+            return version
+        return await self._keep(replace(version, facts=facts), body, lock_id, announced=True)
+
+    async def forget(self, workspace_id: str) -> None:
+        """Remove all that is kept of a workspace that was deleted."""
+        async with self._database.transaction() as tx:
+            blobs = await store.delete_workspace(tx, workspace_id)
+        for blob in blobs:
+            self._files.delete(blob)
+
+    async def seal_again(self) -> int:
+        """Seal every version with the current key after a rotation and return how many needed it."""
+        async with self._database.scan() as tx:
+            rows: Sequence[tuple[str, str]] = await store.all_blobs(tx)
+        done = 0
+        for version_id, old in rows:
+            new = await self._files.reseal(version_id, old)
+            if new is None:
+                continue
+            async with self._database.transaction() as tx:
+                replaced = await store.replace_blob(tx, version_id, old, new)
+            self._files.delete(old if replaced else new)
+            done += replaced
+        return done
+
+    def _new(self, owner: Owner, writer: Writer, facts: Facts, *, force: bool) -> StateVersion:
+        return StateVersion(
+            id=StateVersionId.new(),
+            workspace_id=owner.id,
+            account_id=owner.account_id,
+            project_id=owner.project_id,
+            project_path=owner.project_path,
+            number=None,
+            facts=facts,
+            created_at=self._now(),
+            created_by=writer.actor,
+            run_id=writer.run_id,
+            forced=force,
+        )
+
+    async def _facts(self, body: bytes) -> Facts:
+        if not body:
+            raise BadState("the state is empty")
+        if len(body) > self.max_bytes:
+            raise TooLarge(f"a state may have {self.max_bytes} bytes", limit=self.max_bytes)
+        return read_facts(body) if len(body) < _THREAD_BYTES else await asyncio.to_thread(read_facts, body)
+
+    async def _look(
+        self, tx: Transaction, owner: Owner, facts: Facts, lock_id: str | None, *, force: bool
+    ) -> StateVersion | None:
+        """Refuse early what would be refused; return the current version when the write changes nothing."""
+        check_lock(await store.lock_of(tx, owner.id), lock_id)
+        current = await store.current_version(tx, owner.id)
+        return _follows(current, facts, force=force)
+
+    async def _keep(
+        self, version: StateVersion, body: bytes, lock_id: str | None, *, announced: bool
+    ) -> StateVersion:
+        blob = await self._files.put(version.id, body)
+        kept: StateVersion | None = None
+
+        async def work(tx: Transaction) -> StateVersion:
+            check_lock(await store.lock_of(tx, version.workspace_id, for_update=True), lock_id)
+            current = await store.current_version(tx, version.workspace_id)
+            if current is not None and _follows(current, version.facts, force=version.forced) is not None:
+                # A write of the same bytes won the race. An announced one is asked for by its id: it is kept as well.
+                if not announced:
+                    return current
+            number = 1 if current is None or current.number is None else current.number + 1
+            made = replace(version, number=number, blob=blob)
+            if not announced:
+                await store.insert_version(tx, made)
+            elif not await store.keep_version(tx, made):
+                raise StaleState("this version was uploaded already")
+            await tx.record(self._event(made))
+            return made
+
+        try:
+            kept = await self._database.run(work)
+        except UniqueViolation:
+            raise StaleState("another state was written at the same moment") from None
+        finally:
+            if kept is None or kept.blob != blob:
+                self._files.delete(blob)
+        return kept
+
+    def _event(self, version: StateVersion) -> Event:
+        facts = version.facts
+        return Event(
+            account_id=version.account_id,
+            subject_kind="workspace",
+            subject_id=version.workspace_id,
+            type="state.written",
+            actor=version.created_by,
+            at=self._now(),
+            body={"version": version.id, "number": version.number, "serial": facts.serial, "forced": version.forced},
+        )
+
+
+def check_lock(lock: Lock | None, lock_id: str | None) -> None:
+    """Let pass who holds the lock, and who claims none while there is none. Raises StateLocked, LockLost."""
+    if lock is None:
+        if lock_id is not None:
+            raise LockLost(f"the lock {lock_id[:64]} is not held any more; nothing was written")
+        return
+    if lock_id is None or not lock.is_held_by(lock_id):
+        raise StateLocked(f"the state is locked by {lock.document()['Who']}", holder=lock)
+
+
+def _follows(current: StateVersion | None, facts: Facts, *, force: bool) -> StateVersion | None:
+    decision = judge(None if current is None else current.facts, facts, force=force)
+    if isinstance(decision, Stale):
+        raise StaleState(decision.reason)
+    return current if isinstance(decision, Unchanged) else None
+
+
+def content_md5(body: bytes) -> bytes:
+    """Return the MD5 of a body, with which Terraform guards it on its way."""
+    return hashlib.md5(body, usedforsecurity=False).digest()
