@@ -10,6 +10,8 @@ import runyard.actions.followups.tables
 import runyard.actions.tables
 import runyard.executions.tables
 import runyard.identity.tables
+import runyard.infrastructure.oidc.tables
+import runyard.infrastructure.state.tables
 import runyard.runtimes.tables  # noqa: F401  every domain's tables, so that `create_all` makes them
 from runyard.database.engine import Database
 

@@ -156,7 +156,7 @@ def judge(current: Facts | None, new: Facts, *, force: bool = False) -> Add | Un
     """Decide what a write is against the current version. With `force`, serial and lineage do not count."""
     if current is None:
         return Add()
-    if new.md5 == current.md5 and new.size == current.size:
+    if new.md5 == current.md5:
         return Unchanged()
     if force:
         return Add()

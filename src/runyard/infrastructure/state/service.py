@@ -50,9 +50,7 @@ _THREAD_BYTES = 256 << 10
 class StateService:
     """The verbs of state versions."""
 
-    def __init__(
-        self, database: Database, files: SealedFiles, *, max_bytes: int, now: Now = utc_now
-    ) -> None:
+    def __init__(self, database: Database, files: SealedFiles, *, max_bytes: int, now: Now = utc_now) -> None:
         """Take the parts. `max_bytes` bounds one state."""
         self._database = database
         self._files = files
@@ -131,9 +129,13 @@ class StateService:
     async def announce(
         self, owner: Owner, writer: Writer, facts: Facts, *, lock_id: str | None = None, force: bool = False
     ) -> StateVersion:
-        """Make room for a state whose bytes come in a request of their own. Raises as `write`, before any byte is sent."""
+        """Make room for a state whose bytes come in a request of their own, and return it; the current version when it is
+        that one. Raises as `write`, before any byte is sent.
+        """
         async with self._database.read() as tx:
-            await self._look(tx, owner, facts, lock_id, force=force)
+            unchanged = await self._look(tx, owner, facts, lock_id, force=force)
+        if unchanged is not None:
+            return unchanged
         version = self._new(owner, writer, facts, force=force)
         async with self._database.transaction() as tx:
             await store.forget_announced(tx, owner.id, self._now() - 2 * ANNOUNCED_FOR)
@@ -217,10 +219,10 @@ class StateService:
         async def work(tx: Transaction) -> StateVersion:
             check_lock(await store.lock_of(tx, version.workspace_id, for_update=True), lock_id)
             current = await store.current_version(tx, version.workspace_id)
-            if current is not None and _follows(current, version.facts, force=version.forced) is not None:
-                # A write of the same bytes won the race. An announced one is asked for by its id: it is kept as well.
-                if not announced:
-                    return current
+            same = _follows(current, version.facts, force=version.forced)
+            if same is not None and not announced:
+                # A write of the same bytes won the race. An announced one is asked for by its id, so it is kept.
+                return same
             number = 1 if current is None or current.number is None else current.number + 1
             made = replace(version, number=number, blob=blob)
             if not announced:
@@ -248,7 +250,12 @@ class StateService:
             type="state.written",
             actor=version.created_by,
             at=self._now(),
-            body={"version": version.id, "number": version.number, "serial": facts.serial, "forced": version.forced},
+            body={
+                "version": str(version.id),
+                "number": version.number,
+                "serial": facts.serial,
+                "forced": version.forced,
+            },
         )
 
 

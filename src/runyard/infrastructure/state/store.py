@@ -130,18 +130,18 @@ async def forget_announced(tx: Transaction, workspace_id: str, before: datetime)
 async def delete_workspace(tx: Transaction, workspace_id: str) -> Sequence[str]:
     """Remove versions, lock and grants of a workspace; return the blobs that nothing names any more."""
     table = state_versions
-    rows = await tx.all(
-        select(table.c.blob).where(table.c.workspace_id == workspace_id, table.c.blob.is_not(None))
-    )
+    of_workspace = table.c.workspace_id == workspace_id, table.c.blob.is_not(None)
+    blobs = [str(row._mapping["blob"]) for row in await tx.all(select(table.c.blob).where(*of_workspace))]
     for one in (state_versions, state_locks, state_grants):
         await tx.execute(delete(one).where(one.c.workspace_id == workspace_id))
-    return [row[0] for row in rows]
+    return blobs
 
 
 async def all_blobs(tx: Transaction) -> Sequence[tuple[str, str]]:
     """Read the id and blob of every kept version."""
     table = state_versions
-    return [(row[0], row[1]) for row in await tx.all(select(table.c.id, table.c.blob).where(table.c.blob.is_not(None)))]
+    rows = await tx.all(select(table.c.id, table.c.blob).where(table.c.blob.is_not(None)))
+    return [(str(row._mapping["id"]), str(row._mapping["blob"])) for row in rows]
 
 
 async def replace_blob(tx: Transaction, version_id: str, old: str, new: str) -> bool:
