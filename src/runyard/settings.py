@@ -138,6 +138,25 @@ class Actions(_Group):
     """Listen on 9100, 9101 and 9102 as well, where the `st2` command looks when it is given a base address only."""
 
 
+class Environments(_Group):
+    """Task packages, and the environments that are made from them."""
+
+    hard_max_lifetime_secs: Annotated[int, Field(ge=1, le=30 * 86_400)] = 8 * 3600
+    """Longest life that a caller may ask for, in seconds; a request above it is refused."""
+    max_lifetime_secs: Annotated[int, Field(ge=1, le=30 * 86_400)] = 8 * 3600
+    """Longest life of an environment, in seconds; a request above it is cut to it."""
+    default_lifetime_secs: Annotated[int, Field(ge=1, le=30 * 86_400)] = 3600
+    """Life of an environment for which none was asked, in seconds."""
+    package_bytes: Annotated[int, Field(ge=MIB, le=64 * GIB)] = GIB
+    """Largest packed task package, in bytes."""
+    package_unpacked_bytes: Annotated[int, Field(ge=MIB, le=256 * GIB)] = 4 * GIB
+    """Largest task package when unpacked, in bytes."""
+    package_files: Annotated[int, Field(ge=1, le=1_000_000)] = 50_000
+    """Most files and folders in a task package."""
+    account_package_bytes: Annotated[int, Field(ge=MIB)] = 64 * GIB
+    """Total size of the packed task packages of one account, in bytes."""
+
+
 class Logging(_Group):
     """The server's own log, on standard error."""
 
@@ -188,6 +207,8 @@ class Settings(BaseSettings):
     """The output logs."""
     actions: Actions = Actions()
     """Actions of packs."""
+    environments: Environments = Environments()
+    """Task packages, and the environments that are made from them."""
     logging: Logging = Logging()
     """The server's own log."""
     metrics: Metrics = Metrics()

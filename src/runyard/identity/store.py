@@ -30,6 +30,28 @@ async def account_by_slug(tx: Transaction, slug: str) -> Account | None:
     return None if row is None else _account(row)
 
 
+async def account_by_id(tx: Transaction, account_id: AccountId) -> Account | None:
+    """Read one account."""
+    row = await tx.one_or_none(select(accounts).where(accounts.c.id == account_id))
+    return None if row is None else _account(row)
+
+
+async def at_depth(tx: Transaction, account_id: AccountId, depth: int) -> Sequence[Project]:
+    """Read the nodes of one level of an account's tree by slug."""
+    wanted = (projects.c.account_id == account_id) & (projects.c.depth == depth)
+    found = await tx.all(select(projects).where(wanted).order_by(projects.c.slug, projects.c.id))
+    return [_project(row) for row in found]
+
+
+async def top_of(tx: Transaction, account_id: AccountId, reference: str) -> Project | None:
+    """Read a node just below the root by its slug, else by its id."""
+    of_account = (projects.c.account_id == account_id) & (projects.c.depth == 1)
+    named = (projects.c.slug == reference) | (projects.c.id == reference)
+    rows = await tx.all(select(projects).where(of_account & named))
+    found = sorted((_project(row) for row in rows), key=lambda one: one.slug != reference)
+    return found[0] if found else None
+
+
 async def insert_project(tx: Transaction, project: Project) -> None:
     """Add a node. Raises UniqueViolation for a slug among siblings, ReferenceViolation for a parent that went away."""
     await tx.execute(insert(projects), asdict(project))
@@ -76,6 +98,12 @@ async def user_by_name(tx: Transaction, account_id: AccountId, name: str) -> Use
     row = await tx.one_or_none(
         select(users).where((users.c.account_id == account_id) & (users.c.name == name))
     )
+    return None if row is None else _user(row)
+
+
+async def user_by_id(tx: Transaction, user_id: UserId) -> User | None:
+    """Read one user."""
+    row = await tx.one_or_none(select(users).where(users.c.id == user_id))
     return None if row is None else _user(row)
 
 
@@ -129,6 +157,15 @@ async def token_by_id(tx: Transaction, scope: Scope, token_id: str) -> Token | N
     """Read one token of a project in the scope."""
     row = await tx.one_or_none(_tokens_in(scope).where(tokens.c.id == token_id))
     return None if row is None else _token(row)
+
+
+async def token_with_user(tx: Transaction, token_id: TokenId) -> tuple[Token, User] | None:
+    """Read a token of any account and its user."""
+    row = await tx.one_or_none(select(tokens).where(tokens.c.id == token_id))
+    if row is None:
+        return None
+    user = await user_by_id(tx, UserId(row.user_id))
+    return None if user is None else (_token(row), user)
 
 
 def _tokens_in(scope: Scope) -> Select[Any]:

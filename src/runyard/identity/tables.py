@@ -4,6 +4,7 @@ The tree's rules are constraints: a slug is unique among siblings, an account ha
 """
 
 from sqlalchemy import (
+    Boolean,
     CheckConstraint,
     Column,
     ForeignKey,
@@ -92,3 +93,35 @@ tokens = Table(
     Column("revoked_at", Timestamp, nullable=True),
     Index("ix_tokens_account", "account_id", "id"),
 )
+
+user_keys = Table(
+    "user_keys",
+    metadata,
+    Column("token_id", String(24), ForeignKey("tokens.id", ondelete="CASCADE"), primary_key=True),
+    Column("user_id", String(24), ForeignKey("users.id"), nullable=False),
+    Column("masked", String(32), nullable=False),
+    Column("scopes", Json, nullable=True),
+    Column("allow_self_revoke", Boolean, nullable=False),
+    Index("ix_user_keys_user", "user_id", "token_id"),
+)
+"""What a long-lived key of a user adds to its token."""
+
+device_logins = Table(
+    "device_logins",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("device_digest", LargeBinary(32), nullable=False, unique=True),
+    Column("user_digest", LargeBinary(32), nullable=False, unique=True),
+    Column("state", String(16), nullable=False),
+    Column("created_at", Timestamp, nullable=False),
+    Column("expires_at", Timestamp, nullable=False),
+    Column("approved_by", String(24), ForeignKey("tokens.id", ondelete="CASCADE"), nullable=True),
+    Column("access_token", String(24), ForeignKey("tokens.id", ondelete="CASCADE"), nullable=True),
+    CheckConstraint("state IN ('pending', 'approved', 'exchanged')", name="state"),
+    CheckConstraint("(state = 'pending') = (approved_by IS NULL)", name="approved"),
+    CheckConstraint("(state = 'exchanged') = (access_token IS NOT NULL)", name="exchanged"),
+    Index("ix_device_logins_expires", "expires_at"),
+    Index("ix_device_logins_approved", "approved_by"),
+    Index("ix_device_logins_access", "access_token"),
+)
+"""Log-ins of a device that a person approves elsewhere. Both codes are kept as hashes."""

@@ -155,3 +155,24 @@ class RequestId(Uuid7Id):
 
     __slots__ = ()
     kind = "request"
+
+
+class DeviceLoginId(Uuid7Id):
+    """Names a log-in of a device that waits for a person's approval."""
+
+    __slots__ = ()
+    kind = "device login"
+
+
+class UserSecretId(Uuid7Id):
+    """Names a secret of a user."""
+
+    __slots__ = ()
+    kind = "secret"
+
+
+class TaskId(Uuid7Id):
+    """Names one version of a task package."""
+
+    __slots__ = ()
+    kind = "task"

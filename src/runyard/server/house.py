@@ -30,6 +30,7 @@ from runyard.runtimes.service import RuntimeService
 from runyard.runtimes.supervisor import Supervisor
 from runyard.server import options
 from runyard.server.actions import ActionHouse, Shared, make_actions
+from runyard.server.environments import EnvironmentHouse, make_environments
 from runyard.server.metrics import Metrics
 from runyard.settings import Settings
 
@@ -55,6 +56,7 @@ class House:
     images: ImageService
     metrics: Metrics
     actions: ActionHouse
+    environments: EnvironmentHouse
     first_token: str | None = None
     """The admin token that was made for a new data folder and must be shown once."""
     stop_task: asyncio.Task[None] | None = None
@@ -131,6 +133,7 @@ def _assemble(
     shared = Shared(database, identity, executions, output, engine, vault, stopping)
     return House(
         actions=make_actions(settings, shared),
+        environments=make_environments(settings, shared),
         stopping=stopping,
         settings=settings,
         database=database,

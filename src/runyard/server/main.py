@@ -15,6 +15,7 @@ import structlog
 import uvicorn
 import uvloop
 
+from runyard.dialects.dreadnode import routes as dreadnode
 from runyard.dialects.firefly import routes as firefly
 from runyard.dialects.runta import routes as runta
 from runyard.dialects.stackstorm import routes as stackstorm
@@ -93,6 +94,7 @@ def build_app(house: House) -> App:
         native.register(house),
         runta.register(house),
         stackstorm.register(house.actions),
+        dreadnode.register(house.environments),
         firefly.register(house),
     ]
     native.publish(doors)

@@ -27,6 +27,7 @@ _TEXTS: Final = {
     429: "A limit is reached; try again later.",
     500: "The server made a mistake.",
     501: "Not implemented by this server.",
+    502: "What this server needs for this failed.",
     503: "Something that this needs is not available now.",
     504: "It did not finish in time.",
 }

@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 from runyard.actions.runners.boxes import BoxOptions
+from runyard.environments.lifetimes import Lifetimes
 from runyard.executions.output.log import OutputOptions
 from runyard.executions.service import ExecutionOptions
 from runyard.runtimes.definition import ResourceLimits
@@ -67,6 +68,16 @@ def box_options(settings: Settings) -> BoxOptions:
         network=Network.OPEN if chosen.network == "open" else Network.NONE,
         limits=limits,
         kill_grace_secs=settings.exec.kill_grace_secs,
+    )
+
+
+def lifetimes(settings: Settings) -> Lifetimes:
+    """Return how long environments may live."""
+    chosen = settings.environments
+    return Lifetimes(
+        hard_max_secs=chosen.hard_max_lifetime_secs,
+        max_secs=chosen.max_lifetime_secs,
+        default_secs=chosen.default_lifetime_secs,
     )
 
 

@@ -12,6 +12,7 @@ import pytest
 
 import runyard
 from runyard.dialects.door import WEBSOCKET, Door, Route
+from runyard.dialects.dreadnode import routes as dreadnode
 from runyard.dialects.firefly import routes as firefly
 from runyard.dialects.runta import routes as runta
 from runyard.dialects.stackstorm import routes as stackstorm
@@ -29,6 +30,16 @@ ANY_CREDENTIAL = {"whoAmI", "revokeToken", "metrics", "getMe", "revokeCurrentTok
     "getUser",
     "getVersion",
     "listGroups",
+    "listOrganizations",
+    "getOrganization",
+    "listWorkspaces",
+    "getWorkspace",
+    "listProjects",
+    "getProject",
+    "createApiKey",
+    "listApiKeys",
+    "revokeOwnKey",
+    "revokeApiKey",
 }
 """Routes that ask for a credential and for no permission: they concern the caller itself, or check by themselves."""
 
@@ -61,9 +72,10 @@ DOORS: list[Door] = [
     native.register(HOUSE),  # type: ignore[arg-type]
     runta.register(HOUSE),  # type: ignore[arg-type]
     stackstorm.register(HOUSE),  # type: ignore[arg-type]
+    dreadnode.register(HOUSE),  # type: ignore[arg-type]
     firefly.register(HOUSE),  # type: ignore[arg-type]
 ]
-REQUEST_ID_IN_HEADER_ONLY = {"stackstorm", "firefly"}
+REQUEST_ID_IN_HEADER_ONLY = {"stackstorm", "dreadnode", "firefly"}
 """Doors whose published error has no place for it, or whose clients read its digits as a status."""
 ROUTES = [(door, route) for door in DOORS for route in door.routes]
 ERRORS = sorted(
@@ -128,7 +140,9 @@ def test_only_health_and_documents_are_open() -> None:
     found = {route.path for _, route in ROUTES if route.open and route.status != 501}
     health = {"/healthz", "/runyard/v1/health/live", "/runyard/v1/health/ready"}
     logging_in = {"/v1/tokens", "/v2/login", "/v2/health"}
-    assert found == health | logging_in | {"/openapi.json", "/docs", "/docs/{file}"}
+    dreadnode = {"/api/v1/health", "/api/v1/config", "/login/device"}
+    dreadnode |= {f"/api/v1/auth/device/{part}" for part in ("code", "code/{code}", "token")}
+    assert found == health | logging_in | dreadnode | {"/openapi.json", "/docs", "/docs/{file}"}
 
 
 def test_openapi_has_every_route_with_examples_and_no_dangling_reference() -> None:

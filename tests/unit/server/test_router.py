@@ -1,8 +1,10 @@
 """The routing table over all doors."""
 
+from dataclasses import replace
+
 import pytest
 
-from runyard.dialects.door import WEBSOCKET, Answer, Call, Door, Route
+from runyard.dialects.door import WEBSOCKET, Answer, Call, Door, Route, Scope
 from runyard.kernel.errors import InvalidArgument, NotFound, RunyardError
 from runyard.server.router import AmbiguousRoute, MethodNotAllowed, Router
 
@@ -86,3 +88,60 @@ def test_door_for_takes_the_longest_prefix() -> None:
     router = Router([door("a", prefix="/v1/"), door("b", prefix="/v1/special/")])
     found = [router.door_for(path) for path in ("/v1/x", "/v1/special/x", "/v1", "/v1/special", "/v2")]
     assert [one.name if one else None for one in found] == ["a", "b", "a", "b", None]
+
+
+def claiming(name: str, *routes: Route, prefix: str, aliases: tuple[tuple[str, str], ...]) -> Door:
+    def claims(scope: Scope) -> bool:
+        return any(key == b"x-mine" for key, _ in scope["headers"])
+
+    return replace(door(name, *routes, prefix=prefix), aliases=aliases, claims=claims)
+
+
+def shared_router() -> Router:
+    """Return a table in which `new` has paths of its own where `old` has other spellings of its paths."""
+    old = claiming("old", route("GET", "/v1/user"), prefix="/api/", aliases=(("/api/v1/", "/v1/"),))
+    new = replace(
+        door("new", route("GET", "/api/v1/user"), route("GET", "/api/v1/org"), prefix="/api/"),
+        aliases=(("/api/", "/api/v1/"),),
+    )
+    return Router([old, new])
+
+
+MINE: Scope = {"headers": [(b"x-mine", b"1")]}
+BARE: Scope = {"headers": []}
+
+
+@pytest.mark.parametrize(
+    ("path", "bare", "mine"),
+    [
+        ("/api/v1/user", "new", "old"),
+        ("/api/user", "new", "new"),
+        ("/api/v1/org", "new", "new"),
+        ("/api/org", "new", "new"),
+        ("/v1/user", "old", "old"),
+    ],
+)
+def test_find_path_of_two_doors_goes_by_the_credential(path: str, bare: str, mine: str) -> None:
+    router = shared_router()
+    for _ in range(2):  # the second time from what is known
+        assert router.find("GET", path, BARE).door.name == bare
+        assert router.find("GET", path, MINE).door.name == mine
+        assert router.find("GET", path).door.name == bare
+
+
+def test_find_other_spelling_of_a_claiming_door_needs_no_credential() -> None:
+    old = claiming("old", route("GET", "/v1/only"), prefix="/api/", aliases=(("/api/v1/", "/v1/"),))
+    router = Router([old, door("new", route("GET", "/api/v1/user"), prefix="/api/")])
+    assert router.find("GET", "/api/v1/only", BARE).door.name == "old"
+
+
+def test_find_wrong_method_at_a_shared_path_names_the_known_ones() -> None:
+    with pytest.raises(MethodNotAllowed) as caught:
+        shared_router().find("DELETE", "/api/v1/user", BARE)
+    assert caught.value.allowed == ["GET"]
+
+
+def test_door_for_shared_prefix_goes_by_the_credential() -> None:
+    router = shared_router()
+    found = [router.door_for("/api/v1/nothing", scope) for scope in (BARE, MINE, None)]
+    assert [one.name if one else None for one in found] == ["new", "old", "new"]
