@@ -114,6 +114,14 @@ class ErrorWriter(Protocol):
         ...
 
 
+class Claims(Protocol):
+    """Tells requests of one door from those of another that has the same path."""
+
+    def __call__(self, scope: Scope) -> bool:
+        """Tell whether the headers, the query or the cookies show that the request is meant for the door."""
+        ...
+
+
 class Prepare(Protocol):
     """Changes a call before it is served, such as the headers of whatever will be its answer."""
 
@@ -135,6 +143,8 @@ class Door:
     write_error: ErrorWriter
     aliases: Sequence[tuple[str, str]] = ()
     """Other spellings of the paths of this door: what a path begins with, and what stands for it in `routes`."""
+    claims: Claims | None = None
+    """Needed by a door with a path that another door has too; asked for such paths only."""
     prepare: Prepare | None = None
     """Sees every request for this door before anything is looked at."""
     error_body: Any = None

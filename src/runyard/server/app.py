@@ -69,7 +69,7 @@ class App:
         match: Match | None = None
         door = self._fallback
         try:
-            door = self.router.door_for(scope["path"]) or door
+            door = self.router.door_for(scope["path"], scope) or door
             if self._in_flight > self._at_once:
                 raise Unavailable("the server is at its limit of requests at once; try again soon")
             if door.prepare is not None and (answer := door.prepare(call)) is not None:
@@ -103,7 +103,7 @@ class App:
         scope = call.scope
         method = WEBSOCKET if scope["type"] == "websocket" else scope["method"]
         raw = scope.get("raw_path") or scope["path"].encode()
-        match = self.router.find(method, raw.split(b"?", 1)[0].decode("latin-1"))
+        match = self.router.find(method, raw.split(b"?", 1)[0].decode("latin-1"), scope)
         call.params = match.params
         return match
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from urllib.parse import unquote
 
-from runyard.dialects.door import Door, Route
+from runyard.dialects.door import Door, Route, Scope
 from runyard.kernel.errors import InvalidArgument, NotFound, RunyardError
 
 
@@ -47,27 +47,36 @@ class Match:
     door: Door
     route: Route
     params: dict[str, str]
+    rivals: tuple["Match", ...] = ()
+    """What the same path is in doors that can tell a request of theirs."""
+
+    def copy(self) -> "Match":
+        """Return the match with parameters of its own."""
+        return Match(self.door, self.route, self.params.copy())
 
 
 class Router:
-    """All routes of all doors."""
+    """All routes of all doors.
+
+    Two doors may have one path, the one by its routes and the other by an alias. A door that can tell its requests by
+    their credential (`Door.claims`) gets those; the other one gets the rest, refusals of unknown paths included.
+    """
 
     def __init__(self, doors: Iterable[Door]) -> None:
         """Build the table. Raises AmbiguousRoute."""
         self.doors = tuple(doors)
         self._root = _Node()
         self._known: dict[tuple[str, str], Match] = {}
-        self._prefixes = sorted(
-            ((prefix, door) for door in self.doors for prefix in door.prefixes),
-            key=lambda pair: -len(pair[0]),
-        )
-        self._aliases = sorted(
-            ((given, meant, door) for door in self.doors for given, meant in door.aliases),
-            key=lambda alias: -len(alias[0]),
-        )
+        self._prefixes: dict[str, list[Door]] = {}
+        self._aliases: dict[str, list[tuple[str, Door]]] = {}
         for door in self.doors:
+            for prefix in door.prefixes:
+                self._prefixes.setdefault(prefix, []).append(door)
+            for given, meant in door.aliases:
+                self._aliases.setdefault(given, []).append((meant, door))
             for route in door.routes:
                 self._add(door, route)
+        self._depth = max((given.count("/") for given in (*self._prefixes, *self._aliases)), default=0)
 
     def _add(self, door: Door, route: Route) -> None:
         node, names = self._root, []
@@ -83,39 +92,79 @@ class Router:
             raise AmbiguousRoute(f"{taken[0].name} and {door.name} both claim {route.method} {route.path}")
         node.routes[route.method] = (door, route, tuple(names))
 
-    def door_for(self, path: str) -> Door | None:
+    def _heads(self, path: str) -> Iterator[str]:
+        """Yield what a path begins with, up to each slash, the longest first; the path itself counts as ended by one."""
+        padded, ends, place = path + "/", [], 0
+        for _ in range(self._depth):
+            place = padded.find("/", place) + 1
+            if not place:
+                break
+            ends.append(place)
+        for end in reversed(ends):
+            yield padded[:end]
+
+    def door_for(self, path: str, scope: Scope | None = None) -> Door | None:
         """Return the door in whose words a request for this path is refused; None when no door owns it."""
-        path = _collapsed(path)
-        for prefix, door in self._prefixes:
-            if path.startswith(prefix) or path == prefix[:-1]:
-                return door
+        for head in self._heads(path):
+            doors = self._prefixes.get(head)
+            if doors is None:
+                continue
+            if len(doors) == 1:
+                return doors[0]
+            for door in doors:
+                if door.claims is not None and scope is not None and door.claims(scope):
+                    return door
+            return next((door for door in doors if door.claims is None), doors[0])
         return None
 
-    def find(self, method: str, raw_path: str) -> Match:
+    def find(self, method: str, raw_path: str, scope: Scope | None = None) -> Match:
         """Return the route. `raw_path` is still percent-encoded. HEAD is served by GET.
         Raises NotFound, MethodNotAllowed, InvalidArgument (a bad escape or a NUL in the path).
         """
         known = self._known.get((method, raw_path))
-        if known is not None:
-            return Match(known.door, known.route, known.params.copy())
-        match = self._named(method, raw_path)
-        if len(self._known) >= _KNOWN_MAX:
-            self._known.clear()
-        self._known[method, raw_path] = Match(match.door, match.route, match.params.copy())
-        return match
+        if known is None:
+            known = self._named(method, raw_path)
+            if len(self._known) >= _KNOWN_MAX:
+                self._known.clear()
+            self._known[method, raw_path] = known
+        if known.rivals and scope is not None:
+            for rival in known.rivals:
+                if rival.door.claims is not None and rival.door.claims(scope):
+                    return rival.copy()
+        return known.copy()
 
     def _named(self, method: str, raw_path: str) -> Match:
-        """Search the path as it is, then as a door's other spelling."""
-        raw_path = _collapsed(raw_path)
+        """Search the path as it is, and as the other spelling of doors: at most one match of a door that cannot tell its
+        requests, and one of each door that can.
+        """
+        found: list[Match] = []
+        refusal: NotFound | None = None
         try:
-            return self._search(method, raw_path)
-        except NotFound:
-            for given, meant, door in self._aliases:
-                if raw_path.startswith(given) or raw_path == given[:-1]:
-                    found = self._search(method, meant + raw_path[len(given) :])
-                    if found.door is door:
-                        return found
-            raise
+            found.append(self._search(method, raw_path))
+        except NotFound as error:
+            refusal = error
+        for meant, door in self._spellings(raw_path):
+            if any(one.door is door or (one.door.claims is None and door.claims is None) for one in found):
+                continue
+            try:
+                match = self._search(method, meant)
+            except NotFound as error:
+                if not isinstance(refusal, MethodNotAllowed):
+                    refusal = error
+                continue
+            if match.door is door:
+                found.append(match)
+        if not found:
+            raise refusal or NotFound("there is nothing at this path")
+        first = next((one for one in found if one.door.claims is None), found[0])
+        rivals = tuple(one for one in found if one is not first and one.door.claims is not None)
+        return Match(first.door, first.route, first.params, rivals)
+
+    def _spellings(self, raw_path: str) -> Iterator[tuple[str, Door]]:
+        """Yield the other spellings of a path, those of the longest alias first, with the doors that have them."""
+        for head in self._heads(raw_path):
+            for meant, door in self._aliases.get(head, ()):
+                yield meant + raw_path[len(head) :], door
 
     def _search(self, method: str, raw_path: str) -> Match:
         segments = _segments(raw_path)

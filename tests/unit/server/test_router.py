@@ -99,7 +99,8 @@ def claiming(name: str, *routes: Route, prefix: str, aliases: tuple[tuple[str, s
 
 def shared_router() -> Router:
     """Return a table in which `new` has paths of its own where `old` has other spellings of its paths."""
-    old = claiming("old", route("GET", "/v1/user"), prefix="/api/", aliases=(("/api/v1/", "/v1/"),))
+    spellings = (("/api/v1/", "/v1/"), ("/api/user/", "/v1/user/"))
+    old = claiming("old", route("GET", "/v1/user"), prefix="/api/", aliases=spellings)
     new = replace(
         door("new", route("GET", "/api/v1/user"), route("GET", "/api/v1/org"), prefix="/api/"),
         aliases=(("/api/", "/api/v1/"),),
@@ -115,7 +116,7 @@ BARE: Scope = {"headers": []}
     ("path", "bare", "mine"),
     [
         ("/api/v1/user", "new", "old"),
-        ("/api/user", "new", "new"),
+        ("/api/user", "new", "old"),
         ("/api/v1/org", "new", "new"),
         ("/api/org", "new", "new"),
         ("/v1/user", "old", "old"),

@@ -93,7 +93,7 @@ def register(services: DreadnodeServices) -> Door:
         name="dreadnode",
         title="Dreadnode: task packages and environments",
         routes=tuple(routes),
-        prefixes=("/api/v1/", "/login/device/"),
+        prefixes=("/api/", "/login/device/"),
         aliases=(("/api/", "/api/v1/"),),
         credential=reading.credential,
         write_error=write_error,

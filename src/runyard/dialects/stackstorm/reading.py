@@ -22,6 +22,7 @@ _TIME: Final = re.compile(
 )
 _HEX: Final = re.compile(r"[0-9a-fA-F]{24}")
 _TRUE, _FALSE = {"true", "1", "yes", "y"}, {"false", "0", "no", "n"}
+_OWN_HEADERS: Final = (b"x-auth-token", b"st2-api-key")
 _NO_CREDENTIAL: Final = "Unauthorized - One of Token or API key required."
 _ALLOWED: Final = (
     (b"access-control-allow-methods", b"GET,POST,PUT,DELETE,OPTIONS"),
@@ -54,6 +55,19 @@ def found_credential(scope: Scope) -> tuple[str, str, str]:
         if secret:
             return method, place, secret
     raise Unauthenticated(_NO_CREDENTIAL)
+
+
+def claims(scope: Scope) -> bool:
+    """Tell whether a request carries a credential of this dialect, or asks whether a page may send one."""
+    for name, value in scope["headers"]:
+        if name in _OWN_HEADERS:
+            return True
+        if name == b"cookie" and b"auth-token=" in value:
+            return True
+        if name == b"access-control-request-headers" and any(own in value.lower() for own in _OWN_HEADERS):
+            return True
+    query_string: bytes = scope.get("query_string", b"")
+    return b"x-auth-token=" in query_string or b"st2-api-key=" in query_string
 
 
 def basic(scope: Scope) -> tuple[str, str]:

@@ -229,6 +229,7 @@ def register(services: StackStormServices) -> Door:
         write_error=write_error,
         error_body=Fault,
         aliases=tuple(_aliases()),
+        claims=reading.claims,
         prepare=reading.prepare,
     )
 
