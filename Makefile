@@ -15,8 +15,8 @@ setup: ## Install uv, the locked Python dependencies and, as root on Debian, the
 run: setup ## Start Runyard, print an admin token and show a first command in an isolated runtime
 	@$(RUN) runyard serve --demo $(ARGS)
 
-test: setup check ## Run every check and every test
-	@$(RUN) pytest $(ARGS)
+test: setup check ## Run every check and every test, two files at a time
+	@$(RUN) pytest -n 2 --dist loadfile $(ARGS)
 
 check: setup format lint types contracts sizes ## Check format, lint, types, import contracts and sizes
 

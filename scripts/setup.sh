@@ -15,11 +15,11 @@ packages=(
   "mkfs.btrfs|btrfs-progs|bounded writable layers and checkpoints"
   "nft|nftables|outgoing network of runtimes"
   "/usr/lib/postgresql/*/bin/initdb|postgresql|the tests run on PostgreSQL too"
+  "/usr/sbin/sshd|openssh-server|the tests run remote actions on a real host"
 )
 if [ "${1:-}" = "--bench" ]; then
   packages+=(
     "bwrap|bubblewrap|a peer of the benchmark"
-    "/usr/sbin/sshd|openssh-server|a peer of the benchmark"
     "ssh|openssh-client|a peer of the benchmark"
   )
 fi

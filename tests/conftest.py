@@ -5,12 +5,17 @@ from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.support.http import Api
 from tests.support.postgres import MISSING, Postgres, binaries, running
 from tests.support.server import Server
 
 LOG_LINES_ON_FAILURE = 80
+
+# How long an example takes says nothing here: two workers and the servers of both share the machine.
+settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("suite")
 
 
 @pytest.hookimpl(wrapper=True)

@@ -168,7 +168,8 @@ class ExecSocket:
             fields = end if isinstance(end, dict) else {"code": end}
             self.send({"type": "exit", "execution_id": execution_id, "duration_ms": 12.5, **fields})
             with self.lock:
-                self.protocol.send_close(1000)
+                if self.protocol.state.name == "OPEN":
+                    self.protocol.send_close(1000)
             self.flush()
         else:
             with contextlib.suppress(OSError):
