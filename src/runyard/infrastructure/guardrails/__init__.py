@@ -1,0 +1,1 @@
+"""Guardrails: rules that judge a plan before it is applied."""

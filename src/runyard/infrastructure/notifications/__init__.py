@@ -1,0 +1,1 @@
+"""Notifications: signed webhooks that tell of what a guardrail found."""

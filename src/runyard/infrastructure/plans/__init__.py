@@ -1,0 +1,1 @@
+"""Plans: what `show -json` said, read once, masked, and kept as rows."""
