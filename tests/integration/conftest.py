@@ -11,7 +11,11 @@ import runyard.actions.tables
 import runyard.environments.usersecrets.tables
 import runyard.executions.tables
 import runyard.identity.tables
+import runyard.infrastructure.guardrails.tables
+import runyard.infrastructure.notifications.tables
 import runyard.infrastructure.oidc.tables
+import runyard.infrastructure.plans.tables
+import runyard.infrastructure.policies.tables
 import runyard.infrastructure.state.tables
 import runyard.runtimes.tables  # noqa: F401  every domain's tables, so that `create_all` makes them
 from runyard.database.engine import Database

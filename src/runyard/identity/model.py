@@ -62,7 +62,8 @@ class Role(enum.StrEnum):
 
 ROLE_PERMISSIONS: Final[dict[Role, frozenset[Permission]]] = {
     Role.ADMIN: ALL_PERMISSIONS,
-    Role.OPERATOR: ALL_PERMISSIONS - {Permission.ADMIN, Permission.TOKENS_MANAGE},
+    Role.OPERATOR: ALL_PERMISSIONS
+    - {Permission.ADMIN, Permission.TOKENS_MANAGE, Permission.GUARDRAILS_WRITE},
     Role.VIEWER: frozenset(
         {
             Permission.RUNTIMES_READ,

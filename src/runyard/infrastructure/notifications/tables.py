@@ -24,9 +24,7 @@ deliveries = Table(
     "deliveries",
     metadata,
     Column("id", String(24), primary_key=True),
-    Column(
-        "notification_id", String(24), ForeignKey("notifications.id", ondelete="CASCADE"), nullable=False
-    ),
+    Column("notification_id", String(24), ForeignKey("notifications.id", ondelete="CASCADE"), nullable=False),
     Column("account_id", String(24), nullable=False),
     Column("event", String(32), nullable=False),
     Column("run_id", String(36), nullable=False),
