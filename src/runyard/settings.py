@@ -132,6 +132,8 @@ class Actions(_Group):
     """Memory of one run, in MiB."""
     pids: Annotated[int, Field(ge=16, le=1_000_000)] = 512
     """Processes and threads of one run."""
+    ready: Annotated[int, Field(ge=0, le=1000)] = 4
+    """Sandboxes kept ready for the next runs."""
     known_hosts: Path | None = None
     """File of SSH host keys that remote actions accept; without it, they accept every host's key."""
     classic_ports: bool = False

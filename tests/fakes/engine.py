@@ -143,6 +143,12 @@ class FakeSandbox:
         self._engine = engine
         self._folder = folder
         self._gone: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self.home = str(folder / "root")
+
+    @property
+    def gone(self) -> bool:
+        """Tell whether it has ended."""
+        return self._gone.done()
 
     def prepare(self, command: Command) -> None:
         """Return None: nothing of this engine is slow."""
@@ -206,6 +212,10 @@ class FakeSandbox:
     def crash(self, reason: str) -> None:
         """End by itself."""
         self._end(reason)
+
+    async def kill(self) -> None:
+        """End the processes."""
+        self._end("killed")
 
     async def destroy(self, *, keep_layer: bool) -> None:
         """End on order."""

@@ -65,6 +65,7 @@ class ActionHouse:
         """Load the product's packs and take work; before the ledger offers what was left of it."""
         self.catalogue.start()
         self.worker.register()
+        self.boxes.start()
 
 
 def make_actions(settings: Settings, shared: Shared) -> ActionHouse:

@@ -77,7 +77,7 @@ async def open_house(settings: Settings, stack: AsyncExitStack, *, new_admin_tok
     stack.callback(house.output.close)
     stack.callback(house.commands.close)
     house.actions.start()
-    stack.callback(house.actions.boxes.close)
+    stack.push_async_callback(house.actions.boxes.close)
     report = await house.executions.recover()
     if report.abandoned:
         _log.warning("server.executions_abandoned", count=report.abandoned)

@@ -68,6 +68,7 @@ def box_options(settings: Settings) -> BoxOptions:
         network=Network.OPEN if chosen.network == "open" else Network.NONE,
         limits=limits,
         kill_grace_secs=settings.exec.kill_grace_secs,
+        ready=chosen.ready if bounded else 0,
     )
 
 

@@ -1,13 +1,13 @@
-"""Sandboxes of actions: one for each run, from the warm pool. Owns their making, their files and their end.
+"""Sandboxes of actions: one for each run, made ahead. Owns their making, their files and their end.
 
-When `box` is left, every process that the run started has been killed and its files are gone.
+When `box` is left, every process that the run started is dead; its files go in the background.
 """
 
 import asyncio
 import io
 import os
+import secrets
 import tarfile
-import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -15,12 +15,14 @@ from pathlib import Path
 from typing import Final
 
 from runyard.actions.runners.job import ProcessEnd
+from runyard.actions.runners.ready import ReadyBoxes, drop_all
 from runyard.executions.drain import Drain
 from runyard.executions.output.model import Stream
 from runyard.executions.worker import RunContext
 from runyard.kernel.errors import RunyardError
 from runyard.runtimes.injection import BASE_ENVIRONMENT
 from runyard.runtimes.isolation.engine import (
+    PASSING,
     Command,
     Engine,
     Limits,
@@ -51,6 +53,8 @@ class BoxOptions:
     network: Network = Network.OPEN
     limits: Limits = field(default_factory=Limits)
     kill_grace_secs: float = 2.0
+    ready: int = 0
+    """Sandboxes kept ready for the next runs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,29 +78,44 @@ class Boxes:
         self._engine = engine
         self.options = options
         self._devnull = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        self._ready = ReadyBoxes(options.ready, self._make)
+        self._freeing: set[asyncio.Task[None]] = set()
 
-    def close(self) -> None:
-        """Give back what was opened."""
+    def start(self) -> None:
+        """Begin to make sandboxes ahead."""
+        self._ready.start()
+
+    async def close(self) -> None:
+        """Free all that is left and give back what was opened."""
+        await drop_all(await self._ready.stop())
+        await asyncio.gather(*self._freeing, return_exceptions=True)
         os.close(self._devnull)
 
     @asynccontextmanager
     async def box(self) -> AsyncIterator[Sandbox]:
-        """Hold a sandbox; nothing of it is left afterwards."""
-        spec = SandboxSpec(
-            id=str(uuid.uuid4()),
-            hostname="runyard",
-            base=self.options.base,
-            limits=self.options.limits,
-            network=self.options.network,
-        )
-        sandbox = await self._engine.create(spec)
+        """Hold a sandbox; no process of it lives afterwards."""
+        sandbox = self._ready.take() or await self._make()
         try:
             yield sandbox
         finally:
             await asyncio.shield(asyncio.ensure_future(self._end(sandbox)))
 
+    async def _make(self) -> Sandbox:
+        spec = SandboxSpec(
+            id=f"{PASSING}{secrets.token_hex(12)}",
+            hostname="runyard",
+            base=self.options.base,
+            limits=self.options.limits,
+            network=self.options.network,
+        )
+        return await self._engine.create(spec)
+
     async def _end(self, sandbox: Sandbox) -> None:
-        await sandbox.destroy(keep_layer=False)
+        """Wait until all inside is dead; what is left is freed afterwards."""
+        await sandbox.kill()
+        task = asyncio.get_running_loop().create_task(sandbox.destroy(keep_layer=False))
+        self._freeing.add(task)
+        task.add_done_callback(self._freeing.discard)
 
     async def run(self, sandbox: Sandbox, program: Program, context: RunContext) -> ProcessEnd:
         """Run a program to its end, its time-out or the end that somebody asked for. Raises SandboxGone, Unavailable."""

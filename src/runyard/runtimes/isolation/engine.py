@@ -15,6 +15,10 @@ from typing import Protocol
 from runyard.kernel.errors import FailedPrecondition, Unavailable
 
 
+PASSING = "warm-"
+"""How ids of sandboxes begin that end with their server: files that a killed one left of them are removed at a start."""
+
+
 class Network(enum.StrEnum):
     """How a sandbox reaches the outside."""
 
@@ -159,6 +163,16 @@ class Sandbox(Protocol):
         """The id of the spec."""
         ...
 
+    @property
+    def gone(self) -> bool:
+        """Tell whether it has ended or is ending."""
+        ...
+
+    @property
+    def home(self) -> str:
+        """Where commands inside find the folder that `open_file` and `cwd` name `/root`."""
+        ...
+
     async def spawn(self, command: Command) -> Process:
         """Start a command. Raises SpawnError, SandboxGone."""
         ...
@@ -212,6 +226,10 @@ class Sandbox(Protocol):
 
     async def wait_gone(self) -> str:
         """Return the reason when the sandbox has ended by itself or was destroyed."""
+        ...
+
+    async def kill(self) -> None:
+        """Kill every process inside and return as soon as they are dead; idempotent. `destroy` frees what is left."""
         ...
 
     async def destroy(self, *, keep_layer: bool) -> None:

@@ -12,7 +12,14 @@ from runyard.kernel.errors import AlreadyExists, Unavailable
 from runyard.runtimes.isolation import cgroups, hostns, protocol
 from runyard.runtimes.isolation.agent import Agent
 from runyard.runtimes.isolation.bases import Base, BaseStore, image_facts
-from runyard.runtimes.isolation.engine import BaseFacts, Capability, Limits, SandboxGone, SandboxSpec
+from runyard.runtimes.isolation.engine import (
+    PASSING,
+    BaseFacts,
+    Capability,
+    Limits,
+    SandboxGone,
+    SandboxSpec,
+)
 from runyard.runtimes.isolation.images import ImageStore
 from runyard.runtimes.isolation.launcher import Launcher
 from runyard.runtimes.isolation.layers import Layer, LayerStore
@@ -25,7 +32,6 @@ from runyard.runtimes.isolation.warm import WarmPool
 from runyard.runtimes.isolation.workers import Workers
 
 _MOUNT_OPTIONS_MAX = 4095
-_WARM = "warm-"
 
 
 class NamespacesEngine:
@@ -83,7 +89,7 @@ class NamespacesEngine:
         await self._workers.run(self._cgroups.start)
         await self._layers.start()
         for layer_id in self._layers.ids():
-            if layer_id.startswith(_WARM):
+            if layer_id.startswith(PASSING):
                 await self._layers.delete(layer_id)
         await self._images.start()
         await self._bases.start()
@@ -183,7 +189,7 @@ class NamespacesEngine:
         return sandbox
 
     async def _make_blank(self) -> NamespaceSandbox:
-        name = f"{_WARM}{secrets.token_hex(8)}"
+        name = f"{PASSING}{secrets.token_hex(8)}"
         sandbox = await self._build(SandboxSpec(id=name, hostname="runtime", base=self._options.default_base))
         self._blanks.add(sandbox)
         return sandbox

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from runyard.kernel.errors import AlreadyExists, InvalidArgument, LimitExceeded, NotFound, Unimplemented
 from runyard.runtimes.isolation.engine import (
+    PASSING,
     BaseFacts,
     BaseKind,
     CannotEnforce,
@@ -105,6 +106,21 @@ class ProcessSandbox:
         """The id of the spec."""
         return self._id
 
+    @property
+    def gone(self) -> bool:
+        """Tell whether it has ended or is ending."""
+        return self._reason is not None
+
+    @property
+    def over(self) -> bool:
+        """Tell whether all its processes have ended."""
+        return self._gone.is_set()
+
+    @property
+    def home(self) -> str:
+        """The folder that stands for `/root`."""
+        return str(self._home)
+
     async def spawn(self, command: Command) -> HostProcess:
         """Start a command as the server's own user. Raises SpawnError, SandboxGone, InvalidArgument."""
         self._check()
@@ -179,6 +195,10 @@ class ProcessSandbox:
         """Return the reason when it was destroyed."""
         await self._gone.wait()
         return self._reason or ""
+
+    async def kill(self) -> None:
+        """Kill every session started here."""
+        await self.destroy(keep_layer=True)
 
     async def destroy(self, *, keep_layer: bool) -> None:
         """Kill every session started here; a process that made a session of its own escapes. Idempotent."""
@@ -256,6 +276,8 @@ class ProcessEngine:
         """Make the folders."""
         for folder in (self._living, self._checkpoints):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for left in self._living.glob(f"{PASSING}*"):
+            await asyncio.to_thread(shutil.rmtree, left, ignore_errors=True)
 
     async def stop(self) -> None:
         """End every sandbox; folders stay."""
@@ -269,8 +291,10 @@ class ProcessEngine:
         if spec.base != "host":
             raise NotFound(f"There is no base {spec.base}.")
         known = self._sandboxes.get(spec.id)
-        if known is not None and not known._gone.is_set():  # noqa: SLF001  # of this module
+        if known is not None and not known.over:
             raise AlreadyExists("This sandbox lives already.")
+        for name in [name for name, one in self._sandboxes.items() if one.over]:
+            del self._sandboxes[name]
         home = self._living / _safe(spec.id)
         if spec.restore_from is not None and not home.exists():
             source = self._checkpoints / _safe(spec.restore_from)

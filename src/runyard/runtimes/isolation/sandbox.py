@@ -65,6 +65,7 @@ class NamespaceSandbox:
         self._on_end = on_end
         self._reason: str | None = None
         self._dead = asyncio.Event()
+        self._killed = asyncio.Event()
         self._gone = asyncio.Event()
         self._ending: asyncio.Task[None] | None = None
         self._networking = asyncio.Lock()
@@ -78,6 +79,11 @@ class NamespaceSandbox:
     def gone(self) -> bool:
         """Tell whether it has ended or is ending."""
         return self._reason is not None
+
+    @property
+    def home(self) -> str:
+        """The home folder inside."""
+        return "/root"
 
     async def spawn(self, command: Command) -> AgentProcess:
         """Start a command. Raises SpawnError, SandboxGone, InvalidArgument."""
@@ -148,6 +154,11 @@ class NamespaceSandbox:
         await self._gone.wait()
         assert self._reason is not None
         return self._reason
+
+    async def kill(self) -> None:
+        """Kill every process inside and return as soon as they are dead; idempotent."""
+        self.end("The sandbox was killed.")
+        await self._killed.wait()
 
     async def destroy(self, *, keep_layer: bool) -> None:
         """End it and free everything; idempotent."""
@@ -234,8 +245,10 @@ class NamespaceSandbox:
                 # Killed init takes all with it; what stays is stuck in the kernel or was frozen by somebody else.
                 parts.group.kill()
                 await self._died()
+            self._killed.set()
             await parts.group.remove()
         finally:
+            self._killed.set()
             if parts.attachment is not None:
                 parts.uplink.release(parts.attachment)
             self._on_end(self)
