@@ -199,9 +199,15 @@ class Catalogue:
 
     async def pack(self, account: AccountId, ref_or_id: str) -> StoredPack:
         """Find a pack. Raises PackNotFound."""
-        for one in await self.packs(account):
-            if ref_or_id in (one.id, one.pack.ref):
-                return one
+        known = self._packs.get(ref_or_id)
+        if known is None:
+            known = next((one for one in self._packs.values() if one.id == ref_or_id), None)
+        if known is not None:
+            return known
+        async with self._database.read() as tx:
+            found = await store.pack_named(tx, account, ref_or_id)
+        if found is not None:
+            return found
         raise PackNotFound(f'Resource with a ref or id "{ref_or_id}" not found')
 
     async def register(self, account: AccountId, names: Sequence[str] | None) -> Registered:
@@ -262,14 +268,12 @@ class Catalogue:
     async def config(self, account: AccountId, pack: str) -> tuple[str, dict[str, Json]] | None:
         """Return id and values of a pack's configuration as they were set; None when they were not."""
         async with self._database.read() as tx:
-            rows = await store.configs(tx, account)
-        for ref, config_id, sealed in rows:
-            if ref == pack:
-                values: dict[str, Json] = msgspec.json.decode(
-                    self._vault.open(sealed, _context(account, pack))
-                )
-                return config_id, values
-        return None
+            found = await store.config_of(tx, account, pack)
+        if found is None:
+            return None
+        config_id, sealed = found
+        values: dict[str, Json] = msgspec.json.decode(self._vault.open(sealed, _context(account, pack)))
+        return config_id, values
 
     async def configs(self, account: AccountId) -> list[tuple[str, str, dict[str, Json]]]:
         """List the configurations: pack, id, values."""

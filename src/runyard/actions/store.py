@@ -5,11 +5,11 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import Row, delete, insert, select, update
+from sqlalchemy import Row, bindparam, delete, insert, or_, select, update
 
 from runyard.actions.model import Action, ConfigSchema, Pack
 from runyard.actions.tables import actions, pack_configs, packs
-from runyard.database.engine import Transaction
+from runyard.database.engine import Prepared, Transaction
 from runyard.kernel.ids import AccountId
 
 
@@ -28,6 +28,14 @@ class StoredPack(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     pack: Pack
     schema: ConfigSchema | None = None
+
+
+CONFIG = Prepared(
+    select(pack_configs.c.id, pack_configs.c.sealed).where(
+        pack_configs.c.account_id == bindparam("of_account"), pack_configs.c.pack == bindparam("of_pack")
+    ),
+    ("of_account", "of_pack"),
+)
 
 
 async def action_by_ref(tx: Transaction, account: AccountId, pack: str, name: str) -> StoredAction | None:
@@ -70,6 +78,19 @@ async def all_packs(tx: Transaction, account: AccountId) -> Sequence[StoredPack]
     """Read all packs of an account, by name."""
     rows = await tx.all(select(packs).where(packs.c.account_id == account).order_by(packs.c.ref))
     return [_pack(row) for row in rows]
+
+
+async def pack_named(tx: Transaction, account: AccountId, ref_or_id: str) -> StoredPack | None:
+    """Read a pack by its name or id."""
+    named = or_(packs.c.ref == ref_or_id, packs.c.id == ref_or_id)
+    row = await tx.one_or_none(select(packs).where(packs.c.account_id == account, named))
+    return None if row is None else _pack(row)
+
+
+async def config_of(tx: Transaction, account: AccountId, pack: str) -> tuple[str, bytes] | None:
+    """Read the configuration of a pack: id and sealed values."""
+    rows = await tx.fetch(CONFIG, (account, pack))
+    return (rows[0][0], bytes(rows[0][1])) if rows else None
 
 
 async def put_pack(tx: Transaction, account: AccountId, stored: StoredPack, now: datetime) -> StoredPack:

@@ -5,16 +5,21 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import Row, func, insert, select
+from sqlalchemy import Row, bindparam, func, insert, select
 
 from runyard.actions.ids import TraceId
 from runyard.actions.tables import trace_parts, traces
 from runyard.actions.values import JsonObject
-from runyard.database.engine import Database, Transaction
+from runyard.database.engine import Database, Prepared, Transaction
+from runyard.kernel.clock import unix_micros
 from runyard.kernel.errors import NotFound
 from runyard.kernel.ids import AccountId
 
 _t, _p = traces.c, trace_parts.c
+_TRACE = ("id", "account_id", "tag", "started_at")
+_PART = ("trace_id", "kind", "object_id", "ref", "updated_at", "caused_by")
+ADD_TRACE = Prepared(insert(traces).values({name: bindparam(name) for name in _TRACE}).inline(), _TRACE)
+ADD_PART = Prepared(insert(trace_parts).values({name: bindparam(name) for name in _PART}).inline(), _PART)
 
 
 class Part(msgspec.Struct, frozen=True, kw_only=True):
@@ -91,22 +96,15 @@ class TraceService:
 async def add_trace(tx: Transaction, account: str, tag: str, now: datetime) -> str:
     """Begin a trace and return its id."""
     trace_id = TraceId.new()
-    await tx.execute(insert(traces).values(id=trace_id, account_id=account, tag=tag[:256], started_at=now))
+    await tx.run(ADD_TRACE, (trace_id, account, tag[:256], unix_micros(now)))
     return trace_id
 
 
 async def add_part(tx: Transaction, trace_id: str, part: Part) -> None:
     """Add something to a trace."""
-    await tx.execute(
-        insert(trace_parts).values(
-            trace_id=trace_id,
-            kind=part.kind,
-            object_id=part.object_id,
-            ref=part.ref,
-            updated_at=part.updated_at,
-            caused_by=dict(part.caused_by),
-        )
-    )
+    caused_by = msgspec.json.encode(part.caused_by).decode()
+    values = (trace_id, part.kind, part.object_id, part.ref, unix_micros(part.updated_at), caused_by)
+    await tx.run(ADD_PART, values)
 
 
 async def _with_parts(tx: Transaction, rows: Sequence[Row[Any]]) -> list[Trace]:

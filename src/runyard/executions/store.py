@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import Row, bindparam, delete, insert, select, update
+from sqlalchemy import bindparam, delete, insert, select, update
 
 from runyard.database.engine import Database, Prepared, Step, Transaction
 from runyard.database.tables import INSERT_EVENTS, event_from_row, event_values, events
@@ -13,7 +13,7 @@ from runyard.executions.dispatch.port import Assignment
 from runyard.executions.errors import ExecutionNotFound
 from runyard.executions.model import HELD, TERMINAL, Execution, Kind, Place, Status, Tenant
 from runyard.executions.tables import assignments, execution_labels, executions
-from runyard.kernel.clock import unix_micros
+from runyard.kernel.clock import from_unix_micros, unix_micros
 from runyard.kernel.events import Event
 from runyard.kernel.ids import AccountId, ExecutionId, ProjectId
 
@@ -59,6 +59,25 @@ LOCATE = Prepared(
     ("of_id",),
 )
 """Where the log of an execution lies, and whether it is closed."""
+
+_READ = tuple(column.name for column in executions.c)
+_BY_ID = select(executions).where(executions.c.id == bindparam("of_id"))
+GET = Prepared(_BY_ID, ("of_id",))
+LOCK = Prepared(_BY_ID.with_for_update(), ("of_id",))
+"""One row of all columns, read by `execution_from_values`."""
+
+BEGIN = Prepared(
+    update(executions)
+    .where(executions.c.id == bindparam("of_id"), executions.c.ended_at.is_(None))
+    .values({name: bindparam(f"new_{name}") for name in ("status", "started_at", "worker")}),
+    ("new_status", "new_started_at", "new_worker", "of_id"),
+)
+"""The beginning of an attempt, the change that every execution goes through."""
+
+_ASSIGNED = tuple(column.name for column in assignments.c if column.name != "seq")
+ASSIGN = Prepared(
+    insert(assignments).values({name: bindparam(name) for name in _ASSIGNED}).inline(), _ASSIGNED
+)
 
 
 def _json(value: Any) -> str:  # noqa: ANN401  any document
@@ -166,8 +185,8 @@ async def write_end(database: Database, execution: Execution, event: Event, *, c
 
 async def get(tx: Transaction, execution_id: str) -> Execution | None:
     """Read one row by id, whoever owns it."""
-    row = await tx.one_or_none(select(executions).where(executions.c.id == execution_id))
-    return None if row is None else execution_from_row(row)
+    rows = await tx.fetch(GET, (execution_id,))
+    return execution_from_values(rows[0]) if rows else None
 
 
 def visible(scope: Tenant, execution: Execution | None) -> Execution:
@@ -188,19 +207,25 @@ class ExecutionRows:
 
     async def lock(self, tx: Transaction, subject_id: str) -> Execution:
         """Read a row for update. Raises ExecutionNotFound."""
-        row = await tx.one_or_none(select(executions).where(executions.c.id == subject_id).with_for_update())
-        if row is None:
+        rows = await tx.fetch(LOCK, (subject_id,))
+        if not rows:
             raise ExecutionNotFound
-        execution = execution_from_row(row)
+        execution = execution_from_values(rows[0])
         return execution if self._scope is None else visible(self._scope, execution)
 
     async def write(self, tx: Transaction, before: Execution, after: Execution) -> None:
         """Write what differs; a row that has ended is never written, whatever the caller decided."""
         changed = _changes(before, after)
-        if changed:
+        if changed.keys() == _BEGINNING:
+            values = (after.status.value, _micros(after.started_at), after.worker, before.id)
+            await tx.run(BEGIN, values)
+        elif changed:
             ended = [status.value for status in TERMINAL]
             guard = executions.c.status.not_in(ended)
             await tx.execute(update(executions).where(executions.c.id == before.id, guard).values(changed))
+
+
+_BEGINNING = frozenset({"status", "started_at", "worker"})
 
 
 def _changes(before: Execution, after: Execution) -> Mapping[str, Any]:
@@ -260,20 +285,19 @@ async def add_assignment(
     tx: Transaction, assignment: Assignment, not_before: datetime | None, now: datetime
 ) -> None:
     """Keep an assignment. Raises UniqueViolation for a second one of the same attempt."""
-    await tx.execute(
-        insert(assignments).values(
-            execution_id=assignment.execution_id,
-            attempt=assignment.attempt,
-            pool=assignment.pool,
-            priority=assignment.priority,
-            not_before=not_before,
-            key=assignment.key,
-            key_limit=assignment.key_limit,
-            runner=assignment.runner,
-            document=dict(assignment.document),
-            offered_at=now,
-        )
+    values = (
+        assignment.execution_id,
+        assignment.attempt,
+        assignment.pool,
+        assignment.priority,
+        _micros(not_before),
+        assignment.key,
+        assignment.key_limit,
+        assignment.runner,
+        _json(assignment.document) if assignment.document else "{}",
+        unix_micros(now),
     )
+    await tx.run(ASSIGN, values)
 
 
 async def assignment_of(
@@ -302,7 +326,27 @@ async def remove_assignments(tx: Transaction, execution_id: str) -> None:
     await tx.execute(delete(assignments).where(assignments.c.execution_id == execution_id))
 
 
-def execution_from_row(row: Row[Any]) -> Execution:
+class _Values:
+    """A row of database values under the names of its columns, in the types that SQLAlchemy would give them."""
+
+    def __init__(self, values: Sequence[Any]) -> None:
+        found = dict(zip(_READ, values, strict=True))
+        for name in ("parameters", "labels", "result"):
+            if isinstance(found[name], str):
+                found[name] = msgspec.json.decode(found[name])
+        for name in ("created_at", "started_at", "ended_at"):
+            if found[name] is not None:
+                found[name] = from_unix_micros(found[name])
+        found["output_truncated"] = bool(found["output_truncated"])
+        self.__dict__ = found
+
+
+def execution_from_values(values: Sequence[Any]) -> Execution:
+    """Build an execution from the database values of all columns, as `Transaction.fetch` returns them."""
+    return execution_from_row(_Values(values))
+
+
+def execution_from_row(row: Any) -> Execution:  # noqa: ANN401  whatever has the columns as attributes
     """Build an execution from a row of all columns."""
     place = None
     if row.place_kind is not None:

@@ -5,17 +5,31 @@ The ledger is only read here, and only for lists that need columns of both; ever
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, Row, Select, and_, case, func, insert, literal, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Select,
+    and_,
+    bindparam,
+    case,
+    func,
+    insert,
+    literal,
+    or_,
+    select,
+    update,
+)
 
 from runyard.actions.runs.model import STAND_IN_PACK, Cause, Run, RunFilter
 from runyard.actions.tables import action_runs
-from runyard.database.engine import Transaction
+from runyard.database.engine import Prepared, Transaction
 from runyard.executions.tables import executions
 from runyard.identity.model import Scope
 from runyard.identity.scoping import visible
+from runyard.kernel.clock import from_unix_micros, unix_micros
 
 _e, _r = executions.c, action_runs.c
 _ref = func.coalesce(_r.action_ref, literal(f"{STAND_IN_PACK}.") + _e.kind)
@@ -38,6 +52,18 @@ _SORTS: Mapping[str, ColumnElement[Any]] = {
 }
 _ABSENT_LAST = frozenset({"liveaction", "parent", "rule", "trigger", "trigger_type", "trigger_instance"})
 """Columns that may hold nothing, which counts as less than everything: databases differ in that."""
+_INSERTED = (
+    "execution_id", "account_id", "liveaction_id", "action_ref", "runner", "user_name", "created_at", "document",
+    "context", "sealed", "expires_at", "rule_name", "trigger_name", "trigger_type", "trigger_instance_id",
+)  # fmt: skip
+INSERT = Prepared(
+    insert(action_runs).values({name: bindparam(name) for name in _INSERTED}).inline(), _INSERTED
+)
+_READ = (
+    "execution_id", "liveaction_id", "action_ref", "runner", "user_name", "created_at", "context", "sealed",
+    "sealed_result", "expires_at", "document",
+)  # fmt: skip
+GET = Prepared(select(*(_r[name] for name in _READ)).where(_r.execution_id == bindparam("of_id")), ("of_id",))
 _JOINED = executions.outerjoin(action_runs, _r.execution_id == _e.id)
 
 
@@ -52,40 +78,48 @@ async def insert_run(tx: Transaction, account: str, run: Run) -> None:
     }
     if run.cause is not None:
         document["cause"] = msgspec.to_builtins(run.cause)
-    await tx.execute(
-        insert(action_runs).values(
-            execution_id=run.execution_id,
-            account_id=account,
-            liveaction_id=run.liveaction_id,
-            action_ref=run.action_ref,
-            runner=run.runner,
-            user_name=run.user_name,
-            created_at=run.created_at,
-            document=document,
-            context=dict(run.context),
-            sealed=run.sealed,
-            expires_at=run.expires_at,
-            **_caused(run.cause),
-        )
+    values = (
+        run.execution_id,
+        account,
+        run.liveaction_id,
+        run.action_ref,
+        run.runner,
+        run.user_name,
+        unix_micros(run.created_at),
+        msgspec.json.encode(document).decode(),
+        msgspec.json.encode(run.context).decode(),
+        run.sealed,
+        None if run.expires_at is None else unix_micros(run.expires_at),
+        *_caused(run.cause),
     )
+    await tx.run(INSERT, values)
 
 
-def _caused(cause: Cause | None) -> dict[str, Any]:
-    """Return the columns that executions are found by when something caused them."""
+def _caused(cause: Cause | None) -> Sequence[str | None]:
+    """Return the columns that executions are found by when something caused them, in the order of `INSERT`."""
     if cause is None:
-        return {}
-    return {
-        "rule_name": cause.rule.get("name"),
-        "trigger_name": cause.trigger.get("name"),
-        "trigger_type": cause.trigger_type.get("name"),
-        "trigger_instance_id": cause.trigger_instance.get("id"),
-    }
+        return (None, None, None, None)
+    return (
+        cause.rule.get("name"),
+        cause.trigger.get("name"),
+        cause.trigger_type.get("name"),
+        cause.trigger_instance.get("id"),
+    )
 
 
 async def get(tx: Transaction, execution_id: str) -> Run | None:
     """Read a run."""
-    row = await tx.one_or_none(select(action_runs).where(_r.execution_id == execution_id))
-    return None if row is None else _run(row)
+    rows = await tx.fetch(GET, (execution_id,))
+    if not rows:
+        return None
+    found: dict[str, Any] = dict(zip(_READ, rows[0], strict=True))
+    for name in ("document", "context"):
+        if isinstance(found[name], str):
+            found[name] = msgspec.json.decode(found[name])
+    for name in ("created_at", "expires_at"):
+        if found[name] is not None:
+            found[name] = from_unix_micros(found[name])
+    return _run(SimpleNamespace(**found))
 
 
 async def runs_of(tx: Transaction, execution_ids: Sequence[str]) -> dict[str, Run]:
@@ -210,7 +244,7 @@ def _stands(ref: str) -> ColumnElement[bool]:
     return or_(_r.action_ref == ref, and_(_r.action_ref.is_(None), _e.kind == kind))
 
 
-def _run(row: Row[Any]) -> Run:
+def _run(row: Any) -> Run:  # noqa: ANN401  whatever has the columns as attributes
     document: dict[str, Any] = dict(row.document)
     cause = document.pop("cause", None)
     return Run(

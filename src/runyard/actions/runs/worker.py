@@ -3,6 +3,7 @@
 import traceback
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Final
 
 import msgspec
 import structlog
@@ -13,6 +14,7 @@ from runyard.actions.keepable import cleaned
 from runyard.actions.masking import mask_result, redact, secret_texts
 from runyard.actions.model import Action
 from runyard.actions.packs.loader import check_action
+from runyard.actions.parameters.validate import Parameters
 from runyard.actions.runners.job import Job, JobRunner, failed
 from runyard.actions.runners.simple import not_there
 from runyard.actions.runs import store
@@ -26,6 +28,7 @@ from runyard.executions.worker import RunContext, Runner
 from runyard.kernel.errors import NotFound, RunyardError
 from runyard.kernel.ids import AccountId
 
+_PREPARED: Final = 512
 _log = structlog.get_logger(__name__)
 
 
@@ -40,6 +43,7 @@ class ActionWorker:
         self._runs = runs
         self._catalogue = catalogue
         self._runners = runners
+        self._prepared: dict[bytes, tuple[Action, Parameters]] = {}
 
     def register(self) -> None:
         """Tell the ledger who obeys."""
@@ -67,8 +71,7 @@ class ActionWorker:
 
     async def _job(self, context: RunContext, run: Run) -> Job:
         execution = context.execution
-        action = _action_of(run)
-        parameters = check_action(action)
+        action, parameters = self._action(run)
         live = self._runs.opened(run)
         given, config = await self._runs.resolver.dispatched(
             execution.account_id, parameters, live, run.context
@@ -86,6 +89,17 @@ class ActionWorker:
             config=config,
             pack_folder=await self._folder(execution.account_id, action.pack),
         )
+
+    def _action(self, run: Run) -> tuple[Action, Parameters]:
+        """Return the action as it was when the execution was asked for, prepared once for all its runs."""
+        key = msgspec.json.encode(run.action)
+        known = self._prepared.get(key)
+        if known is None:
+            if len(self._prepared) >= _PREPARED:
+                self._prepared.clear()
+            action = _action_of(run)
+            known = self._prepared[key] = (action, check_action(action))
+        return known
 
     async def _folder(self, account: AccountId, pack: str) -> Path | None:
         try:

@@ -49,14 +49,14 @@ class Budget:
     __slots__ = ("_clock_at", "_deadline", "_steps", "limits", "literal", "spent")
 
     def __init__(self, limits: Limits) -> None:
-        """Start the clock."""
+        """Spend nothing yet."""
         self.limits = limits
         self.spent = 0
         self.literal = 0
         """Characters of the template being rendered: what one call of one of its macros may print."""
         self._clock_at = 0
         self._steps = 0
-        self._deadline = time.thread_time() + limits.cpu_seconds
+        self._deadline = 0.0
 
     def spend(self, units: int = 1) -> None:
         """Account for work. Raises TemplateTooExpensive."""
@@ -64,7 +64,11 @@ class Budget:
         if self.spent >= self._clock_at:
             if self.spent > self.limits.work:
                 raise TemplateTooExpensive("the template does too much work")
-            if time.thread_time() > self._deadline:
+            # The clock starts at the first look: a rendering that renders nothing asks for no time at all.
+            now = time.thread_time()
+            if not self._deadline:
+                self._deadline = now + self.limits.cpu_seconds
+            elif now > self._deadline:
                 raise TemplateTooExpensive("the template takes too long")
             self._clock_at = min(self.spent + _CLOCK_EVERY, self.limits.work + 1)
 

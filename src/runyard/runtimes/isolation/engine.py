@@ -14,7 +14,6 @@ from typing import Protocol
 
 from runyard.kernel.errors import FailedPrecondition, Unavailable
 
-
 PASSING = "warm-"
 """How ids of sandboxes begin that end with their server: files that a killed one left of them are removed at a start."""
 

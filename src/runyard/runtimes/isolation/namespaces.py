@@ -172,6 +172,8 @@ class NamespacesEngine:
         """Turn a blank sandbox into this one; None when there is none or the spec asks for more than blank."""
         if spec.base != self._options.default_base or spec.restore_from is not None:
             return None
+        if spec.id.startswith(PASSING):
+            return None  # whoever makes many that pass keeps some ready itself; these are for those that stay
         if self._layers.has(spec.id):
             return None
         self._cgroups.check(spec.limits)
