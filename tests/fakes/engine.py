@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import socket
 import tempfile
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
@@ -180,6 +181,10 @@ class FakeSandbox:
     async def open_terminal(self) -> tuple[int, int]:
         """Open a terminal of the host."""
         return os.openpty()
+
+    async def listen(self) -> socket.socket:
+        """Open a port of the host."""
+        return socket.create_server(("127.0.0.1", 0))
 
     async def take_shell(self) -> WarmShell | None:
         """There is none."""

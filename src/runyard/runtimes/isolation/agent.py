@@ -249,6 +249,14 @@ class Agent:
             raise SpawnError(message, SpawnFailure.RESOURCES) from None
         return reply.fds[0], reply.fds[1]
 
+    async def listen(self) -> socket.socket:
+        """Open a port on the loopback inside; the socket is the caller's. Raises Unavailable, SandboxGone."""
+        try:
+            reply = await self._request(Op.LISTEN)
+        except Failed as failure:
+            raise Unavailable(f"The sandbox has no port: {failure}.") from None
+        return socket.socket(fileno=reply.fds[0])
+
     async def rename(self, folder_fd: int, old: bytes, new: bytes) -> None:
         """Rename within one open folder. Raises InvalidArgument, LimitExceeded, SandboxGone."""
         await self._in_folder(Op.RENAME, folder_fd, old, new)

@@ -6,6 +6,7 @@ implementation must pass the same contract tests.
 """
 
 import enum
+import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -192,6 +193,12 @@ class Sandbox(Protocol):
     async def open_terminal(self) -> tuple[int, int]:
         """Open a pseudo-terminal of the sandbox's own devpts; return (master, slave) descriptors, the caller's.
         Raises SandboxGone, SpawnError (no terminal left).
+        """
+        ...
+
+    async def listen(self) -> socket.socket:
+        """Open a listening TCP socket on a free port of the loopback inside and hand it over: whoever accepts on it is
+        reached from inside without any way out. Raises Unavailable, SandboxGone.
         """
         ...
 

@@ -12,12 +12,20 @@ import os
 import secrets
 import shutil
 import signal
+import socket
 import stat
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from runyard.kernel.errors import AlreadyExists, InvalidArgument, LimitExceeded, NotFound, Unimplemented
+from runyard.kernel.errors import (
+    AlreadyExists,
+    InvalidArgument,
+    LimitExceeded,
+    NotFound,
+    Unavailable,
+    Unimplemented,
+)
 from runyard.runtimes.isolation.engine import (
     PASSING,
     BaseFacts,
@@ -167,6 +175,14 @@ class ProcessSandbox:
             return os.openpty()
         except OSError as error:
             raise SpawnError(f"No terminal left: {error.strerror}.", SpawnFailure.RESOURCES) from None
+
+    async def listen(self) -> socket.socket:
+        """Open a port on the host's loopback; the socket is the caller's. Raises Unavailable."""
+        self._check()
+        try:
+            return socket.create_server(("127.0.0.1", 0), backlog=16)
+        except OSError as error:
+            raise Unavailable(f"No port: {error.strerror}.") from None
 
     async def take_shell(self) -> WarmShell | None:
         """Return None: this engine prepares nothing."""

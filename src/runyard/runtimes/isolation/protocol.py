@@ -37,6 +37,7 @@ class Op(enum.IntEnum):
     RENAME = 22
     UNLINK = 23
     TERMINAL = 24
+    LISTEN = 25
 
 
 class Re(enum.IntEnum):
@@ -49,6 +50,7 @@ class Re(enum.IntEnum):
     EXITED = 5
     FILE = 6
     TERMINAL = 7
+    LISTENER = 8
 
 
 class Stage(enum.IntEnum):

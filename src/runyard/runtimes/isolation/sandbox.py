@@ -5,6 +5,7 @@ made is namespaces.py's, how its layer is kept layers.py's.
 import asyncio
 import contextlib
 import os
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
@@ -104,6 +105,11 @@ class NamespaceSandbox:
         """Open a pseudo-terminal; return (master, slave). Raises SandboxGone, SpawnError."""
         self._check()
         return await self._parts.agent.open_terminal()
+
+    async def listen(self) -> socket.socket:
+        """Open a port on the loopback inside; the socket is the caller's. Raises Unavailable, SandboxGone."""
+        self._check()
+        return await self._parts.agent.listen()
 
     async def take_shell(self) -> PreparedShell | None:
         """Hand over a waiting shell or None. Never blocks."""

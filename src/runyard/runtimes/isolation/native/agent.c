@@ -3,6 +3,8 @@
  */
 #include "common.h"
 
+#include <arpa/inet.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
@@ -191,6 +193,19 @@ static void open_terminal(void) {
     close(fds[0]);
 }
 
+/* For the server, which answers on it: what is inside reaches it without a way out. */
+static void listen_inside(void) {
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0 || bind(fd, (struct sockaddr *)&address, sizeof address) < 0 || listen(fd, 16) < 0) {
+        answer_failed(control, request.head.id, STAGE_RESOURCES, errno, "open a port");
+    } else {
+        struct reply reply = {.op = RE_LISTENER, .id = request.head.id};
+        answer(control, &reply, NULL, 0, &fd, 1);
+    }
+    if (fd >= 0) close(fd);
+}
+
 static void go(void) {
     if (sethostname(request.payload, strnlen(request.payload, request.length)) < 0) {
         answer_failed(control, request.head.id, STAGE_SETUP, errno, "set the host name");
@@ -217,6 +232,8 @@ static void serve_request(void) {
         if (request.head.a > 1) kill(-request.head.a, request.head.b);
     } else if (op == OP_TERMINAL) {
         open_terminal();
+    } else if (op == OP_LISTEN) {
+        listen_inside();
     } else if (op >= OP_IDENTITY && op <= OP_UNLINK) {
         if (op == OP_IDENTITY) (void)!sethostname(request.payload, strnlen(request.payload, request.length));
         help();

@@ -41,6 +41,7 @@ enum request_op {
     OP_RENAME = 22,   /* fds: folder; payload: from, to */
     OP_UNLINK = 23,   /* fds: folder; payload: name */
     OP_TERMINAL = 24,
+    OP_LISTEN = 25, /* open a port on the loopback inside */
 };
 
 enum spawn_flags {
@@ -63,12 +64,13 @@ enum reply_op {
     RE_EXITED = 5,
     RE_FILE = 6,    /* c=size; fds: file [, folder]; payload: temporary name, final name */
     RE_TERMINAL = 7, /* fds: master slave */
+    RE_LISTENER = 8, /* fds: listening socket */
 };
 
 enum stage {
     STAGE_SETUP = 1,     /* making the sandbox */
     STAGE_FORK = 2,      /* no process left */
-    STAGE_RESOURCES = 3, /* descriptors, terminal, memory */
+    STAGE_RESOURCES = 3, /* descriptors, terminal, port, memory */
     STAGE_CWD = 4,
     STAGE_EXEC = 5,
     STAGE_PATH = 6,    /* a file could not be reached */
