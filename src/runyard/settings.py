@@ -136,6 +136,10 @@ class Actions(_Group):
     """Sandboxes kept ready for the next runs."""
     known_hosts: Path | None = None
     """File of SSH host keys that remote actions accept; without it, they accept every host's key."""
+    rbac: bool = False
+    """Ask the roles that were assigned to a user (`runyard role apply`) for every operation of the StackStorm API."""
+    permission_isolation: bool = False
+    """Users who are no administrators see only their own executions through the StackStorm API."""
     classic_ports: bool = False
     """Listen on 9100, 9101 and 9102 as well, where the `st2` command looks when it is given a base address only."""
 

@@ -13,7 +13,7 @@ from runyard.actions.datastore import DatastoreService, NewKey
 from runyard.actions.errors import ActionExists, InvalidMetadata, KeyNotFound, ParameterUnresolved, RunRefused
 from runyard.actions.runners.job import Job, JobRunner, outcome
 from runyard.actions.runners.simple import noop
-from runyard.actions.runs.changes import RunChanges
+from runyard.actions.runs.changes import Responder, RunChanges
 from runyard.actions.runs.model import NewRun, Record, RunFilter
 from runyard.actions.runs.service import RunService
 from runyard.actions.runs.worker import ActionWorker
@@ -206,8 +206,8 @@ async def test_inquiry_waits_as_a_row_and_ends_by_its_answer(wing: Wing) -> None
     assert asked.execution.status is Status.WAITING
     assert made.execution.id not in wing.runs.executions.worker.in_flight
     with pytest.raises(InvalidArgument, match="did not pass schema validation"):
-        await wing.changes.respond(wing.caller, made.execution.id, {"continue": 5}, admin=True)
-    await wing.changes.respond(wing.caller, made.execution.id, {"continue": True}, admin=True)
+        await wing.changes.respond(wing.caller, made.execution.id, {"continue": 5}, Responder(admin=True))
+    await wing.changes.respond(wing.caller, made.execution.id, {"continue": True}, Responder(admin=True))
     ended = await wing.runs.get(wing.caller.scope, made.execution.id)
     assert ended.execution.status is Status.SUCCEEDED
     assert ended.result is not None

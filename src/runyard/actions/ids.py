@@ -40,6 +40,27 @@ class TraceId(HexId):
     kind = "trace"
 
 
+class RoleId(HexId):
+    """Names a role."""
+
+    __slots__ = ()
+    kind = "role"
+
+
+class AssignmentId(HexId):
+    """Names a role of a user."""
+
+    __slots__ = ()
+    kind = "assignment"
+
+
+class TriggerInstanceId(HexId):
+    """Names something that happened and that rules may act on."""
+
+    __slots__ = ()
+    kind = "trigger instance"
+
+
 def settled_id(name: str) -> str:
     """Return 24 hex digits that are the same for one name everywhere: for what comes with the product."""
     return hashlib.sha256(name.encode()).hexdigest()[:24]

@@ -36,6 +36,8 @@ class Call:
     request_id: str
     principal: Principal | None = None
     """The caller; always set when the route names a permission or is not open."""
+    access: object = None
+    """What the door's `admit` returned."""
     started: bool = False
     """The handler has sent its response start (or accepted the socket), so no error answer can follow."""
 
@@ -122,6 +124,16 @@ class Claims(Protocol):
         ...
 
 
+class Admit(Protocol):
+    """Decides whether a caller may use a route."""
+
+    async def __call__(self, call: Call, route: Route) -> object:
+        """Return what the door's handlers will want to know of the caller's rights, kept as `call.access`.
+        Raises PermissionDenied.
+        """
+        ...
+
+
 class Prepare(Protocol):
     """Changes a call before it is served, such as the headers of whatever will be its answer."""
 
@@ -145,6 +157,8 @@ class Door:
     """Other spellings of the paths of this door: what a path begins with, and what stands for it in `routes`."""
     claims: Claims | None = None
     """Needed by a door with a path that another door has too; asked for such paths only."""
+    admit: Admit | None = None
+    """Decides in the server's place: the route's `permission` is not looked at when this is there."""
     prepare: Prepare | None = None
     """Sees every request for this door before anything is looked at."""
     error_body: Any = None

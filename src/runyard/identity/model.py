@@ -100,6 +100,8 @@ class Principal:
     token_id: TokenId | None
     """None for the server acting by itself."""
     permissions: frozenset[Permission]
+    scopes: frozenset[Permission] = ALL_PERMISSIONS
+    """What the token allows, whatever the user is a member of; `permissions` are those that the membership has too."""
 
     @property
     def actor(self) -> str:
@@ -109,6 +111,10 @@ class Principal:
     def may(self, permission: Permission) -> bool:
         """Tell whether the caller holds a permission; `admin` holds all."""
         return permission in self.permissions or Permission.ADMIN in self.permissions
+
+    def scoped(self, permission: Permission) -> bool:
+        """Tell whether the token alone allows something; for doors that ask roles of their own for the rest."""
+        return permission in self.scopes or Permission.ADMIN in self.scopes
 
     def require(self, permission: Permission) -> None:
         """Raise PermissionDenied, naming the permission, unless the caller holds it."""

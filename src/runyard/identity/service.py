@@ -252,7 +252,7 @@ class IdentityService:
         """Make a token that ends soon and can do what the caller can; anybody may have one for itself."""
         new = NewToken(
             name="login",
-            permissions=caller.permissions,
+            permissions=caller.scopes,
             project_id=caller.scope.project_id,
             expires_in=lifetime,
         )
@@ -445,12 +445,13 @@ class IdentityService:
 
 def _principal(token: Token, user: User, project: Project, roles: Sequence[tuple[str, Role]]) -> Principal:
     """Narrow the token's permissions to those that the user's roles give at the token's project."""
-    held: set[Permission] = set()
+    held: frozenset[Permission] = frozenset()
     for path, role in roles:
         if project.path.startswith(path):
             held |= ROLE_PERMISSIONS[role]
     scope = Scope(token.account_id, project.id, project.path)
-    return Principal(scope, user.id, user.name, token.id, frozenset(held & set(token.permissions)))
+    scopes = frozenset(token.permissions)
+    return Principal(scope, user.id, user.name, token.id, held & scopes, scopes)
 
 
 def _new_secret() -> str:

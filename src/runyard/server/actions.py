@@ -3,6 +3,7 @@
 import asyncio
 from dataclasses import dataclass
 
+from runyard.actions.access.service import AccessService
 from runyard.actions.apikeys import ApiKeyService
 from runyard.actions.catalogue import Catalogue
 from runyard.actions.datastore import DatastoreService
@@ -51,6 +52,7 @@ class ActionHouse:
     database: Database
     executions: ExecutionService
     output: OutputLog
+    access: AccessService
     catalogue: Catalogue
     datastore: DatastoreService
     traces: TraceService
@@ -92,6 +94,9 @@ def make_actions(settings: Settings, shared: Shared) -> ActionHouse:
         database=database,
         executions=shared.executions,
         output=shared.output,
+        access=AccessService(
+            database, enforced=settings.actions.rbac, isolated=settings.actions.permission_isolation
+        ),
         catalogue=catalogue,
         datastore=datastore,
         traces=traces,

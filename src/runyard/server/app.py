@@ -114,9 +114,11 @@ class App:
             principal = self._identity.authenticate_cached(secret) or await self._identity.authenticate(
                 secret
             )
-            if route.permission is not None:
-                principal.require(route.permission)
             call.principal = principal
+            if match.door.admit is not None:
+                call.access = await match.door.admit(call, route)
+            elif route.permission is not None:
+                principal.require(route.permission)
         if call.scope["type"] == "http":
             limit = self._body_limit if route.body_limit_bytes is None else route.body_limit_bytes
             _limit_body(call, limit)

@@ -2,7 +2,8 @@
 
 import asyncio
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import structlog
@@ -36,6 +37,24 @@ _ENDS: Final[Mapping[str, Status]] = {
 }
 _SCAN_SECONDS: Final = 2.0
 _log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Responder:
+    """Who answers an inquiry."""
+
+    admin: bool
+    roles: Sequence[str] | None = None
+    """None when roles are off, so that nobody is asked for one."""
+
+    def may_answer(self, user: str, asked: JsonObject) -> bool:
+        """Tell whether an inquiry may be answered by a user of this kind."""
+        users, roles = asked.get("users") or [], asked.get("roles") or []
+        if self.admin:
+            return True
+        if users and user not in users:
+            return False
+        return not roles or self.roles is None or not set(roles).isdisjoint(self.roles)
 
 
 class RunChanges:
@@ -126,12 +145,13 @@ class RunChanges:
             raise InquiryClosed(f'Inquiry "{execution_id}" has already been responded to')
         return record
 
-    async def respond(self, caller: Principal, execution_id: str, response: Json, *, admin: bool) -> None:
+    async def respond(
+        self, caller: Principal, execution_id: str, response: Json, responder: Responder
+    ) -> None:
         """Answer an inquiry, which ends it. Raises as `inquiry`, PermissionDenied, InvalidArgument."""
         record = await self.inquiry(caller.scope, execution_id)
         asked = record.run.inquiry
-        users = asked.get("users") or []
-        if users and caller.user_name not in users and not admin:
+        if not responder.may_answer(caller.user_name, asked):
             raise PermissionDenied(
                 f'Requesting user "{caller.user_name}" does not have permission to respond to inquiry '
                 f'"{execution_id}".'

@@ -321,9 +321,8 @@ class RunService:
         parameters = self.opened(run) if secrets else execution.parameters
         return Record(run=run, parameters=parameters, result=result, **common)
 
-    async def descendants(self, scope: Scope, execution_id: str, depth: int) -> list[tuple[int, Record]]:
-        """List all below an execution with their depth from 1, in pre-order. Raises NotFound."""
-        top = await self.get(scope, execution_id)
+    async def descendants(self, scope: Scope, top: Record, depth: int) -> list[tuple[int, Record]]:
+        """List all below an execution with their depth from 1, in pre-order."""
         found: list[tuple[int, Record]] = []
         await self._walk(scope, top, 1, depth if depth >= 0 else _MAX_DEPTH, found)
         return found

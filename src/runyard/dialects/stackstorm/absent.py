@@ -41,9 +41,6 @@ ABSENT: Final = (
     ("workflows", "/v1/workflows/inspect", "POST"),
     ("sensors", "/v1/sensortypes", "GET"),
     ("sensors", "/v1/sensortypes/{sensor}", "GET PUT"),
-    ("rbac", "/v1/rbac/roles", "GET"),
-    ("rbac", "/v1/rbac/role_assignments", "GET"),
-    ("rbac", "/v1/rbac/permission_types", "GET"),
     ("runners", "/v1/runnertypes/{runner}", "PUT"),
 )
 """Group, path and methods."""

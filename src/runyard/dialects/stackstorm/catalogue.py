@@ -6,10 +6,11 @@ from typing import Any, Final
 
 from runyard.actions.errors import InvalidMetadata, InvalidParameters
 from runyard.actions.masking import mask_config
+from runyard.actions.model import DEFAULT_PACK
 from runyard.actions.packs.folder import entry_point_path
 from runyard.actions.store import StoredAction
 from runyard.dialects.door import Call
-from runyard.dialects.stackstorm import reading
+from runyard.dialects.stackstorm import granting, reading
 from runyard.dialects.stackstorm.replies import send_json, send_list, send_nothing, send_text
 from runyard.dialects.stackstorm.services import StackStormServices
 from runyard.dialects.stackstorm.views import action_view, pack_view, runner_view
@@ -52,11 +53,12 @@ class CatalogueHandlers:
 
     async def action(self, call: Call) -> None:
         """Get an action."""
-        await send_json(call, action_view(await self._stored(call)))
+        await send_json(call, action_view(await self._viewed(call)))
 
     async def create_action(self, call: Call) -> None:
         """Add an action."""
         body = await reading.read_object(call)
+        _require_create(call, body.get("pack"), body.get("name"))
         made = await self._catalogue.create(call.caller.scope.account_id, _metadata(body))
         await send_json(call, action_view(made), 201)
 
@@ -64,11 +66,16 @@ class CatalogueHandlers:
         """Replace an action."""
         body = await reading.read_object(call)
         account = call.caller.scope.account_id
+        stored = await self._stored(call)
+        granting.require_action(call, "action_modify", stored.action)
+        if body.get("pack") not in (None, stored.action.pack):
+            _require_create(call, body.get("pack"), body.get("name"))
         made = await self._catalogue.update(account, call.params["action"], _metadata(body))
         await send_json(call, action_view(made))
 
     async def delete_action(self, call: Call) -> None:
         """Remove an action."""
+        granting.require_action(call, "action_delete", (await self._stored(call)).action)
         await self._catalogue.delete(call.caller.scope.account_id, call.params["action"])
         await send_nothing(call)
 
@@ -78,6 +85,11 @@ class CatalogueHandlers:
         for name in ("dest_pack", "dest_action"):
             if not isinstance(body.get(name), str):
                 raise InvalidArgument(f"'{name}' is a required property")
+        granting.require_action(call, "action_view", (await self._stored(call)).action)
+        _require_create(call, body["dest_pack"], body["dest_action"])
+        if body.get("overwrite") is True:
+            uid = f"action:{body['dest_pack']}:{body['dest_action']}"
+            granting.require(call, "action_modify", uid, f"pack:{body['dest_pack']}")
         made = await self._catalogue.clone(
             call.caller.scope.account_id,
             call.params["action"],
@@ -89,12 +101,12 @@ class CatalogueHandlers:
 
     async def parameters_view(self, call: Call) -> None:
         """Show the merged parameters of an action."""
-        stored = await self._stored(call)
+        stored = await self._viewed(call)
         await send_json(call, {"parameters": dict(self._catalogue.parameters(stored).schemas)})
 
     async def overview(self, call: Call) -> None:
         """Show an action with its merged parameters."""
-        await send_json(call, self._overview(await self._stored(call)))
+        await send_json(call, self._overview(await self._viewed(call)))
 
     async def overviews(self, call: Call) -> None:
         """Show all actions with their merged parameters."""
@@ -108,7 +120,7 @@ class CatalogueHandlers:
 
     async def entry_point(self, call: Call) -> None:
         """Send the file that an action runs."""
-        stored = await self._stored(call)
+        stored = await self._viewed(call)
         pack = await self._catalogue.pack(call.caller.scope.account_id, stored.action.pack)
         if not stored.action.entry_point or not pack.pack.path:
             raise NotFound(f"Action ref={stored.action.ref} has no entry_point to output")
@@ -120,6 +132,11 @@ class CatalogueHandlers:
 
     async def _stored(self, call: Call) -> StoredAction:
         return await self._catalogue.action(call.caller.scope.account_id, call.params["action"])
+
+    async def _viewed(self, call: Call) -> StoredAction:
+        stored = await self._stored(call)
+        granting.require_action(call, "action_view", stored.action)
+        return stored
 
     # --- runner types ---
 
@@ -133,6 +150,7 @@ class CatalogueHandlers:
     async def runner(self, call: Call) -> None:
         """Get a runner type."""
         _, found = self._catalogue.runner(call.params["runner"])
+        granting.require(call, "runner_type_view", found.uid)
         await send_json(call, runner_view(found.name))
 
     # --- packs ---
@@ -148,9 +166,9 @@ class CatalogueHandlers:
 
     async def pack(self, call: Call) -> None:
         """Get a pack."""
-        await send_json(
-            call, pack_view(await self._catalogue.pack(call.caller.scope.account_id, call.params["pack"]))
-        )
+        found = await self._catalogue.pack(call.caller.scope.account_id, call.params["pack"])
+        granting.require(call, "pack_view", found.pack.uid)
+        await send_json(call, pack_view(found))
 
     async def register(self, call: Call) -> None:
         """Load packs from disk."""
@@ -161,6 +179,8 @@ class CatalogueHandlers:
                 raise InvalidArgument(f"{value!r} is not of type 'array'")
         kinds = {_kind(str(one)) for one in types}
         names = None if not packs else [str(one) for one in packs]
+        for uid in [f"pack:{name}" for name in names or ()] or ["pack:*"]:
+            granting.require(call, "pack_register", uid)
         report = await self._catalogue.register(call.caller.scope.account_id, names)
         counts: dict[str, Any] = {}
         if kinds & {"all", "runner", "action"}:
@@ -184,6 +204,7 @@ class CatalogueHandlers:
     async def config_schema(self, call: Call) -> None:
         """Get the schema of a pack's configuration."""
         stored = await self._catalogue.pack(call.caller.scope.account_id, call.params["pack"])
+        granting.require(call, "pack_view", stored.pack.uid)
         if stored.schema is None:
             raise NotFound(f'Unable to identify resource with pack_ref "{call.params["pack"]}".')
         await send_json(call, {"id": stored.id, **stored.schema.as_dict()})
@@ -200,6 +221,7 @@ class CatalogueHandlers:
     async def config(self, call: Call) -> None:
         """Get the configuration of a pack."""
         pack = call.params["pack"]
+        granting.require(call, "pack_view", f"pack:{pack}")
         found = await self._catalogue.config(call.caller.scope.account_id, pack)
         if found is None:
             raise NotFound(f'Unable to identify resource with pack_ref "{pack}".')
@@ -208,6 +230,7 @@ class CatalogueHandlers:
     async def set_config(self, call: Call) -> None:
         """Set the configuration of a pack."""
         pack, body = call.params["pack"], await reading.read_object(call)
+        granting.require(call, "pack_config", f"pack:{pack}")
         try:
             config_id = await self._catalogue.set_config(call.caller.scope.account_id, pack, body)
         except InvalidParameters as error:
@@ -222,6 +245,12 @@ class CatalogueHandlers:
             stored = await self._catalogue.pack(call.caller.scope.account_id, pack)
             shown = mask_config(values, stored.schema.attributes if stored.schema else {})
         return {"id": config_id, "pack": pack, "values": shown}
+
+
+def _require_create(call: Call, pack: object, name: object) -> None:
+    """Refuse a new action in a pack where none was granted. Raises PermissionDenied."""
+    pack = pack if isinstance(pack, str) and pack else DEFAULT_PACK
+    granting.require(call, "action_create", f"action:{pack}:{name}", f"pack:{pack}")
 
 
 def _metadata(body: Mapping[str, Any]) -> dict[str, Any]:

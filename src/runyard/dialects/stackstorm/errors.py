@@ -71,7 +71,8 @@ def text_of(error: RunyardError) -> str:
         return error.message if error.message.startswith((_UNAUTHORIZED, "Invalid")) else _UNAUTHORIZED
     if status == 403 and "permission" in error.detail:
         named = PERMISSIONS.get(str(error.detail["permission"]), str(error.detail["permission"]))
-        return f'User "{error.detail.get("user", "")}" doesn\'t have required permission "{named}"'
+        on = f' on resource "{error.detail["resource"]}"' if "resource" in error.detail else ""
+        return f'User "{error.detail.get("user", "")}" doesn\'t have required permission "{named}"{on}'
     if error.code in ("not_found", "method_not_allowed") and error.message.startswith(
         ("there is", "There is")
     ):

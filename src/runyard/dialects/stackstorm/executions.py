@@ -11,7 +11,7 @@ from runyard.actions.errors import RunRefused
 from runyard.actions.runs.model import NewRun, Record
 from runyard.actions.runs.service import require_self
 from runyard.dialects.door import Answer, Call, send_answer
-from runyard.dialects.stackstorm import reading
+from runyard.dialects.stackstorm import granting, reading
 from runyard.dialects.stackstorm.filters import FILTER_VALUES, filter_of
 from runyard.dialects.stackstorm.replies import encode, send_json, send_list, send_text
 from runyard.dialects.stackstorm.services import StackStormServices
@@ -44,7 +44,8 @@ class ExecutionHandlers:
         values = reading.query(call)
         included, excluded = reading.attributes(values, EXECUTION_FIELDS, _EXCLUDABLE)
         offset, limit = reading.paging(call, values, 100)
-        wanted = msgspec.structs.replace(filter_of(values), offset=offset, limit=limit)
+        owner = granting.access_of(call).owner
+        wanted = msgspec.structs.replace(filter_of(values), owner=owner, offset=offset, limit=limit)
         history = not included or "log" in included
         secrets = reading.shows_secrets(call, values)
         found, total = await self._runs.page(call.caller.scope, wanted, secrets=secrets, history=history)
@@ -57,9 +58,28 @@ class ExecutionHandlers:
         values = reading.query(call)
         body = await reading.read_object(call)
         new = new_run(call, body)
-        require_self(call.caller, new.user, reading.is_admin(call.caller))
+        for user in claimed_users(new):
+            require_self(call.caller, user, reading.is_admin(call))
+        access = granting.access_of(call)
+        if access.enforced:
+            await self._require_runnable(call, new.action)
+            new = msgspec.structs.replace(new, roles=access.roles)
+        await self._require_parent(call, new)
         record = await self._runs.create(call.caller, new)
         await self._send_new(call, record, values)
+
+    async def _require_runnable(self, call: Call, ref: str) -> None:
+        stored = await self._services.catalogue.find(call.caller.scope.account_id, ref)
+        if stored is not None:
+            granting.require_action(call, "action_execute", stored.action)
+
+    async def _require_parent(self, call: Call, new: NewRun) -> None:
+        """Refuse to hang an execution below one that the caller cannot see."""
+        for context in (new.header_context, new.context):
+            parent = context.get("parent")
+            if isinstance(parent, Mapping) and isinstance(parent.get("execution_id"), str):
+                record = await self._runs.get(call.caller.scope, parent["execution_id"])
+                granting.require_execution(call, "execution_view", record)
 
     async def _send_new(self, call: Call, record: Record, values: Mapping[str, str]) -> None:
         if reading.shows_secrets(call, values):
@@ -75,7 +95,7 @@ class ExecutionHandlers:
             raise InvalidArgument("max_result_size must be a positive number")
         if largest > LARGEST_RESULT:
             raise InvalidArgument("max_result_size query parameter must be smaller than 14 MB")
-        record = await self._named(call, values)
+        record = await self._named(call, secrets=reading.shows_secrets(call, values))
         document = execution_view(record, base_of(call))
         if largest and document.get("result_size", 0) > largest:
             document.pop("result", None)
@@ -96,15 +116,15 @@ class ExecutionHandlers:
             raise InvalidArgument("'status' is a required property")
         if call.params["execution"] == "last":
             raise NotFound('Unable to identify resource with id "last".')
-        record = await self._services.changes.set_status(
-            call.caller, call.params["execution"], status, result
-        )
+        record = await self._named(call, "execution_stop")
+        record = await self._services.changes.set_status(call.caller, record.execution.id, status, result)
         await send_json(call, execution_view(record, base_of(call)))
 
     async def cancel(self, call: Call) -> None:
         """End an execution; one that cannot be is told of in a sentence, with 200."""
+        record = await self._named(call, "execution_stop")
         try:
-            record = await self._services.changes.cancel(call.caller, call.params["execution"])
+            record = await self._services.changes.cancel(call.caller, record.execution.id)
         except RunRefused as error:
             await send_json(call, {"faultstring": error.message})
             return
@@ -118,7 +138,7 @@ class ExecutionHandlers:
                 f'Invalid attribute "{name}" specified. Valid attributes are: result, trigger_instance, status'
             )
         reading.object_id(call.params["execution"])
-        record = await self._named(call, reading.query(call))
+        record = await self._named(call, secrets=reading.shows_secrets(call, reading.query(call)))
         document = execution_view(record, base_of(call))
         await send_json(call, document.get(name, {} if name == "result" else None))
 
@@ -127,10 +147,10 @@ class ExecutionHandlers:
         values = reading.query(call)
         included, excluded = reading.attributes(values, EXECUTION_FIELDS, _EXCLUDABLE)
         depth = reading.number(values, "depth", -1)
-        found = await self._runs.descendants(
-            call.caller.scope, call.params["execution"], -1 if depth is None else depth
-        )
-        records = [record for _, record in found]
+        top = await self._named(call, secrets=reading.shows_secrets(call, values))
+        found = await self._runs.descendants(call.caller.scope, top, -1 if depth is None else depth)
+        access = granting.access_of(call)
+        records = [record for _, record in found if granting.owns(access, record)]
         if values.get("result_fmt") == "sorted":
             records.sort(key=lambda one: one.execution.created_at)
         base = base_of(call)
@@ -140,7 +160,7 @@ class ExecutionHandlers:
     async def output(self, call: Call) -> None:
         """Send what an execution wrote so far."""
         values = reading.query(call)
-        record = await self._named(call, values)
+        record = await self._named(call, secrets=reading.shows_secrets(call, values))
         kind = values.get("output_type") or "all"
         if kind not in ("all", *_STREAMS):
             await send_text(call, b"")
@@ -156,7 +176,7 @@ class ExecutionHandlers:
         values = reading.query(call)
         name = reading.object_id(call.params["execution"])
         try:
-            record = await self._named(call, values)
+            record = await self._named(call, secrets=reading.shows_secrets(call, values))
         except NotFound:
             raise NotFound("The resource could not be found.") from None
         found = dict(record.result or {})
@@ -175,7 +195,8 @@ class ExecutionHandlers:
         """Send the distinct values that lists can be filtered by."""
         asked = reading.words(reading.query(call), "types")
         kept = [name for name in FILTER_VALUES if not asked or name in asked]
-        await send_json(call, await self._runs.filters(call.caller.scope, kept))
+        owner = granting.access_of(call).owner
+        await send_json(call, await self._runs.filters(call.caller.scope, kept, owner))
 
     async def re_run(self, call: Call) -> None:
         """Run again."""
@@ -190,7 +211,8 @@ class ExecutionHandlers:
         for task in (*tasks, *reset):
             if not isinstance(task, str):
                 raise InvalidArgument(f"{task!r} is not of type 'string'")
-        before = await self._runs.get(call.caller.scope, call.params["execution"])
+        before = await self._named(call)
+        granting.require_execution(call, "execution_rerun", before)
         if (tasks or reset) and parameters:
             raise InvalidArgument(
                 "Parameters override is not supported when re-running task(s) for a workflow."
@@ -200,20 +222,29 @@ class ExecutionHandlers:
         if set(reset) - set(tasks):
             raise InvalidArgument("List of tasks to reset does not match the tasks to rerun.")
         user = reading.optional_text(body, "user")
-        require_self(call.caller, user, reading.is_admin(call.caller))
+        require_self(call.caller, user, reading.is_admin(call))
+        access = granting.access_of(call)
         new = NewRun(
             action="",
             parameters=parameters,
             user=user,
             delay_ms=_delay(body),
             request_id=call.request_id[:64],
+            roles=access.roles if access.enforced else None,
         )
         record = await self._runs.re_run(call.caller, before.execution.id, new)
         await self._send_new(call, record, values)
 
-    async def _named(self, call: Call, values: Mapping[str, str]) -> Record:
-        secrets = reading.shows_secrets(call, values)
-        return await self._runs.get(call.caller.scope, call.params["execution"], secrets=secrets)
+    async def _named(
+        self, call: Call, permission: str = "execution_view", *, secrets: bool = False
+    ) -> Record:
+        """Find the execution of the path. Raises NotFound, PermissionDenied."""
+        owner = granting.access_of(call).owner
+        record = await self._runs.get(
+            call.caller.scope, call.params["execution"], secrets=secrets, owner=owner
+        )
+        granting.require_execution(call, permission, record)
+        return record
 
 
 def base_of(call: Call) -> str:
@@ -248,6 +279,16 @@ def new_run(call: Call, body: Mapping[str, Any]) -> NewRun:
         notify=_notify(objects["notify"]),
         callback=objects["callback"],
     )
+
+
+def claimed_users(new: NewRun) -> list[str]:
+    """Return the users for whom an execution would run: whatever place the caller names one in."""
+    found: list[object] = [new.user, new.header_context.get("user")]
+    for context in (new.context, new.header_context):
+        parent = context.get("parent")
+        if isinstance(parent, Mapping):
+            found.append(parent.get("user"))
+    return [str(one) for one in found if one]
 
 
 def _delay(body: Mapping[str, Any]) -> int:

@@ -2,11 +2,13 @@
 
 from typing import Any, Final
 
+from runyard.actions.access.service import denied
 from runyard.actions.datastore import Key, NewKey
+from runyard.actions.runs.changes import Responder
 from runyard.actions.runs.model import Record, RunFilter
 from runyard.actions.traces import TraceFilter
 from runyard.dialects.door import Call
-from runyard.dialects.stackstorm import reading
+from runyard.dialects.stackstorm import granting, reading
 from runyard.dialects.stackstorm.replies import send_json, send_list, send_nothing, time_of
 from runyard.dialects.stackstorm.services import StackStormServices
 from runyard.dialects.stackstorm.views import trace_view
@@ -31,6 +33,12 @@ class KeyHandlers:
         user = self._user(call, values.get("user"))
         places = {"system": [("system", "")], "user": [("user", user)]}
         wanted = [("system", ""), ("user", user)] if scope == "all" else places[_scope(scope)]
+        access = granting.access_of(call)
+        if not access.allows("key_value_pair_list"):
+            # Without a grant, everybody has the own keys.
+            wanted = [place for place in wanted if place == ("user", call.caller.user_name)]
+            if not wanted:
+                raise denied(access, "key_value_pair_list")
         keys = await self._datastore.list(call.caller.scope.account_id, wanted, values.get("prefix") or "")
         offset, limit = reading.paging(call, values, 100)
         shown = keys[offset : None if limit is None else offset + limit]
@@ -41,6 +49,7 @@ class KeyHandlers:
         """Get a key."""
         values = reading.query(call)
         scope, user = self._place(call, values.get("scope"), values.get("user"))
+        self._require(call, "key_value_pair_view", scope, user)
         key = await self._datastore.get(call.caller.scope.account_id, scope, user, call.params["key"])
         decrypt = self._decrypts(call, values, own=scope == "user")
         await send_json(call, self._view(key, decrypt=decrypt))
@@ -60,8 +69,9 @@ class KeyHandlers:
             reading.optional_text(body, "scope") or reading.query(call).get("scope"),
             reading.optional_text(body, "user"),
         )
+        self._require(call, "key_value_pair_set", scope, user)
         sealed = body.get("encrypted") is True
-        if sealed and not reading.is_admin(call.caller):
+        if sealed and not reading.is_admin(call):
             raise PermissionDenied("Pre-encrypted option requires administrator access")
         key = await self._datastore.set(
             call.caller.scope.account_id,
@@ -81,8 +91,19 @@ class KeyHandlers:
         """Remove a key."""
         values = reading.query(call)
         scope, user = self._place(call, values.get("scope"), values.get("user"))
+        self._require(call, "key_value_pair_delete", scope, user)
         await self._datastore.delete(call.caller.scope.account_id, scope, user, call.params["key"])
         await send_nothing(call)
+
+    @staticmethod
+    def _require(call: Call, permission: str, scope: str, user: str) -> None:
+        """Refuse a key that is not the caller's own and that nothing grants. Raises PermissionDenied."""
+        if scope == "user" and user == call.caller.user_name:
+            return
+        name = call.params["key"]
+        granting.require(
+            call, permission, f"key_value_pair:st2kv.{scope}:{name}", f"key_value_pair:{scope}:{name}"
+        )
 
     def _place(self, call: Call, scope: str | None, user: str | None) -> tuple[str, str]:
         kind = _scope(scope or "system")
@@ -90,14 +111,14 @@ class KeyHandlers:
 
     @staticmethod
     def _user(call: Call, user: str | None) -> str:
-        if user and user != call.caller.user_name and not reading.is_admin(call.caller):
+        if user and user != call.caller.user_name and not reading.is_admin(call):
             raise PermissionDenied('"user" attribute can only be provided by admins')
         return user or call.caller.user_name
 
     @staticmethod
     def _decrypts(call: Call, values: Any, *, own: bool) -> bool:  # noqa: ANN401  a query
         decrypt = reading.flag(values, "decrypt")
-        if decrypt and not own and not reading.is_admin(call.caller):
+        if decrypt and not own and not reading.is_admin(call):
             raise PermissionDenied("Decrypt option requires administrator access")
         return decrypt
 
@@ -155,6 +176,7 @@ class TraceHandlers:
 
     async def get(self, call: Call) -> None:
         """Get a trace."""
+        granting.require(call, "trace_view", f"trace:{call.params['trace']}")
         await send_json(
             call, trace_view(await self._traces.get(call.caller.scope.account_id, call.params["trace"]))
         )
@@ -171,30 +193,34 @@ class InquiryHandlers:
         """List the inquiries that wait."""
         values = reading.query(call)
         offset, limit = reading.paging(call, values, 20)
-        wanted = RunFilter(runner="inquirer", statuses=("waiting",), offset=offset, limit=limit)
+        owner = granting.access_of(call).owner
+        wanted = RunFilter(runner="inquirer", statuses=("waiting",), owner=owner, offset=offset, limit=limit)
         found, total = await self._services.runs.page(call.caller.scope, wanted, history=False)
         await send_list(call, [_inquiry_view(one) for one in found], total, limit)
 
     async def get(self, call: Call) -> None:
         """Get an inquiry."""
-        await send_json(call, _inquiry_view(await self._found(call)))
+        await send_json(call, _inquiry_view(await self._found(call, "inquiry_view")))
 
     async def respond(self, call: Call) -> None:
         """Answer an inquiry."""
         body = await reading.read_object(call)
         if "response" not in body:
             raise InvalidArgument("'response' is a required property")
-        record = await self._found(call)
-        await self._services.changes.respond(
-            call.caller, record.execution.id, body["response"], admin=reading.is_admin(call.caller)
-        )
+        record = await self._found(call, "inquiry_respond")
+        access = granting.access_of(call)
+        responder = Responder(access.is_admin, access.roles if access.enforced else None)
+        await self._services.changes.respond(call.caller, record.execution.id, body["response"], responder)
         await send_json(call, {"id": record.execution.id, "response": body["response"]})
 
-    async def _found(self, call: Call) -> Record:
+    async def _found(self, call: Call, permission: str) -> Record:
+        """Find an inquiry; who was asked may answer whoever made it. Raises NotFound, PermissionDenied."""
         try:
-            return await self._services.changes.inquiry(call.caller.scope, call.params["inquiry"])
+            record = await self._services.changes.inquiry(call.caller.scope, call.params["inquiry"])
         except NotFound:
             raise NotFound("The resource could not be found.") from None
+        granting.require(call, permission, f"inquiry:{record.execution.id}", *granting.uids_of(record))
+        return record
 
 
 def _inquiry_view(record: Record) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from urllib.parse import parse_qs, unquote
 from runyard.actions import keepable
 from runyard.dialects.door import Answer, Call, Message, Scope
 from runyard.dialects.reading import header, query, read_body
-from runyard.identity.model import Permission, Principal
+from runyard.dialects.stackstorm.granting import access_of
 from runyard.kernel.errors import InvalidArgument, MalformedRequest, PermissionDenied, Unauthenticated
 
 MAX_PAGE: Final = 100
@@ -189,20 +189,20 @@ def object_id(text: str) -> str:
     return text.lower()
 
 
-def is_admin(principal: Principal) -> bool:
-    """Tell whether a caller counts as an administrator."""
-    return principal.may(Permission.ADMIN)
+def is_admin(call: Call) -> bool:
+    """Tell whether the caller counts as an administrator."""
+    return access_of(call).is_admin
 
 
 def shows_secrets(call: Call, values: Mapping[str, str]) -> bool:
     """Tell whether secrets are shown: asked for, and by an administrator; else silently not."""
-    return flag(values, "show_secrets") and is_admin(call.caller)
+    return flag(values, "show_secrets") and is_admin(call)
 
 
 def paging(call: Call, values: Mapping[str, str], default: int | None) -> tuple[int, int | None]:
     """Return offset and limit, None for all. Raises InvalidArgument, PermissionDenied with the published texts."""
     limit, offset = number(values, "limit", default), number(values, "offset", 0) or 0
-    admin = is_admin(call.caller)
+    admin = is_admin(call)
     if offset >= 2**31:
         raise InvalidArgument(f'Offset "{offset}" specified is more than 32-bit int')
     if offset < 0:

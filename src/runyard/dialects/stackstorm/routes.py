@@ -11,8 +11,10 @@ from runyard.dialects.stackstorm.absent import ABSENT, absent
 from runyard.dialects.stackstorm.catalogue import CatalogueHandlers
 from runyard.dialects.stackstorm.errors import DOCUMENTED, Fault, write_error
 from runyard.dialects.stackstorm.executions import ExecutionHandlers
+from runyard.dialects.stackstorm.granting import Gate
 from runyard.dialects.stackstorm.keys import InquiryHandlers, KeyHandlers, TraceHandlers
 from runyard.dialects.stackstorm.replies import send_json
+from runyard.dialects.stackstorm.roles import RoleHandlers
 from runyard.dialects.stackstorm.services import StackStormServices
 from runyard.dialects.stackstorm.stream import StreamHandlers
 from runyard.dialects.stackstorm.tokens import ApiKeyHandlers, TokenHandlers
@@ -186,6 +188,24 @@ def _rest(k: KeyHandlers, t: TraceHandlers, i: InquiryHandlers) -> Iterator[Rout
     yield _route("PUT", inquiry, "respond", "Answer an inquiry.", handler=i.respond, permission=_RUN)
 
 
+def _roles(h: RoleHandlers) -> Iterator[Route]:
+    base = "/v1/rbac"
+    for path, name, summary, handler in (
+        ("roles", "listRoles", "List roles.", h.roles),
+        ("roles/{role}", "getRole", "Get a role.", h.role),
+        ("role_assignments", "listRoleAssignments", "List who holds which role.", h.assignments),
+        ("role_assignments/{assignment}", "getRoleAssignment", "Get one.", h.assignment),
+        ("permission_types", "listPermissionTypes", "List permission types.", h.permission_types),
+        (
+            "permission_types/{resource}",
+            "listPermissionTypesOf",
+            "List those of a type.",
+            h.permission_types_of,
+        ),
+    ):
+        yield _route("GET", f"{base}/{path}", name, summary, handler=handler, permission=Permission.ADMIN)
+
+
 def _few() -> Iterator[Route]:
     yield _route("GET", "/v1", "getVersion", "Tell the version.", handler=_version)
     yield _route(
@@ -216,6 +236,7 @@ def register(services: StackStormServices) -> Door:
         _actions(catalogue),
         _packs(catalogue),
         _executions(ExecutionHandlers(services), StreamHandlers(services)),
+        _roles(RoleHandlers(services)),
         _rest(KeyHandlers(services), TraceHandlers(services), InquiryHandlers(services)),
         _few(),
     )
@@ -230,6 +251,7 @@ def register(services: StackStormServices) -> Door:
         error_body=Fault,
         aliases=tuple(_aliases()),
         claims=reading.claims,
+        admit=Gate(services.access),
         prepare=reading.prepare,
     )
 

@@ -3,6 +3,7 @@
 import asyncio
 from typing import Protocol
 
+from runyard.actions.access.service import AccessService
 from runyard.actions.apikeys import ApiKeyService
 from runyard.actions.catalogue import Catalogue
 from runyard.actions.datastore import DatastoreService
@@ -36,6 +37,11 @@ class StackStormServices(Protocol):
     @property
     def output(self) -> OutputLog:
         """The output logs."""
+        ...
+
+    @property
+    def access(self) -> AccessService:
+        """Roles."""
         ...
 
     @property

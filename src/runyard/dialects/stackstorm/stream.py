@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from runyard.actions.runs.model import Record
 from runyard.dialects.door import Call
-from runyard.dialects.stackstorm import reading
+from runyard.dialects.stackstorm import granting, reading
 from runyard.dialects.stackstorm.executions import base_of
 from runyard.dialects.stackstorm.replies import encode, time_of
 from runyard.dialects.stackstorm.services import StackStormServices
@@ -47,7 +47,9 @@ class StreamHandlers:
 
     async def output(self, call: Call) -> None:
         """Send the output of one execution, what there is and what comes, until its end."""
-        record = await self._services.runs.get(call.caller.scope, call.params["execution"])
+        owner = granting.access_of(call).owner
+        record = await self._services.runs.get(call.caller.scope, call.params["execution"], owner=owner)
+        granting.require_execution(call, "execution_view", record)
         kind = reading.query(call).get("output_type")
         await _start(call)
         async for event in _lines(self._services, record, kind):
@@ -109,6 +111,8 @@ class _Listener:
             record = await self._services.runs.get(self._call.caller.scope, execution_id)
         except NotFound:
             return False
+        if not self._visible(record):
+            return False
         if not record.execution.ended:
             self._tail(record)
             return False
@@ -133,7 +137,13 @@ class _Listener:
         await self._emit(f"st2.liveaction__{verb}", _liveaction(document))
         return over and self._end[0] is not None and self._end[1] == record.execution.id
 
+    def _visible(self, record: Record) -> bool:
+        access = granting.access_of(self._call)
+        return granting.owns(access, record) and access.allows("execution_view", granting.uids_of(record))
+
     def _concerns(self, record: Record) -> bool:
+        if not self._visible(record):
+            return False
         if self._actions and record.run.action_ref not in self._actions:
             return False
         return not self._executions or record.execution.id in self._executions

@@ -1,17 +1,19 @@
 """Tokens, the caller, and API keys."""
 
+import dataclasses
 import secrets
 from datetime import timedelta
 from typing import Any, Final
 
 from runyard.actions.apikeys import ApiKey
 from runyard.actions.masking import mask_api_key
+from runyard.actions.runs.service import require_self
 from runyard.dialects.door import Call
-from runyard.dialects.stackstorm import reading
+from runyard.dialects.stackstorm import granting, reading
 from runyard.dialects.stackstorm.replies import send_json, send_list, send_nothing, time_of
 from runyard.dialects.stackstorm.services import StackStormServices
-from runyard.identity.model import Token
-from runyard.kernel.errors import InvalidArgument, Unauthenticated
+from runyard.identity.model import Permission, Principal, Token
+from runyard.kernel.errors import InvalidArgument, NotFound, PermissionDenied, Unauthenticated
 
 MAX_TTL: Final = 86_400
 _NEVER: Final = "9999-12-31T23:59:59.999999Z"
@@ -72,7 +74,8 @@ class TokenHandlers:
         if method != "API key":
             expires = token.expires_at if token is not None else None
             how["token_expire"] = time_of(expires) if expires is not None else _NEVER
-        rbac = {"enabled": False, "roles": [], "is_admin": reading.is_admin(call.caller)}
+        access = granting.access_of(call)
+        rbac = {"enabled": access.enforced, "roles": list(access.roles), "is_admin": access.is_admin}
         await send_json(call, {"username": call.caller.user_name, "authentication": how, "rbac": rbac})
 
 
@@ -87,13 +90,18 @@ class ApiKeyHandlers:
         """List API keys."""
         values = reading.query(call)
         offset, limit = reading.paging(call, values, 50)
-        found, total = await self._keys.list(call.caller, values.get("user"), offset, limit)
+        user = values.get("user")
+        if not reading.is_admin(call):
+            if user not in (None, "", call.caller.user_name):
+                raise PermissionDenied('"user" attribute can only be provided by admins')
+            user = call.caller.user_name
+        found, total = await self._keys.list(call.caller, user or None, offset, limit)
         shown = reading.shows_secrets(call, values)
         await send_list(call, [_key_view(one, secrets=shown) for one in found], total, limit)
 
     async def get(self, call: Call) -> None:
         """Get one by its id or the key itself."""
-        found = await self._keys.get(call.caller, call.params["key"])
+        found = await self._found(call, "api_key_view")
         shown = reading.shows_secrets(call, reading.query(call))
         await send_json(call, _key_view(found, secrets=shown))
 
@@ -104,26 +112,44 @@ class ApiKeyHandlers:
         if not isinstance(metadata, dict):
             raise InvalidArgument(f"{metadata!r} is not of type 'object'")
         enabled = body.get("enabled", True) is not False
-        made, secret = await self._keys.create(
-            call.caller, metadata, reading.optional_text(body, "user"), enabled=enabled
-        )
+        user = reading.optional_text(body, "user")
+        require_self(call.caller, user, reading.is_admin(call))
+        made, secret = await self._keys.create(acting(call), metadata, user, enabled=enabled)
         await send_json(call, {**_key_view(made, secrets=False), "key": secret}, 201)
 
     async def update(self, call: Call) -> None:
         """Change metadata or switch it on or off."""
         body = await reading.read_object(call)
-        known = await self._keys.get(call.caller, call.params["key"])
+        known = await self._found(call, "api_key_modify")
         metadata = body.get("metadata", dict(known.metadata))
         if not isinstance(metadata, dict):
             raise InvalidArgument(f"{metadata!r} is not of type 'object'")
         enabled = bool(body.get("enabled", known.enabled))
-        changed = await self._keys.change(call.caller, known.id, metadata, enabled=enabled)
+        changed = await self._keys.change(acting(call), known.id, metadata, enabled=enabled)
         await send_json(call, _key_view(changed, secrets=False))
 
     async def delete(self, call: Call) -> None:
         """End one."""
-        await self._keys.delete(call.caller, call.params["key"])
+        known = await self._found(call, "api_key_delete")
+        await self._keys.delete(acting(call), known.id)
         await send_nothing(call)
+
+    async def _found(self, call: Call, permission: str) -> ApiKey:
+        """Find a key; those of others are for administrators. Raises NotFound, PermissionDenied."""
+        found = await self._keys.get(call.caller, call.params["key"])
+        granting.require(call, permission, f"api_key:{found.key_hash}")
+        if found.user != call.caller.user_name and not reading.is_admin(call):
+            raise NotFound(f"ApiKey matching {call.params['key']} for reference and id not found.")
+        return found
+
+
+def acting(call: Call) -> Principal:
+    """Return the caller as one who manages the own tokens: roles have allowed it, so the membership is not asked."""
+    caller = call.caller
+    if not granting.access_of(call).enforced or caller.may(Permission.ADMIN):
+        return caller
+    allowed = (caller.scopes - {Permission.ADMIN}) | {Permission.TOKENS_MANAGE}
+    return dataclasses.replace(caller, permissions=allowed)
 
 
 def _base(call: Call) -> str:
