@@ -163,6 +163,33 @@ class Environments(_Group):
     """Total size of the packed task packages of one account, in bytes."""
 
 
+class Infrastructure(_Group):
+    """Plans and applies of Terraform and OpenTofu."""
+
+    tools_folder: Path | None = None
+    """Folder of the tools by version: `terraform/1.11.4/terraform`, `tofu/1.9.1/tofu`; default is `tools` in the data folder. The PATH is looked at too."""
+    runs_at_once: Annotated[int, Field(ge=1, le=1024)] = 8
+    """Plans and applies that run at one time; more wait in line."""
+    command_timeout_secs: Annotated[int, Field(ge=1, le=86_400)] = 1800
+    """Longest time of one command of the tool, in seconds."""
+    run_timeout_secs: Annotated[int, Field(ge=1, le=7 * 86_400)] = 5400
+    """Longest time of a plan or of an apply with all its commands, in seconds."""
+    interrupt_grace_secs: Annotated[float, Field(ge=0, le=3600)] = 60.0
+    """Between the interrupt, on which the tool writes its state and ends, and the kill, in seconds."""
+    approval_window_secs: Annotated[int, Field(ge=1, le=365 * 86_400)] = 172_800
+    """How long a plan waits for approval before it is discarded, in seconds."""
+    memory_mib: Annotated[int, Field(ge=64)] = 4096
+    """Memory of one plan or apply, in MiB."""
+    pids: Annotated[int, Field(ge=16, le=1_000_000)] = 1024
+    """Processes and threads of one plan or apply."""
+    network: Literal["open", "none"] = "open"
+    """Whether plans and applies reach the outside: `open`, or `none` for this server's state alone."""
+    local_repositories: tuple[Path, ...] = ()
+    """Folders of this host below which `file://` repositories may be; none are when empty."""
+    archive_bytes: Annotated[int, Field(ge=MIB, le=16 * GIB)] = 512 * MIB
+    """Largest size of unpacked code of one run, in bytes."""
+
+
 class Logging(_Group):
     """The server's own log, on standard error."""
 
@@ -215,6 +242,8 @@ class Settings(BaseSettings):
     """Actions of packs."""
     environments: Environments = Environments()
     """Task packages, and the environments that are made from them."""
+    infrastructure: Infrastructure = Infrastructure()
+    """Plans and applies."""
     logging: Logging = Logging()
     """The server's own log."""
     metrics: Metrics = Metrics()

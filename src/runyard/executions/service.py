@@ -31,6 +31,7 @@ from runyard.executions.model import (
     NewExecution,
     Outcome,
     OutputTotals,
+    Resume,
     Schedule,
     Tenant,
     apply,
@@ -153,15 +154,7 @@ class ExecutionService:
         if assignment.runner == LOCAL:
             raise InvalidArgument("this runner name is reserved")
         first = requested(await self._rooted(new), self._now())
-        made = Assignment(
-            execution_id=first.value.id,
-            pool=assignment.pool,
-            priority=assignment.priority,
-            key=assignment.key,
-            key_limit=assignment.key_limit,
-            runner=assignment.runner,
-            document=assignment.document,
-        )
+        made = _made(first.value.id, assignment)
         try:
             work = self._enqueue(first, made, assignment.not_before, None, beside)
             return await self._unhurried(work)
@@ -189,6 +182,38 @@ class ExecutionService:
         if decision.value.ended:
             self.on_ended(decision.value)
         return decision.value
+
+    async def release(
+        self,
+        execution_id: ExecutionId,
+        assignment: NewAssignment,
+        *,
+        actor: str,
+        beside: Beside | None = None,
+    ) -> Changed[Execution] | Refused:
+        """Hand an execution that waits and has never begun to dispatch: what it waited for is there. `not_before` is
+        not looked at. Raises ExecutionNotFound, ServerStopping and what `beside` raises, which undoes it.
+        """
+        if self._stopping:
+            raise ServerStopping
+        work = self._release(execution_id, assignment, actor, beside)
+        return await asyncio.shield(self._line.background(work))
+
+    async def _release(
+        self, execution_id: ExecutionId, assignment: NewAssignment, actor: str, beside: Beside | None
+    ) -> Changed[Execution] | Refused:
+        async with self.database.transaction() as tx:
+            decision = await transition(
+                tx, store.ExecutionRows(), execution_id, Resume(), self._decider(actor)
+            )
+            if isinstance(decision, Refused):
+                return decision
+            if beside is not None:
+                await beside(tx, decision.value)
+            made = _made(execution_id, assignment)
+            await store.add_assignment(tx, made, None, self._now())
+        await self._line.offer(made, None)
+        return decision
 
     def register_runner(self, name: str, factory: RunnerFactory) -> None:
         """Say what obeys the assignments of `runner == name`."""
@@ -446,6 +471,18 @@ class ExecutionService:
     def _publish(self, happened: Sequence[Event]) -> None:
         for event in happened:
             self.database.broker.publish(event)
+
+
+def _made(execution_id: ExecutionId, assignment: NewAssignment) -> Assignment:
+    return Assignment(
+        execution_id=execution_id,
+        pool=assignment.pool,
+        priority=assignment.priority,
+        key=assignment.key,
+        key_limit=assignment.key_limit,
+        runner=assignment.runner,
+        document=assignment.document,
+    )
 
 
 def _ignore(execution: Execution) -> None:

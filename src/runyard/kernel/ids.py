@@ -150,6 +150,27 @@ class CheckpointId(Uuid7Id):
     kind = "checkpoint"
 
 
+class WorkspaceId(Uuid7Id):
+    """Names an infrastructure workspace."""
+
+    __slots__ = ()
+    kind = "workspace"
+
+
+class RunId(Uuid7Id):
+    """Names a run of a workspace."""
+
+    __slots__ = ()
+    kind = "run"
+
+
+class RecordId(HexId):
+    """The second name, of 24 digits, of a workspace or a run, which some dialects show beside the first."""
+
+    __slots__ = ()
+    kind = "record"
+
+
 class RequestId(Uuid7Id):
     """Names one request to the server, shown as `X-Request-Id`."""
 

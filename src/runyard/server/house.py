@@ -31,6 +31,7 @@ from runyard.runtimes.supervisor import Supervisor
 from runyard.server import options
 from runyard.server.actions import ActionHouse, Shared, make_actions
 from runyard.server.environments import EnvironmentHouse, make_environments
+from runyard.server.infrastructure import InfrastructureHouse, make_infrastructure
 from runyard.server.metrics import Metrics
 from runyard.settings import Settings
 
@@ -57,6 +58,7 @@ class House:
     metrics: Metrics
     actions: ActionHouse
     environments: EnvironmentHouse
+    infrastructure: InfrastructureHouse
     first_token: str | None = None
     """The admin token that was made for a new data folder and must be shown once."""
     stop_task: asyncio.Task[None] | None = None
@@ -84,6 +86,8 @@ async def open_house(settings: Settings, stack: AsyncExitStack, *, new_admin_tok
     stack.push_async_callback(house.executions.stop, settings.stop_secs)
     house.actions.changes.start()
     stack.push_async_callback(house.actions.changes.stop)
+    await house.infrastructure.line.start()
+    stack.push_async_callback(house.infrastructure.line.stop)
     await house.checkpoints.start()
     stack.push_async_callback(house.checkpoints.stop)
     await house.supervisor.start()
@@ -134,6 +138,7 @@ def _assemble(
     return House(
         actions=make_actions(settings, shared),
         environments=make_environments(settings, shared),
+        infrastructure=make_infrastructure(settings, shared),
         stopping=stopping,
         settings=settings,
         database=database,

@@ -1,0 +1,1 @@
+"""The operator's tools and the programs around them: git, Terraform, OpenTofu."""

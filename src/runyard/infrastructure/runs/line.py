@@ -1,0 +1,282 @@
+"""The line of runs before each workspace. Owns when a run begins and what follows its end; runs no command itself.
+
+The invariant is the database's: one run holds a workspace (`uq_runs_holds`). Whoever ends a run, makes one or unlocks
+a workspace calls `advance`; the same is done for all workspaces now and then, so that a call which was lost with a
+killed server costs seconds and nothing else.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from typing import Final
+
+import structlog
+
+from runyard.database.engine import Database, Transaction
+from runyard.database.errors import UniqueViolation
+from runyard.executions.dispatch.port import NewAssignment
+from runyard.executions.errors import ExecutionEnded, ExecutionNotFound, ServerStopping
+from runyard.executions.model import ALREADY_ENDED, Execution, Status
+from runyard.executions.service import ExecutionService
+from runyard.identity.model import Principal
+from runyard.infrastructure.runs import store
+from runyard.infrastructure.runs.changes import (
+    Approve,
+    Begin,
+    Cancelled,
+    Discard,
+    Lost,
+    RunCommand,
+    decide,
+)
+from runyard.infrastructure.runs.entries import APPLY_RUNNER, PLAN_RUNNER, apply_execution, change
+from runyard.infrastructure.runs.model import Run, RunKind, RunStatus
+from runyard.infrastructure.workspaces.service import WorkspaceService, locked_row
+from runyard.kernel.clock import Now, utc_now
+from runyard.kernel.errors import FailedPrecondition, RunyardError
+from runyard.kernel.ids import ExecutionId, RunId, WorkspaceId
+from runyard.kernel.transitions import Changed, Refused, transition
+
+ACTOR: Final = "runyard"
+_SCAN_SECONDS: Final = 2.0
+_AT_WORK: Final = frozenset({RunStatus.PENDING, RunStatus.PLANNING, RunStatus.APPLYING})
+_DONE: Final = frozenset({RunStatus.APPLY_SUCCESS, RunStatus.APPLY_NO_CHANGES, RunStatus.PLAN_NO_CHANGES})
+_log = structlog.get_logger(__name__)
+
+Settler = Callable[[Run], Awaitable[None]]
+"""Clears away what a run left behind; idempotent."""
+
+
+class RunLine:
+    """Begins runs in order and follows their ends."""
+
+    def __init__(
+        self,
+        database: Database,
+        executions: ExecutionService,
+        workspaces: WorkspaceService,
+        at_once: int,
+        now: Now = utc_now,
+    ) -> None:
+        """At most `at_once` plans and applies run at one time on this server."""
+        self._database = database
+        self._executions = executions
+        self._workspaces = workspaces
+        self._at_once = at_once
+        self._now = now
+        self._watch: asyncio.Task[None] | None = None
+        self.settlers: list[Settler] = []
+        """Called with each run that is over, before the next one of its workspace begins."""
+
+    # --- life of the server ---
+
+    async def start(self) -> None:
+        """Bring runs to order that a stopped or killed server left behind; then watch."""
+        await self.scan()
+        self._watch = asyncio.get_running_loop().create_task(self._watch_forever())
+
+    async def stop(self) -> None:
+        """End the watch."""
+        if self._watch is not None:
+            self._watch.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._watch
+
+    async def _watch_forever(self) -> None:
+        while True:
+            await asyncio.sleep(_SCAN_SECONDS)
+            try:
+                await self.scan()
+            except ServerStopping:
+                return
+            except RunyardError as error:
+                _log.warning("infrastructure.scan_failed", error=error.message)
+            except Exception:  # noqa: BLE001  one bad row must not end the watch for all others
+                _log.exception("infrastructure.scan_failed")
+
+    async def scan(self) -> None:
+        """Look at every run that is not over, or not cleared away, and do what is due."""
+        async with self._database.read() as tx:
+            expired = await store.expired(tx, self._now())
+            running = await store.unended(tx)
+            left = await store.unsettled(tx)
+        for run in left:
+            await self.settle(run)
+        for run_id in expired:
+            decision = await self._change(run_id, Discard("nobody decided in time"), ACTOR)
+            if isinstance(decision, Changed):
+                await self.settle(decision.value)
+        await self._find_lost(running)
+        for run in running:
+            if run.waits and run.auto_apply and run.status is RunStatus.PLAN_SUCCESS:
+                await self.begin_apply(run, actor=run.actor)
+        for workspace_id in {run.workspace_id for run in running if run.status is RunStatus.PENDING}:
+            await self.advance(workspace_id)
+
+    async def _find_lost(self, running: Sequence[Run]) -> None:
+        """End runs whose execution has ended without a word to them: its worker died with a server, or somebody
+        ended the execution itself through another door.
+        """
+        for run in running:
+            if run.status not in _AT_WORK and run.apply_task_id is None:
+                continue
+            found = await self._executions.several(run, [run.current_task_id])
+            if not found or not found[0].ended:
+                continue
+            command: RunCommand = Lost(_lost_reason(run, found[0]), run.status)
+            if found[0].started_at is None and found[0].status is Status.CANCELED:
+                command = Cancelled(found[0].status_reason or "its execution was cancelled")
+            decision = await self._change(run.id, command, ACTOR)
+            if isinstance(decision, Changed):
+                _log.warning("infrastructure.run_lost", run_id=run.id, status=decision.value.status.value)
+                await self.settle(decision.value)
+
+    # --- beginning ---
+
+    async def advance(self, workspace_id: WorkspaceId) -> None:
+        """Let the next run of a workspace begin, unless a run or a lock holds it."""
+        while True:
+            async with self._database.read() as tx:
+                run = await store.oldest_pending(tx, workspace_id)
+                if run is None or await store.holder(tx, workspace_id) is not None:
+                    return
+            if not await self._begin(run):
+                return
+
+    async def _begin(self, run: Run) -> bool:
+        """Begin a run; return whether another one may be tried, because this one was over already."""
+
+        async def beside(tx: Transaction, execution: Execution) -> None:  # noqa: ARG001
+            workspace = await locked_row(tx, run.workspace_id)
+            if workspace.lock is not None:
+                raise _NotNow
+            decision = await self._decided(tx, run.id, Begin(), ACTOR)
+            if isinstance(decision, Refused):
+                raise _NotNow
+
+        assignment = self._assignment(PLAN_RUNNER, run)
+        try:
+            released = await self._executions.release(
+                run.plan_task_id, assignment, actor=ACTOR, beside=beside
+            )
+        except (UniqueViolation, _NotNow, ExecutionNotFound):
+            return False
+        if isinstance(released, Changed) or released.code != ALREADY_ENDED:
+            return False  # it begins, or somebody else has begun it in the same moment
+        decision = await self._change(run.id, Cancelled("its execution was cancelled"), ACTOR)
+        if isinstance(decision, Changed):
+            await self.settle(decision.value, advance=False)
+        return True
+
+    async def begin_apply(self, run: Run, *, actor: str) -> Changed[Run] | Refused:
+        """Let a run that waits go on to its apply, once: of two who approve at once the second is refused."""
+        task_id = ExecutionId.new()
+        made: list[Changed[Run]] = []
+
+        async def beside(tx: Transaction, execution: Execution) -> None:  # noqa: ARG001
+            decision = await self._decided(tx, run.id, Approve(task_id), actor)
+            if isinstance(decision, Refused):
+                raise _RefusedApproval(decision)
+            made.append(decision)
+
+        assignment = self._assignment(APPLY_RUNNER, run)
+        try:
+            await self._executions.submit(apply_execution(run, task_id, actor), assignment, beside=beside)
+        except _RefusedApproval as error:
+            return error.refused
+        return made[0]
+
+    def _assignment(self, runner: str, run: Run) -> NewAssignment:
+        return NewAssignment(
+            runner=runner, document={"run_id": str(run.id)}, key="infrastructure", key_limit=self._at_once
+        )
+
+    # --- ending ---
+
+    async def end_waiting(self, run: Run, command: Discard, *, actor: str) -> Changed[Run] | Refused:
+        """Give up a run that waits for a person or in line."""
+        decision = await self._change(run.id, command, actor)
+        if isinstance(decision, Changed):
+            if decision.value.planned_at is None:
+                with suppress(ExecutionEnded, ExecutionNotFound):
+                    await self._executions.cancel(run, run.plan_task_id, actor=actor, reason=command.reason)
+            await self.settle(decision.value)
+        return decision
+
+    async def cancel(self, run: Run, caller: Principal) -> Run:
+        """Stop a run: at once when nothing runs, else by word to its worker, which ends the run itself."""
+        reason = f"cancelled by {caller.actor}"
+        try:
+            execution = await self._executions.cancel(
+                caller.scope, run.current_task_id, actor=caller.actor, reason=reason
+            )
+            at_work = not execution.ended
+        except ExecutionEnded:
+            at_work = not run.waits
+        if not at_work:
+            decision = await self._change(run.id, Cancelled(reason), caller.actor)
+            if isinstance(decision, Changed):
+                await self.settle(decision.value)
+        async with self._database.read() as tx:
+            return await store.by_id(tx, run.id) or run
+
+    async def settle(self, run: Run, *, advance: bool = True) -> None:
+        """Clear away what a run that is over left behind, do what was to follow it, and let the next one begin."""
+        for settler in self.settlers:
+            try:
+                await settler(run)
+            except RunyardError as error:
+                # Tried again by the next scan; the next run may begin all the same.
+                _log.warning("infrastructure.not_settled", run_id=run.id, error=error.message)
+                break
+        else:
+            async with self._database.transaction() as tx:
+                await store.settle(tx, run.id)
+        if run.then_delete and run.kind is RunKind.DESTROY and run.status in _DONE:
+            await self._workspaces.remove(run.workspace_id, actor=run.actor)
+        elif advance:
+            await self.advance(run.workspace_id)
+
+    # --- inside ---
+
+    async def _change(self, run_id: RunId, command: RunCommand, actor: str) -> Changed[Run] | Refused:
+        return await change(self._database, self._now, run_id, command, actor=actor)
+
+    async def _decided(
+        self, tx: Transaction, run_id: RunId, command: RunCommand, actor: str
+    ) -> Changed[Run] | Refused:
+        moment = self._now()
+        return await transition(
+            tx,
+            store.RunRows(),
+            run_id,
+            command,
+            lambda before, what: decide(before, what, actor=actor, now=moment),
+        )
+
+
+class _NotNow(FailedPrecondition):
+    """The run cannot begin now."""
+
+    code = "not_now"
+
+
+class _RefusedApproval(FailedPrecondition):
+    """The run does not wait for this."""
+
+    code = "refused_approval"
+
+    def __init__(self, refused: Refused) -> None:
+        """Carry the refusal out of the transaction that it undoes."""
+        super().__init__(refused.reason)
+        self.refused = refused
+
+
+def _lost_reason(run: Run, execution: Execution) -> str:
+    why = execution.status_reason or execution.status.value
+    if run.apply_task_id is None:
+        return f"the plan ended without a result: {why}"
+    return (
+        f"the apply ended without a result: {why}; what it did is in the state as far as it was written. It is not "
+        "repeated by itself: plan again"
+    )

@@ -1,0 +1,182 @@
+"""Workspaces and their line of runs over both databases: names, search, locks, order."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from runyard.database.engine import Database
+from runyard.executions.model import Status
+from runyard.executions.output.log import OutputLog
+from runyard.executions.service import ExecutionService
+from runyard.identity.model import Principal
+from runyard.identity.service import IdentityService
+from runyard.infrastructure.runs.line import RunLine
+from runyard.infrastructure.runs.model import NewRun, Origin, Run, RunKind, RunStatus, Trigger
+from runyard.infrastructure.runs.service import RunService
+from runyard.infrastructure.workspaces.errors import (
+    WorkspaceExists,
+    WorkspaceLocked,
+    WorkspaceNotFound,
+    WorkspaceNotLocked,
+)
+from runyard.infrastructure.workspaces.model import (
+    Code,
+    Match,
+    NewWorkspace,
+    Workspace,
+    WorkspaceChanges,
+    WorkspaceQuery,
+)
+from runyard.infrastructure.workspaces.service import WorkspaceService
+from runyard.kernel.crypto import Vault
+
+
+@dataclass
+class Parts:
+    """The services over one database."""
+
+    caller: Principal
+    identity: IdentityService
+    executions: ExecutionService
+    workspaces: WorkspaceService
+    runs: RunService
+    line: RunLine
+
+    async def made(self, name: str, **more: object) -> Workspace:
+        """Add a workspace."""
+        return await self.workspaces.create(self.caller, NewWorkspace(name=name, **more))  # type: ignore[arg-type]
+
+
+@pytest.fixture
+async def parts(database: Database, tmp_path: Path) -> AsyncIterator[Parts]:
+    """Put the services together; no worker takes what they offer."""
+    identity = IdentityService(database)
+    await identity.bootstrap("admin-token-for-tests")
+    output = OutputLog(tmp_path / "output")
+    executions = ExecutionService(database, output)
+    workspaces = WorkspaceService(database, identity)
+    line = RunLine(database, executions, workspaces, 4)
+    runs = RunService(database, executions, workspaces, line, Vault(tmp_path / "keys"))
+    caller = await identity.system_principal()
+    yield Parts(caller, identity, executions, workspaces, runs, line)
+    await executions.stop(1)
+
+
+async def test_creations_at_once_with_one_name_make_one(parts: Parts) -> None:
+    """Of ten at once one wins, and the others hear why."""
+    ends = await asyncio.gather(*(parts.made("net-prod") for _ in range(10)), return_exceptions=True)
+    assert sum(isinstance(end, Workspace) for end in ends) == 1
+    refused = [end for end in ends if isinstance(end, BaseException)]
+    assert all(isinstance(end, WorkspaceExists) and "already exists" in str(end) for end in refused)
+
+
+async def test_workspace_is_found_by_both_ids_and_not_from_elsewhere(parts: Parts) -> None:
+    """Both ids lead to it, from its own account only; a changed name leaves the identifier as it was."""
+    made = await parts.made("acme/infra/net", labels=["b", "a"], code=Code(working_directory="/net"))
+    assert made.identifier == "acme_infra_net"
+    for reference in (made.id, made.record_id):
+        assert await parts.workspaces.get(parts.caller.scope, reference) == made
+    _, token = await parts.identity.create_account("other", "Other")
+    stranger = await parts.identity.authenticate(token)
+    with pytest.raises(WorkspaceNotFound):
+        await parts.workspaces.get(stranger.scope, made.id)
+    with pytest.raises(WorkspaceNotFound):
+        await parts.workspaces.update(stranger, made.id, WorkspaceChanges(name="mine"))
+    changed = await parts.workspaces.update(
+        parts.caller, made.record_id, WorkspaceChanges(name="net", branch="dev")
+    )
+    assert (changed.name, changed.identifier, changed.code.branch) == ("net", "acme_infra_net", "dev")
+    assert (changed.labels, changed.code.working_directory) == (("b", "a"), "/net")
+    again = await parts.made("acme/infra/net")
+    assert again.identifier.startswith("acme_infra_net_")
+
+
+async def test_search_combines_lists_text_and_any_of(parts: Parts) -> None:
+    """Any of a list, all members together; `any_of` asks for one of its members; special characters are plain."""
+    await parts.made(
+        "net-prod", labels=["prod", "net"], code=Code(repository="acme/infra", vcs_type="github")
+    )
+    await parts.made("net-dev", labels=["dev"], code=Code(repository="acme/infra", vcs_type="gitlab"))
+    await parts.made("ci_100%", labels=["production"], runner_type="jenkins")
+
+    async def names(**query: object) -> list[str]:
+        found = await parts.workspaces.search(parts.caller.scope, WorkspaceQuery(**query))  # type: ignore[arg-type]
+        return [one.name for one in found]
+
+    assert await names() == ["ci_100%", "net-dev", "net-prod"]
+    assert await names(match=Match(labels=["prod"])) == ["net-prod"]
+    assert await names(match=Match(repositories=["acme/infra"], vcs_types=["gitlab"])) == ["net-dev"]
+    assert await names(any_of=Match(names=["net-dev"], runner_types=["jenkins"])) == ["ci_100%", "net-dev"]
+    assert await names(any_of=Match()) == []
+    assert await names(match=Match(managed=False)) == ["ci_100%"]
+    assert await names(text="0%") == ["ci_100%"]
+    assert await names(text="PROD", sort=[("name", True)]) == ["ci_100%", "net-prod"]
+    assert await names(limit=1, offset=1) == ["net-dev"]
+    assert await parts.workspaces.labels(parts.caller.scope) == ["dev", "net", "prod", "production"]
+
+
+async def test_lock_keeps_runs_back_until_it_is_gone(parts: Parts) -> None:
+    """A run that was asked for under a lock waits, and begins with the unlock."""
+    made = await parts.made("locked")
+    await parts.workspaces.lock(parts.caller, made.id, "maintenance")
+    with pytest.raises(WorkspaceLocked, match="maintenance"):
+        await parts.workspaces.lock(parts.caller, made.id)
+    run = await parts.runs.create(parts.caller, made.id, NewRun())
+    assert run.status is RunStatus.PENDING
+    task = await parts.executions.get(parts.caller.scope, run.plan_task_id)
+    assert task.status is Status.WAITING
+    await parts.workspaces.unlock(parts.caller, made.id)
+    with pytest.raises(WorkspaceNotLocked):
+        await parts.workspaces.unlock(parts.caller, made.id)
+    await parts.line.advance(made.id)
+    assert (await parts.runs.get(parts.caller.scope, run.id)).status is RunStatus.PLANNING
+
+
+async def test_runs_asked_for_at_once_go_one_by_one(parts: Parts) -> None:
+    """One begins and the others wait in line; a cancelled one makes room for the next."""
+    made = await parts.made("busy")
+    runs = await asyncio.gather(*(parts.runs.create(parts.caller, made.id, NewRun()) for _ in range(5)))
+
+    async def now() -> list[Run]:
+        return [await parts.runs.get(parts.caller.scope, run.id) for run in runs]
+
+    async def statuses() -> list[str]:
+        return [run.status.value for run in await now()]
+
+    async def with_status(status: RunStatus) -> list[Run]:
+        return [run for run in await now() if run.status is status]
+
+    assert sorted(await statuses()) == ["pending"] * 4 + ["planning"]
+    (first,) = await with_status(RunStatus.PLANNING)
+    await parts.runs.cancel(parts.caller, first.id)
+    assert sorted(await statuses()) == ["cancelled"] + ["pending"] * 3 + ["planning"]
+    # Ended through the ledger itself: the line notices.
+    pending = await with_status(RunStatus.PENDING)
+    await parts.executions.cancel(parts.caller.scope, pending[0].plan_task_id, actor="somebody")
+    await parts.line.scan()
+    assert sorted(await statuses()) == ["cancelled"] * 2 + ["pending"] * 2 + ["planning"]
+
+
+async def test_newer_push_supersedes_older_ones_of_its_branch(parts: Parts) -> None:
+    """What waits for an older push is discarded; other branches and people's runs stay."""
+    made = await parts.made("pushed")
+    await parts.workspaces.lock(parts.caller, made.id)
+
+    def push(branch: str) -> NewRun:
+        return NewRun(kind=RunKind.APPLY, trigger=Trigger.PUSH, origin=Origin(branch=branch))
+
+    older = await parts.runs.create(parts.caller, made.id, push("main"))
+    other = await parts.runs.create(parts.caller, made.id, push("dev"))
+    person = await parts.runs.create(parts.caller, made.id, NewRun(origin=Origin(branch="main")))
+    newer = await parts.runs.create(parts.caller, made.id, push("main"))
+    found = [
+        (await parts.runs.get(parts.caller.scope, run.id)).status.value
+        for run in (older, other, person, newer)
+    ]
+    assert found == ["discarded", "pending", "pending", "pending"]
+    task = await parts.executions.get(parts.caller.scope, older.plan_task_id)
+    assert task.status is Status.CANCELED
+    assert (await parts.workspaces.get(parts.caller.scope, made.id)).runs_count == 4
