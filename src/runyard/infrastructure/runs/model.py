@@ -84,6 +84,8 @@ class Archive(msgspec.Struct, frozen=True, kw_only=True):
 
     blob: str
     """SHA-256 of it."""
+    store: str = "remote"
+    """Whose blobs they are, `remote` or `configurations`: each owner removes what nobody of its own needs any more."""
     folder: str = ""
     """Where within it the working directory is counted from."""
 
