@@ -82,6 +82,8 @@ class NativeServer:
         self.tokens: dict[str, dict[str, Any]] = {}
         self.secrets: dict[str, dict[str, Any]] = {}
         self.projects: dict[str, dict[str, Any]] = {}
+        self.users: list[dict[str, Any]] = []
+        self.action_roles: dict[str, Any] = {"roles": [], "assignments": []}
         self.images: dict[str, dict[str, Any]] = {}
         self.files: dict[tuple[str, str], bytes] = {}
         self.logs: dict[str, Log] = {}
@@ -312,6 +314,8 @@ class Routes:
             "secrets": self.secrets,
             "projects": self.projects,
             "tokens": self.tokens,
+            "users": self.users,
+            "action-roles": self.action_roles,
             "health": lambda: (200, {"status": "ready", "version": "9.9.9", "checks": []}),
         }
         return nouns[self.rest[0]]()
@@ -424,6 +428,26 @@ class Routes:
                 raise Refusal(404, "not_found", "there is no such project")
             return 204, None
         return 200, {"items": [{"id": "0" * 24, "path": "/", "slug": "global"}, *known.values()]}
+
+    def users(self) -> tuple[int, object]:
+        """Serve users."""
+        if self.seen.method == "POST":
+            given = self.seen.json()
+            made = {
+                "id": EXECUTION_ID.format(0x90),
+                "name": given["name"],
+                "kind": given["kind"],
+                "created_at": NOW,
+            }
+            self.fake.users.append(made)
+            return 201, made
+        return 200, {"items": self.fake.users}
+
+    def action_roles(self) -> tuple[int, object]:
+        """Serve roles of actions."""
+        if self.seen.method == "PUT":
+            self.fake.action_roles = self.seen.json()
+        return 200, self.fake.action_roles
 
     def tokens(self) -> tuple[int, object]:
         """Serve tokens."""

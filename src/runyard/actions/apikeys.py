@@ -46,7 +46,7 @@ class ApiKeyService:
     ) -> tuple[ApiKey, str]:
         """Make a key and return it with its secret, shown this once. Raises PermissionDenied, NotFound."""
         secret = base64.b64encode(secrets.token_bytes(64), altchars=b"Mz").decode().rstrip("=")
-        new = NewToken(name="api key", permissions=caller.scopes, user_name=user, secret=secret)
+        new = NewToken(name="api key", permissions=caller.permissions, user_name=user, secret=secret)
         token, _ = await self._identity.create_token(caller, new)
         key = ApiKey(
             id=token.id,

@@ -17,6 +17,8 @@ MEMBERS = {
     "execution": Member("runyard.cli.execution:execution", "Look into the ledger of executions."),
     "project": Member("runyard.cli.project:project", "Create, list and delete projects."),
     "token": Member("runyard.cli.token:token", "Create, list and revoke tokens."),
+    "user": Member("runyard.cli.user:user", "Create and list users."),
+    "role": Member("runyard.cli.role:role", "Say who may do what with StackStorm actions."),
     "profile": Member("runyard.cli.profile:profile", "Choose which server to talk to."),
     "serve": Member("runyard.cli.serve:serve", "Start the server."),
     "doctor": Member("runyard.cli.doctor:doctor", "Say what this host can enforce and what is missing."),

@@ -32,6 +32,7 @@ token = LazyGroup(
         "runyard token create ci --scope runtimes:exec --expires 30d > ci.token",
         "runyard token create agent --expires 12h --json | jq -r .secret",
         "runyard token create team --project default/web",
+        "runyard token create laptop --user bob",
     ),
 )
 @click.argument("name")
@@ -44,10 +45,17 @@ token = LazyGroup(
     shell_complete=complete_projects,
     help="Only within this project and below it: an id, or slugs such as default/web.",
 )
+@click.option("--user", metavar="NAME", help="For another user of the account; needs the permission admin.")
 @click.option("--expires", type=Duration(), help="Useless after so long: 12h, 30d.")
 @click.pass_obj
 def create(
-    state: State, /, name: str, scopes: tuple[str, ...], project: str | None, expires: int | None
+    state: State,
+    /,
+    name: str,
+    scopes: tuple[str, ...],
+    project: str | None,
+    user: str | None,
+    expires: int | None,
 ) -> None:
     """Make a token and print its secret, once: the server keeps only a hash."""
     from runyard.cli.kit.output import print_json, write_text
@@ -57,6 +65,7 @@ def create(
         name=name,
         scopes=list(scopes),
         project=reference(project) if project else None,
+        user=user,
         expires_in_secs=expires,
     )
     with state.client() as client:

@@ -1,7 +1,18 @@
 """How resources look in tables. Owns the columns of each noun, so that every command shows the same thing alike."""
 
 from runyard.cli.kit.output import Column, size, span
-from runyard.client.models import Checkpoint, Event, Execution, Image, Project, Runtime, Secret, Token
+from runyard.client.models import (
+    ActionRole,
+    Checkpoint,
+    Event,
+    Execution,
+    Image,
+    Project,
+    Runtime,
+    Secret,
+    Token,
+    User,
+)
 
 RUNTIME_COLUMNS: tuple[Column[Runtime], ...] = (
     Column("NAME", lambda one: one.name, flexible=True),
@@ -50,6 +61,20 @@ PROJECT_COLUMNS: tuple[Column[Project], ...] = (
     Column("NAME", lambda one: one.name, flexible=True),
     Column("CREATED", lambda one: one.created_at),
     Column("PARENT", lambda one: one.parent_id, wide=True),
+)
+
+USER_COLUMNS: tuple[Column[User], ...] = (
+    Column("NAME", lambda one: one.name, flexible=True),
+    Column("ID", lambda one: one.id),
+    Column("KIND", lambda one: one.kind),
+    Column("CREATED", lambda one: one.created_at),
+)
+
+ROLE_COLUMNS: tuple[Column[ActionRole], ...] = (
+    Column("NAME", lambda one: one.name, flexible=True),
+    Column("ENABLED", lambda one: "yes" if one.enabled else "no"),
+    Column("GRANTS", lambda one: len(one.permission_grants)),
+    Column("DESCRIPTION", lambda one: one.description, flexible=True),
 )
 
 TOKEN_COLUMNS: tuple[Column[Token], ...] = (

@@ -11,6 +11,7 @@ from runyard.client.projects import Projects
 from runyard.client.runtimes import Checkpoints, Runtimes
 from runyard.client.secrets import Secrets
 from runyard.client.tokens import Tokens
+from runyard.client.users import Users
 
 
 class Client:
@@ -26,6 +27,7 @@ class Client:
         self.secrets = Secrets(self.transport)
         self.projects = Projects(self.transport)
         self.tokens = Tokens(self.transport)
+        self.users = Users(self.transport)
 
     def __enter__(self) -> Self:
         """Return the client itself."""

@@ -243,12 +243,54 @@ class Token(Wire, frozen=True, kw_only=True):
     revoked_at: datetime | None = None
 
 
+class User(Wire, frozen=True, kw_only=True):
+    """A person or a program of the account."""
+
+    id: str
+    name: str
+    kind: str = "user"
+    created_at: datetime | None = None
+
+
+class RoleGrant(Wire, frozen=True, kw_only=True, omit_defaults=True):
+    """Leave to do something with a resource, or with all of its type."""
+
+    permission_types: list[str]
+    resource_uid: str | None = None
+
+
+class ActionRole(Wire, frozen=True, kw_only=True, omit_defaults=True):
+    """A named set of grants."""
+
+    name: str
+    description: str = ""
+    enabled: bool = True
+    permission_grants: list[RoleGrant] = []
+
+
+class RoleAssignment(Wire, frozen=True, kw_only=True, omit_defaults=True):
+    """The roles of a user."""
+
+    username: str
+    roles: list[str] = []
+    description: str = ""
+    enabled: bool = True
+
+
+class ActionRoles(Wire, frozen=True, kw_only=True):
+    """All roles of actions, and who holds which."""
+
+    roles: list[ActionRole] = []
+    assignments: list[RoleAssignment] = []
+
+
 class NewToken(Wire, frozen=True, kw_only=True, omit_defaults=True):
     """What token to make; no scopes means those of the caller."""
 
     name: str
     scopes: list[str] = []
     project: str | None = None
+    user: str | None = None
     expires_in_secs: int | None = None
 
 

@@ -392,10 +392,18 @@ class IdentityService:
 
     # --- users and accounts ---
 
-    async def create_user(self, caller: Principal, name: str, kind: UserKind, role: Role) -> User:
-        """Add a user with a role on the caller's project. Raises AlreadyExists, InvalidArgument, PermissionDenied."""
+    async def list_users(self, caller: Principal) -> Sequence[User]:
+        """List the users of the caller's account by name."""
         caller.require(Permission.ADMIN)
-        if not name or len(name) > 256:
+        async with self._database.read() as tx:
+            return await store.users_of(tx, caller.scope.account_id)
+
+    async def create_user(self, caller: Principal, name: str, kind: UserKind, role: Role | None) -> User:
+        """Add a user with a role on the caller's project; without one it may do what other roles grant, and nothing
+        else. Raises AlreadyExists, InvalidArgument, PermissionDenied.
+        """
+        caller.require(Permission.ADMIN)
+        if not name or len(name) > 256 or "\0" in name:
             raise InvalidArgument("a user needs a name of 1 to 256 characters")
         now, account_id = self._now(), caller.scope.account_id
         user = User(id=UserId.new(), account_id=account_id, name=name, kind=kind, created_at=now)
@@ -404,7 +412,8 @@ class IdentityService:
                 await store.insert_user(tx, user)
             except UniqueViolation:
                 raise AlreadyExists(f"there is a user {name!r} already") from None
-            await store.set_member(tx, caller.scope.project_id, user.id, role, now)
+            if role is not None:
+                await store.set_member(tx, caller.scope.project_id, user.id, role, now)
             await tx.record(_event(account_id, "user", user.id, "user.created", caller.actor, now))
         return user
 

@@ -107,6 +107,12 @@ async def user_by_id(tx: Transaction, user_id: UserId) -> User | None:
     return None if row is None else _user(row)
 
 
+async def users_of(tx: Transaction, account_id: AccountId) -> Sequence[User]:
+    """Read the users of an account by name."""
+    found = await tx.all(select(users).where(users.c.account_id == account_id).order_by(users.c.name))
+    return [_user(row) for row in found]
+
+
 async def set_member(
     tx: Transaction, project_id: ProjectId, user_id: UserId, role: Role, now: datetime
 ) -> None:

@@ -48,6 +48,8 @@ def test_commands_are_exactly_those_of_the_contract() -> None:
         "checkpoint",
         "image",
         "secret",
+        "user",
+        "role",
         "project",
         "execution",
         "token",

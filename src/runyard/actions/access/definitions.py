@@ -96,14 +96,14 @@ def _members(document: object, what: str, known: set[str]) -> Mapping[str, Any]:
 
 def _text(given: Mapping[str, Any], name: str, what: str, longest: int) -> str:
     value = given.get(name)
-    if not isinstance(value, str) or not 1 <= len(value) <= longest:
+    if not isinstance(value, str) or not 1 <= len(value) <= longest or "\0" in value:
         raise InvalidArgument(f"every {what} needs a {name} of 1 to {longest} characters")
     return value
 
 
 def _described(given: Mapping[str, Any], what: str) -> str:
     value = given.get("description") or ""
-    if not isinstance(value, str):
+    if not isinstance(value, str) or "\0" in value:
         raise InvalidArgument(f"the description of {what} must be a text")
     return value
 

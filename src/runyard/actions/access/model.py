@@ -173,7 +173,7 @@ def wrong_grant(grant: Grant) -> str | None:
     if grant.resource_uid is None:
         return None
     kind, colon, rest = grant.resource_uid.partition(":")
-    if kind not in TYPES or not colon or not rest:
+    if kind not in TYPES or not colon or not rest or "\0" in rest:
         return f'"{grant.resource_uid}" is not the uid of a resource: a type, a colon and a name, such as pack:core'
     inside = _INSIDE.get(kind, frozenset()) | {kind}
     for name in grant.permission_types:

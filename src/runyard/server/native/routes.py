@@ -17,7 +17,9 @@ from runyard.server.native.secrets import NativeSecretHandlers
 from runyard.server.native.stream import NativeStreamHandlers
 from runyard.server.native.system import SystemHandlers
 from runyard.server.native.tokens import TokenHandlers
+from runyard.server.native.users import ActionRoleHandlers, UserHandlers
 from runyard.server.native.wire import (
+    ActionRoles,
     CancelIn,
     CapabilityOut,
     CheckpointIn,
@@ -41,6 +43,8 @@ from runyard.server.native.wire import (
     SearchOut,
     TokenIn,
     TokenOut,
+    UserIn,
+    UserOut,
     WhoOut,
 )
 
@@ -271,6 +275,26 @@ def _tokens(h: TokenHandlers) -> Iterator[Route]:
     )  # fmt: skip
 
 
+def _users(u: UserHandlers, r: ActionRoleHandlers) -> Iterator[Route]:
+    more: dict[str, Any] = {"permission": Permission.ADMIN, "tags": ["users"]}
+    yield _route(
+        "GET", "/users", "listUsers", "List users.", handler=u.listing, response=Listed[UserOut], **more
+    )
+    yield _route(
+        "POST", "/users", "createUser", "Add a user.",
+        handler=u.create, request=UserIn, response=UserOut, status=201, **more,
+    )  # fmt: skip
+    path = "/action-roles"
+    yield _route(
+        "GET", path, "getActionRoles", "Get the roles of actions and who holds them.",
+        handler=r.get, response=ActionRoles, **more,
+    )  # fmt: skip
+    yield _route(
+        "PUT", path, "applyActionRoles", "Put roles of actions and holders in the place of all that are there.",
+        handler=r.put, request=ActionRoles, response=ActionRoles, **more,
+    )  # fmt: skip
+
+
 def _projects(h: ProjectHandlers) -> Iterator[Route]:
     tags, admin = ["projects"], Permission.ADMIN
     yield _route(
@@ -341,6 +365,7 @@ def register(house: House) -> Door:
         *_secrets(NativeSecretHandlers(house)),
         *_projects(ProjectHandlers(house)),
         *_tokens(TokenHandlers(house)),
+        *_users(UserHandlers(house), ActionRoleHandlers(house)),
         *_system(SystemHandlers(house), open_metrics=house.settings.metrics.open),
     )
     return Door(

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 import msgspec
 
@@ -315,6 +315,57 @@ class ProjectOut(msgspec.Struct, kw_only=True):
     depth: int
     """0 for the root of the account."""
     created_at: datetime
+
+
+class UserIn(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """What user to add."""
+
+    name: str
+    kind: Literal["user", "service"] = "user"
+    role: Literal["admin", "operator", "viewer", "none"] = "none"
+    """What it is in the caller's project and below; `none` leaves it to roles of actions."""
+
+
+class UserOut(msgspec.Struct, kw_only=True):
+    """A person or a program of the account."""
+
+    id: str
+    name: str
+    kind: str
+    created_at: datetime
+
+
+class GrantBody(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Leave to do something."""
+
+    permission_types: list[str]
+    resource_uid: str | None = None
+    """Such as `pack:core` or `action:core:local`; all resources when left out."""
+
+
+class RoleBody(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """A named set of grants."""
+
+    name: str
+    description: str = ""
+    enabled: bool = True
+    permission_grants: list[GrantBody] = []
+
+
+class AssignmentBody(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """The roles of a user."""
+
+    username: str
+    roles: list[str] = []
+    description: str = ""
+    enabled: bool = True
+
+
+class ActionRoles(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """All roles of actions that were defined, and who holds which."""
+
+    roles: list[RoleBody] = []
+    assignments: list[AssignmentBody] = []
 
 
 class TokenIn(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
