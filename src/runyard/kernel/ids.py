@@ -192,6 +192,13 @@ class UserSecretId(Uuid7Id):
     kind = "secret"
 
 
+class PackageId(Uuid7Id):
+    """Names a task package, all its versions together."""
+
+    __slots__ = ()
+    kind = "task package"
+
+
 class TaskId(Uuid7Id):
     """Names one version of a task package."""
 

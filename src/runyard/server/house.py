@@ -78,6 +78,7 @@ async def open_house(settings: Settings, stack: AsyncExitStack, *, new_admin_tok
     house = _assemble(settings, database, identity, vault, engine)
     stack.callback(house.output.close)
     stack.callback(house.commands.close)
+    stack.callback(house.environments.workers.close)
     house.actions.start()
     stack.push_async_callback(house.actions.boxes.close)
     report = await house.executions.recover()
@@ -94,6 +95,7 @@ async def open_house(settings: Settings, stack: AsyncExitStack, *, new_admin_tok
     stack.push_async_callback(house.supervisor.stop)
     stack.push_async_callback(identity.flush_last_used)
     _every(stack, 30.0, identity.flush_last_used)
+    _every(stack, 600.0, house.environments.packages.sweep)
     given = settings.admin_token.get_secret_value() if settings.admin_token else None
     # The last step: a token that is made by a start which then fails would never be shown to anybody.
     house.first_token = await identity.bootstrap(given)

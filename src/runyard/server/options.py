@@ -4,8 +4,10 @@ from datetime import timedelta
 
 from runyard.actions.runners.boxes import BoxOptions
 from runyard.environments.lifetimes import Lifetimes
+from runyard.environments.packages.registry import RegistryLimits
 from runyard.executions.output.log import OutputOptions
 from runyard.executions.service import ExecutionOptions
+from runyard.kernel.tarballs import TarballLimits
 from runyard.runtimes.definition import ResourceLimits
 from runyard.runtimes.isolation.engine import Limits, Network
 from runyard.runtimes.isolation.options import IsolationOptions
@@ -80,6 +82,18 @@ def lifetimes(settings: Settings) -> Lifetimes:
         max_secs=chosen.max_lifetime_secs,
         default_secs=chosen.default_lifetime_secs,
     )
+
+
+def package_limits(settings: Settings) -> TarballLimits:
+    """Return what a task package may hold when unpacked."""
+    chosen = settings.environments
+    return TarballLimits(bytes=chosen.package_unpacked_bytes, entries=chosen.package_files)
+
+
+def registry_limits(settings: Settings) -> RegistryLimits:
+    """Return what task packages may take when packed."""
+    chosen = settings.environments
+    return RegistryLimits(package_bytes=chosen.package_bytes, account_bytes=chosen.account_package_bytes)
 
 
 def output_options(settings: Settings) -> OutputOptions:

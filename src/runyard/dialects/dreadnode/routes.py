@@ -6,13 +6,16 @@ from typing import Any, Final
 
 from runyard.dialects.door import Door, Route
 from runyard.dialects.dreadnode import reading, system
+from runyard.dialects.dreadnode.absent import absent_routes
 from runyard.dialects.dreadnode.declaring import route
 from runyard.dialects.dreadnode.device import DeviceHandlers
 from runyard.dialects.dreadnode.environments import environment_routes
 from runyard.dialects.dreadnode.errors import DOCUMENTED, ErrorPayload, write_error
 from runyard.dialects.dreadnode.identity import IdentityHandlers, KeyHandlers
+from runyard.dialects.dreadnode.registry import RegistryHandlers
 from runyard.dialects.dreadnode.secrets import SecretHandlers
 from runyard.dialects.dreadnode.services import DreadnodeServices
+from runyard.dialects.dreadnode.tasks import TaskHandlers
 from runyard.identity.model import Permission
 
 _SMALL: Final = 1 << 20
@@ -79,6 +82,46 @@ def _secrets(h: SecretHandlers) -> Iterator[Route]:
     yield route("DELETE", one, "deleteSecret", "Delete a secret.", h.delete, status=204, **write)
 
 
+def _tasks(h: TaskHandlers) -> Iterator[Route]:
+    base, one = "/org/{org}/tasks", "/org/{org}/tasks/{task}"
+    version = f"{one}/{{version}}"
+    read: dict[str, Any] = {"permission": Permission.TASKS_READ}
+    write: dict[str, Any] = {"permission": Permission.TASKS_WRITE, "body_limit_bytes": _SMALL}
+    yield route("GET", base, "listTasks", "List tasks.", h.list, **read)
+    yield route("GET", f"{base}/facets", "listTaskFacets", "Count values to filter by.", h.facets, **read)
+    yield route("GET", one, "getTask", "Tell about a task.", h.get, **read)
+    yield route("GET", f"{one}/versions", "listTaskVersions", "List versions.", h.versions, **read)
+    yield route("GET", f"{one}/readme", "getTaskReadme", "Send the README.", h.readme, **read)
+    yield route(
+        "GET", f"{one}/instruction", "getTaskInstruction", "Send the instruction.", h.instruction, **read
+    )
+    yield route(
+        "PATCH", f"{one}/visibility", "setTaskVisibility", "Publish or take back.", h.set_visibility, **write
+    )
+    yield route("GET", version, "getTaskVersion", "Tell about a version.", h.get, **read)
+    yield route("DELETE", version, "deleteTask", "Remove a version.", h.delete, status=204, **write)
+
+
+def _registry(h: RegistryHandlers) -> Iterator[Route]:
+    uploads, manifests = "/{org}/{task}/blobs/uploads", "/{org}/{task}/manifests/{reference}"
+    tag: dict[str, Any] = {"tags": ("registry",)}
+    read: dict[str, Any] = {"permission": Permission.TASKS_READ, **tag}
+    write: dict[str, Any] = {"permission": Permission.TASKS_WRITE, "status": 201, **tag}
+    yield route("GET", "/{org}/blobs/{digest}", "getBlob", "Send a blob.", h.blob, response=bytes, **read)
+    yield route("POST", uploads, "beginUpload", "Tell where to upload.", h.begin, **{**write, "status": 202})
+    # The handler bounds this body by its own setting, while it writes it to disk.
+    yield route(
+        "PUT", f"{uploads}/{{upload}}", "uploadBlob", "Take a blob.", h.upload, request=bytes,
+        body_limit_bytes=0, **write,
+    )  # fmt: skip
+    yield route(
+        "PUT", manifests, "putManifest", "Take in a version.", h.put_manifest, request=bytes,
+        body_limit_bytes=_SMALL, **write,
+    )  # fmt: skip
+    yield route("GET", manifests, "getManifest", "Send a manifest.", h.manifest, response=bytes, **read)
+    yield route("GET", "/{org}/{task}/tags/list", "listTags", "List versions.", h.tags, **read)
+
+
 def register(services: DreadnodeServices) -> Door:
     """Build the door over the domain services."""
     routes = itertools.chain(
@@ -87,7 +130,10 @@ def register(services: DreadnodeServices) -> Door:
         _keys(KeyHandlers(services)),
         _device(DeviceHandlers(services)),
         _secrets(SecretHandlers(services)),
+        _tasks(TaskHandlers(services)),
+        _registry(RegistryHandlers(services)),
         environment_routes(services),
+        absent_routes(),
     )
     return Door(
         name="dreadnode",

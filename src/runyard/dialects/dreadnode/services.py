@@ -3,6 +3,7 @@
 from typing import Protocol
 
 from runyard.environments.lifetimes import Lifetimes
+from runyard.environments.packages.registry import Registry
 from runyard.environments.packages.service import PackageService
 from runyard.environments.usersecrets.service import UserSecretService
 from runyard.identity.devices import DeviceService
@@ -37,6 +38,11 @@ class DreadnodeServices(Protocol):
     @property
     def packages(self) -> PackageService:
         """Task packages."""
+        ...
+
+    @property
+    def registry(self) -> Registry:
+        """Blobs and manifests."""
         ...
 
     @property

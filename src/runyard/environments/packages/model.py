@@ -167,3 +167,24 @@ class TaskPackage:
     def ref(self) -> str:
         """Write the full reference."""
         return f"{self.org}/{self.name}@{self.version}"
+
+
+SORTS: Final = ("name", "difficulty", "source", "author", "created_at", "file_size")
+"""What a listing can be sorted by."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskFilter:
+    """What a listing shows. Values of one field are alternatives; fields narrow each other."""
+
+    difficulties: Sequence[str] = ()
+    tags: Sequence[str] = ()
+    authors: Sequence[str] = ()
+    sources: Sequence[str] = ()
+    search: str | None = None
+    include_public: bool = False
+    """Public tasks of other accounts too."""
+    sort_by: str = "created_at"
+    descending: bool = True
+    page: int = 1
+    limit: int = 50

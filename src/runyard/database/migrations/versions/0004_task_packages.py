@@ -14,6 +14,10 @@ def upgrade() -> None:
     _user_keys()
     _device_logins()
     _user_secrets()
+    _package_blobs()
+    _task_packages()
+    _task_versions()
+    _task_tags()
 
 
 def _user_keys() -> None:
@@ -85,3 +89,117 @@ def _user_secrets() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_user_secrets")),
         sa.UniqueConstraint("user_id", "name", name=op.f("uq_user_secrets_user_id_name")),
     )
+
+
+def _package_blobs() -> None:
+    op.create_table(
+        "package_blobs",
+        sa.Column("account_id", sa.String(length=24), nullable=False),
+        sa.Column("digest", sa.String(length=64), nullable=False),
+        sa.Column("size", sa.BigInteger(), nullable=False),
+        sa.Column("used_at", Timestamp(), nullable=False),
+        sa.ForeignKeyConstraint(["account_id"], ["accounts.id"], name=op.f("fk_package_blobs_account_id")),
+        sa.PrimaryKeyConstraint("account_id", "digest", name=op.f("pk_package_blobs")),
+    )
+    op.create_index("ix_package_blobs_digest", "package_blobs", ["digest"], unique=False)
+    op.create_index("ix_package_blobs_used", "package_blobs", ["used_at"], unique=False)
+
+
+def _task_packages() -> None:
+    op.create_table(
+        "task_packages",
+        sa.Column("id", sa.String(length=36), nullable=False),
+        sa.Column("account_id", sa.String(length=24), nullable=False),
+        sa.Column("name", sa.String(length=128), nullable=False),
+        sa.Column("is_public", sa.Boolean(), nullable=False),
+        sa.Column("created_at", Timestamp(), nullable=False),
+        sa.ForeignKeyConstraint(["account_id"], ["accounts.id"], name=op.f("fk_task_packages_account_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_task_packages")),
+        sa.UniqueConstraint("account_id", "name", name=op.f("uq_task_packages_account_id_name")),
+    )
+    op.create_index("ix_task_packages_public", "task_packages", ["is_public", "name"], unique=False)
+
+
+def _task_versions() -> None:
+    op.create_table(
+        "task_versions",
+        sa.Column("id", sa.String(length=36), nullable=False),
+        sa.Column("package_id", sa.String(length=36), nullable=False),
+        sa.Column("account_id", sa.String(length=24), nullable=False),
+        sa.Column("name", sa.String(length=128), nullable=False),
+        sa.Column("major", sa.Integer(), nullable=False),
+        sa.Column("minor", sa.Integer(), nullable=False),
+        sa.Column("patch", sa.Integer(), nullable=False),
+        sa.Column("latest", sa.Boolean(), nullable=False),
+        sa.Column("config_digest", sa.String(length=64), nullable=False),
+        sa.Column("layer_digest", sa.String(length=64), nullable=False),
+        sa.Column("manifest_digest", sa.String(length=64), nullable=False),
+        sa.Column("manifest", sa.LargeBinary(), nullable=False),
+        sa.Column("size", sa.BigInteger(), nullable=False),
+        sa.Column("document", Json(), nullable=False),
+        sa.Column("readme", sa.Text(), nullable=True),
+        sa.Column("difficulty", sa.String(length=1024), nullable=True),
+        sa.Column("source", sa.String(length=1024), nullable=True),
+        sa.Column("author", sa.String(length=1024), nullable=True),
+        sa.Column("words", sa.Text(), nullable=False),
+        sa.Column("created_at", Timestamp(), nullable=False),
+        sa.Column("created_by", sa.String(length=256), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["account_id", "config_digest"],
+            ["package_blobs.account_id", "package_blobs.digest"],
+            name="fk_task_versions_config",
+        ),
+        sa.ForeignKeyConstraint(
+            ["account_id", "layer_digest"],
+            ["package_blobs.account_id", "package_blobs.digest"],
+            name="fk_task_versions_layer",
+        ),
+        sa.ForeignKeyConstraint(
+            ["package_id"],
+            ["task_packages.id"],
+            name=op.f("fk_task_versions_package_id"),
+            ondelete="CASCADE",
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_task_versions")),
+        sa.UniqueConstraint(
+            "package_id",
+            "major",
+            "minor",
+            "patch",
+            name=op.f("uq_task_versions_package_id_major_minor_patch"),
+        ),
+    )
+    _task_version_indexes()
+
+
+def _task_version_indexes() -> None:
+    of_account = (
+        ("created", ["account_id", "latest", "created_at"]),
+        ("config", ["account_id", "config_digest"]),
+        ("layer", ["account_id", "layer_digest"]),
+        ("manifest", ["account_id", "manifest_digest"]),
+        ("tree", ["layer_digest"]),
+    )
+    for name, columns in of_account:
+        op.create_index(f"ix_task_versions_{name}", "task_versions", columns, unique=False)
+    op.create_index(
+        "uq_task_versions_latest",
+        "task_versions",
+        ["package_id"],
+        unique=True,
+        sqlite_where=sa.text("latest"),
+        postgresql_where=sa.text("latest"),
+    )
+
+
+def _task_tags() -> None:
+    op.create_table(
+        "task_tags",
+        sa.Column("version_id", sa.String(length=36), nullable=False),
+        sa.Column("tag", sa.String(length=128), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["version_id"], ["task_versions.id"], name=op.f("fk_task_tags_version_id"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("version_id", "tag", name=op.f("pk_task_tags")),
+    )
+    op.create_index("ix_task_tags_tag", "task_tags", ["tag"], unique=False)
