@@ -19,3 +19,9 @@ class StillInUse(Conflict):
     """Something still hangs on this project."""
 
     code = "still_in_use"
+
+
+class LastAdmin(Conflict):
+    """The root project needs an administrator: add another one first."""
+
+    code = "last_admin"

@@ -179,6 +179,17 @@ class User:
     name: str
     kind: UserKind
     created_at: datetime
+    email: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Member:
+    """A user's place on a project."""
+
+    user: User
+    role: Role
+    reference: str
+    """How the user was named when it was added, so that a client finds its own spelling again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

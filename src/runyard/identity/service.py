@@ -9,7 +9,7 @@ import re
 import secrets
 from collections import OrderedDict
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -220,7 +220,7 @@ class IdentityService:
         secret = new.secret or _new_secret()
         account_id = caller.scope.account_id
         async with self._database.transaction() as tx:
-            project = await self._visible_project(tx, caller.scope, new.project_id or caller.scope.project_id)
+            project = await self.visible_project(tx, caller.scope, new.project_id or caller.scope.project_id)
             user = await store.user_by_name(tx, account_id, new.user_name or caller.user_name)
             if user is None:
                 raise NotFound(f"there is no user {new.user_name!r}")
@@ -257,7 +257,7 @@ class IdentityService:
             expires_in=lifetime,
         )
         async with self._database.transaction() as tx:
-            project = await self._visible_project(tx, caller.scope, caller.scope.project_id)
+            project = await self.visible_project(tx, caller.scope, caller.scope.project_id)
             user = await store.user_by_name(tx, caller.scope.account_id, caller.user_name)
             if user is None:
                 raise NotFound(f"there is no user {caller.user_name!r}")
@@ -314,21 +314,34 @@ class IdentityService:
         self, caller: Principal, parent_id: str, slug: str, name: str | None = None
     ) -> Project:
         """Add a node below another. Raises NotFound, SlugTaken, TreeTooDeep, InvalidArgument."""
-        caller.require(Permission.ADMIN)
         async with self._database.transaction() as tx:
-            parent = await self._visible_project(tx, caller.scope, parent_id)
-            return await self._add_project(tx, parent.account_id, parent, slug, name or slug)
+            return await self.add_project(tx, caller, parent_id, slug, name or slug)
+
+    async def add_project(
+        self, tx: Transaction, caller: Principal, parent_id: str, slug: str, name: str
+    ) -> Project:
+        """Do the same within a transaction of another domain."""
+        caller.require(Permission.ADMIN)
+        parent = await self.visible_project(tx, caller.scope, parent_id)
+        return await self._add_project(tx, parent.account_id, parent, slug, name)
+
+    async def rename_project(
+        self, tx: Transaction, caller: Principal, project_id: str, slug: str, name: str
+    ) -> Project:
+        """Change what a node is called. Raises NotFound, SlugTaken, InvalidArgument, PermissionDenied."""
+        caller.require(Permission.ADMIN)
+        project = await self.visible_project(tx, caller.scope, project_id)
+        _check_names(slug, name)
+        try:
+            await store.rename_project(tx, project.id, slug, name)
+        except UniqueViolation:
+            raise SlugTaken(f"there is a project {slug!r} at this place already") from None
+        return replace(project, slug=slug, name=name)
 
     async def _add_project(
         self, tx: Transaction, account_id: AccountId, parent: Project | None, slug: str, name: str
     ) -> Project:
-        if _SLUG.match(slug) is None:
-            raise InvalidArgument(
-                "a slug has 1 to 64 lower-case letters, digits, dots, dashes or underscores and begins and ends "
-                "with a letter or digit"
-            )
-        if not 1 <= len(name) <= 256 or "\0" in name:
-            raise InvalidArgument("a project needs a name of 1 to 256 characters")
+        _check_names(slug, name)
         depth = 0 if parent is None else parent.depth + 1
         if depth >= MAX_DEPTH:
             raise TreeTooDeep
@@ -359,7 +372,7 @@ class IdentityService:
     async def get_project(self, caller: Principal, project_id: str) -> Project:
         """Read one visible node. Raises NotFound."""
         async with self._database.read() as tx:
-            return await self._visible_project(tx, caller.scope, project_id)
+            return await self.visible_project(tx, caller.scope, project_id)
 
     async def find_project(self, caller: Principal, reference: str) -> Project:
         """Find a visible node by its id or its slugs below the caller's project. Raises NotFound."""
@@ -373,18 +386,24 @@ class IdentityService:
 
     async def delete_project(self, caller: Principal, project_id: str) -> None:
         """Remove a node on which nothing hangs but revoked tokens, which go with it. Raises NotFound, StillInUse, InvalidArgument for the root."""
-        caller.require(Permission.ADMIN)
         async with self._database.transaction() as tx:
-            project = await self._visible_project(tx, caller.scope, project_id)
-            if project.parent_id is None:
-                raise InvalidArgument("the root of the tree cannot be deleted")
-            try:
-                await store.delete_revoked_tokens(tx, project.id)
-                await store.delete_project(tx, project.id)
-            except ReferenceViolation:
-                raise StillInUse from None
+            await self.remove_project(tx, caller, project_id)
 
-    async def _visible_project(self, tx: Transaction, scope: Scope, project_id: str) -> Project:
+    async def remove_project(self, tx: Transaction, caller: Principal, project_id: str) -> None:
+        """Do the same within a transaction of another domain."""
+        caller.require(Permission.ADMIN)
+        project = await self.visible_project(tx, caller.scope, project_id)
+        if project.parent_id is None:
+            raise InvalidArgument("the root of the tree cannot be deleted")
+        try:
+            await store.delete_revoked_tokens(tx, project.id)
+            await store.delete_project(tx, project.id)
+        except ReferenceViolation:
+            raise StillInUse from None
+
+    @staticmethod
+    async def visible_project(tx: Transaction, scope: Scope, project_id: str) -> Project:
+        """Read one node of a scope within a transaction of another domain. Raises NotFound."""
         found = await store.project_by_id(tx, scope.account_id, project_id)
         if found is None or not found.path.startswith(scope.project_path):
             raise NotFound(f"there is no project {project_id}")
@@ -461,6 +480,16 @@ def _principal(token: Token, user: User, project: Project, roles: Sequence[tuple
     scope = Scope(token.account_id, project.id, project.path)
     scopes = frozenset(token.permissions)
     return Principal(scope, user.id, user.name, token.id, held & scopes, scopes)
+
+
+def _check_names(slug: str, name: str) -> None:
+    if _SLUG.match(slug) is None:
+        raise InvalidArgument(
+            "a slug has 1 to 64 lower-case letters, digits, dots, dashes or underscores and begins and ends "
+            "with a letter or digit"
+        )
+    if not 1 <= len(name) <= 256 or "\0" in name:
+        raise InvalidArgument("a project needs a name of 1 to 256 characters")
 
 
 def _new_secret() -> str:

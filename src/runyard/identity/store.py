@@ -83,8 +83,14 @@ async def subtree_of(tx: Transaction, account_id: AccountId, path: str) -> Seque
     return [_project(row) for row in found]
 
 
+async def rename_project(tx: Transaction, project_id: ProjectId, slug: str, name: str) -> None:
+    """Change what a node is called. Raises UniqueViolation for a slug among siblings."""
+    await tx.execute(update(projects).where(projects.c.id == project_id).values(slug=slug, name=name))
+
+
 async def delete_project(tx: Transaction, project_id: ProjectId) -> None:
-    """Remove a node. Raises ReferenceViolation while something hangs on it."""
+    """Remove a node and who belongs to it. Raises ReferenceViolation while something else hangs on it."""
+    await tx.execute(delete(members).where(members.c.project_id == project_id))
     await tx.execute(delete(projects).where(projects.c.id == project_id))
 
 
@@ -114,14 +120,19 @@ async def users_of(tx: Transaction, account_id: AccountId) -> Sequence[User]:
 
 
 async def set_member(
-    tx: Transaction, project_id: ProjectId, user_id: UserId, role: Role, now: datetime
+    tx: Transaction,
+    project_id: ProjectId,
+    user_id: UserId,
+    role: Role,
+    now: datetime,
+    reference: str | None = None,
 ) -> None:
     """Give a user a role on a project, instead of the one it had there."""
     await tx.execute(
         delete(members).where((members.c.project_id == project_id) & (members.c.user_id == user_id))
     )
     row = {"project_id": project_id, "user_id": user_id, "role": role.value, "created_at": now}
-    await tx.execute(insert(members), row)
+    await tx.execute(insert(members), {**row, "reference": reference})
 
 
 async def roles_of(tx: Transaction, user_id: UserId) -> Sequence[tuple[str, Role]]:

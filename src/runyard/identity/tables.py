@@ -61,6 +61,7 @@ users = Table(
     Column("name", String(256), nullable=False),
     Column("kind", String(16), nullable=False),
     Column("created_at", Timestamp, nullable=False),
+    Column("email", String(320), nullable=True),
     UniqueConstraint("account_id", "name"),
     CheckConstraint("kind IN ('user', 'service')", name="kind"),
 )
@@ -72,6 +73,7 @@ members = Table(
     Column("user_id", String(24), ForeignKey("users.id"), primary_key=True),
     Column("role", String(16), nullable=False),
     Column("created_at", Timestamp, nullable=False),
+    Column("reference", String(320), nullable=True),
     CheckConstraint("role IN ('admin', 'operator', 'viewer')", name="role"),
     Index("ix_members_user", "user_id"),
 )

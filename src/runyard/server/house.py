@@ -30,6 +30,7 @@ from runyard.runtimes.service import RuntimeService
 from runyard.runtimes.supervisor import Supervisor
 from runyard.server import options
 from runyard.server.actions import ActionHouse, Shared, make_actions
+from runyard.server.emptiness import Emptiness
 from runyard.server.environments import EnvironmentHouse, make_environments
 from runyard.server.infrastructure import InfrastructureHouse, make_infrastructure
 from runyard.server.metrics import Metrics
@@ -59,6 +60,7 @@ class House:
     actions: ActionHouse
     environments: EnvironmentHouse
     infrastructure: InfrastructureHouse
+    emptiness: Emptiness
     first_token: str | None = None
     """The admin token that was made for a new data folder and must be shown once."""
     stop_task: asyncio.Task[None] | None = None
@@ -137,10 +139,13 @@ def _assemble(
     checkpoints = CheckpointService(database, engine, chosen)
     stopping = asyncio.Event()
     shared = Shared(database, identity, executions, output, engine, vault, stopping)
+    runtimes = RuntimeService(database, engine, supervisor, secrets, checkpoints, chosen)
+    emptiness = Emptiness(runtimes, checkpoints, secrets)
     return House(
         actions=make_actions(settings, shared),
         environments=make_environments(settings, shared),
-        infrastructure=make_infrastructure(settings, shared),
+        infrastructure=make_infrastructure(settings, shared, emptiness.check),
+        emptiness=emptiness,
         stopping=stopping,
         settings=settings,
         database=database,
@@ -149,7 +154,7 @@ def _assemble(
         executions=executions,
         engine=engine,
         supervisor=supervisor,
-        runtimes=RuntimeService(database, engine, supervisor, secrets, checkpoints, chosen),
+        runtimes=runtimes,
         commands=CommandService(executions, supervisor, injector, chosen.exec),
         files=FileService(supervisor),
         checkpoints=checkpoints,

@@ -2,8 +2,15 @@
 
 from dataclasses import dataclass
 
+from runyard.database.engine import Database
+from runyard.identity.members import MemberService
+from runyard.identity.service import IdentityService
+from runyard.infrastructure.integrations.service import AbsentGit, IntegrationService
+from runyard.infrastructure.projects.service import CheckEmpty, ProjectService
 from runyard.infrastructure.runs.line import RunLine
 from runyard.infrastructure.runs.service import RunService
+from runyard.infrastructure.variables.service import VariableService
+from runyard.infrastructure.variables.sets import VariableSetService
 from runyard.infrastructure.workspaces.service import WorkspaceService
 from runyard.server.actions import Shared
 from runyard.settings import Settings
@@ -13,14 +20,37 @@ from runyard.settings import Settings
 class InfrastructureHouse:
     """All services of infrastructure; the Firefly, Harness and Terraform doors stand before them."""
 
+    database: Database
+    identity: IdentityService
+    members: MemberService
     workspaces: WorkspaceService
     runs: RunService
     line: RunLine
+    projects: ProjectService
+    variables: VariableService
+    variable_sets: VariableSetService
+    integrations: IntegrationService
 
 
-def make_infrastructure(settings: Settings, shared: Shared) -> InfrastructureHouse:
-    """Put the services of infrastructure together."""
+def make_infrastructure(settings: Settings, shared: Shared, check_empty: CheckEmpty) -> InfrastructureHouse:
+    """Put the services of infrastructure together; `check_empty` looks for what other domains have in a project."""
+    database, identity, vault = shared.database, shared.identity, shared.vault
     workspaces = WorkspaceService(shared.database, shared.identity)
     line = RunLine(shared.database, shared.executions, workspaces, settings.infrastructure.runs_at_once)
     runs = RunService(shared.database, shared.executions, workspaces, line, shared.vault)
-    return InfrastructureHouse(workspaces=workspaces, runs=runs, line=line)
+    members = MemberService(database, identity)
+    variables = VariableService(database, identity, vault)
+    return InfrastructureHouse(
+        database=database,
+        identity=identity,
+        members=members,
+        workspaces=workspaces,
+        runs=runs,
+        line=line,
+        projects=ProjectService(database, identity, members, runs, variables, check_empty),
+        variables=variables,
+        variable_sets=VariableSetService(database, identity, vault),
+        integrations=IntegrationService(
+            database, vault, AbsentGit(), settings.infrastructure.local_repositories
+        ),
+    )

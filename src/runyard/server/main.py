@@ -95,7 +95,7 @@ def build_app(house: House) -> App:
         runta.register(house),
         stackstorm.register(house.actions),
         dreadnode.register(house.environments),
-        firefly.register(house),
+        firefly.register(house.infrastructure),
     ]
     native.publish(doors)
     limits = house.settings.limits

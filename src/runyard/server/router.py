@@ -105,7 +105,7 @@ class Router:
 
     def door_for(self, path: str, scope: Scope | None = None) -> Door | None:
         """Return the door in whose words a request for this path is refused; None when no door owns it."""
-        for head in self._heads(path):
+        for head in self._heads(_collapsed(path)):
             doors = self._prefixes.get(head)
             if doors is None:
                 continue
@@ -121,6 +121,7 @@ class Router:
         """Return the route. `raw_path` is still percent-encoded. HEAD is served by GET.
         Raises NotFound, MethodNotAllowed, InvalidArgument (a bad escape or a NUL in the path).
         """
+        raw_path = _collapsed(raw_path)
         known = self._known.get((method, raw_path))
         if known is None:
             known = self._named(method, raw_path)

@@ -37,6 +37,14 @@ def test_find_prefers_a_literal_over_a_parameter() -> None:
     assert router.find("GET", "/v1/other").params == {"thing": "other"}
 
 
+def test_find_collapses_slashes_at_the_beginning() -> None:
+    router = Router([door("a", route("GET", "/v1/fixed"), prefix="/v1/")])
+    assert router.find("GET", "//v1/fixed").route.path == "/v1/fixed"
+    found = router.door_for("//v1/other")
+    assert found is not None
+    assert found.name == "a"
+
+
 def test_find_goes_back_when_a_literal_leads_nowhere() -> None:
     router = Router([door("a", route("GET", "/v1/fixed/x"), route("GET", "/v1/{thing}/y"))])
     assert router.find("GET", "/v1/fixed/y").params == {"thing": "fixed"}

@@ -7,17 +7,20 @@ from collections.abc import Collection, Sequence
 from typing import Final, TypeVar
 
 import msgspec
+from msgspec import UnsetType
 
 from runyard.dialects.door import Call, Handler, Scope
 from runyard.dialects.reading import boolean, decode, integer, query, read_body
 from runyard.kernel.errors import InvalidArgument, Unauthenticated
 
 Body = TypeVar("Body")
+Value = TypeVar("Value")
 PAGE_SIZE: Final = 25
 MAX_PAGE: Final = 1000
 FARTHEST: Final = 10_000_000
 _MISSING = re.compile(r"Object missing required field `([^`]+)`")
 _WRONG = re.compile(r"Expected (.+?)(?:, got `?([^`]+)`?)? - at `\$\.?([^`]*)`")
+_UNKNOWN = re.compile(r"Invalid enum value ('[^']*') - at `\$\.?([^`]*)`")
 _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 
 
@@ -75,14 +78,32 @@ def _worded(text: str) -> str:
     missing = _MISSING.search(text)
     if missing is not None:
         return f"{title(missing[1])} is required"
+    unknown = _UNKNOWN.search(text)
+    if unknown is not None:
+        return f"{_named(unknown[2])} is not valid: {unknown[1][:80]}"
     wrong = _WRONG.search(text)
     if wrong is None:
         return text
-    names = [part.split("[")[0] for part in wrong[3].split(".")]
-    named = title(names[-1]) if names[-1] else "Body"
+    named = _named(wrong[3])
     if wrong[2] == "null":
         return f"{named} is required"
     return f"{named} is not valid: expected {wrong[1].replace('`', '')}"
+
+
+def _named(path: str) -> str:
+    """Return the last member of a path as people read it."""
+    last = path.split(".")[-1].split("[")[0]
+    return title(last) if last else "Body"
+
+
+def unless_unset(value: Value | UnsetType | None, empty: Value) -> Value | UnsetType:
+    """Return a member of a change: null clears it, left out leaves it as it is."""
+    return empty if value is None else value
+
+
+def tuple_unless_unset(value: list[str] | UnsetType | None) -> tuple[str, ...] | UnsetType:
+    """Return a list of a change: null empties it, left out leaves it as it is."""
+    return value if isinstance(value, UnsetType) else tuple(value or ())
 
 
 def required(value: str | None, field: str) -> str:

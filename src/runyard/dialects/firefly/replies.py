@@ -1,7 +1,6 @@
-"""Sends answers. Owns the encoder, the form of times and the projection of lists."""
+"""Sends answers. Owns the encoder and the projection of lists."""
 
-from collections.abc import Mapping, Sequence
-from datetime import datetime
+from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
@@ -22,21 +21,14 @@ def _plain(value: object) -> object:
 _encoder = msgspec.json.Encoder(enc_hook=_plain)
 
 
-def time_of(moment: datetime | None) -> str | None:
-    """Write a time in UTC with milliseconds."""
-    return (
-        None if moment is None else f"{moment.strftime('%Y-%m-%dT%H:%M:%S')}.{moment.microsecond // 1000:03}Z"
-    )
-
-
-def projected(
-    items: Sequence[Mapping[str, Any]], fields: Sequence[str] | None
-) -> Sequence[Mapping[str, Any]]:
-    """Keep the wanted members of each item, and its id; everything when none is wanted."""
+async def send_projected(call: Call, items: Sequence[msgspec.Struct], fields: Sequence[str] | None) -> None:
+    """Send a list, of each item the wanted members and its id; everything when none is wanted."""
     if not fields:
-        return items
+        await send_json(call, items)
+        return
     wanted = {ALWAYS, *fields}
-    return [{name: value for name, value in item.items() if name in wanted} for item in items]
+    whole: list[dict[str, Any]] = msgspec.to_builtins(items, enc_hook=_plain)
+    await send_json(call, [{name: one[name] for name in one.keys() & wanted} for one in whole])
 
 
 async def send_json(call: Call, document: object, status: int = 200) -> None:

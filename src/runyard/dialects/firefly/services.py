@@ -2,13 +2,61 @@
 
 from typing import Protocol
 
+from runyard.database.engine import Database
+from runyard.identity.members import MemberService
 from runyard.identity.service import IdentityService
+from runyard.infrastructure.integrations.service import IntegrationService
+from runyard.infrastructure.projects.service import ProjectService
+from runyard.infrastructure.runs.service import RunService
+from runyard.infrastructure.variables.service import VariableService
+from runyard.infrastructure.variables.sets import VariableSetService
+from runyard.infrastructure.workspaces.service import WorkspaceService
 
 
 class FireflyServices(Protocol):
     """The domain services behind the door."""
 
     @property
+    def database(self) -> Database:
+        """For its broker of events."""
+        ...
+
+    @property
     def identity(self) -> IdentityService:
         """Users and tokens."""
+        ...
+
+    @property
+    def members(self) -> MemberService:
+        """Who belongs to which project."""
+        ...
+
+    @property
+    def projects(self) -> ProjectService:
+        """The tree of projects."""
+        ...
+
+    @property
+    def variables(self) -> VariableService:
+        """Variables of projects and workspaces."""
+        ...
+
+    @property
+    def variable_sets(self) -> VariableSetService:
+        """Variable sets."""
+        ...
+
+    @property
+    def integrations(self) -> IntegrationService:
+        """Where code comes from."""
+        ...
+
+    @property
+    def workspaces(self) -> WorkspaceService:
+        """Workspaces."""
+        ...
+
+    @property
+    def runs(self) -> RunService:
+        """Their runs."""
         ...

@@ -4,7 +4,6 @@ import msgspec
 
 from runyard.dialects import reading
 from runyard.dialects.door import Call
-from runyard.identity.errors import StillInUse
 from runyard.identity.model import Project, Scope, slug_paths
 from runyard.kernel.errors import InvalidArgument
 from runyard.server.house import House
@@ -43,19 +42,9 @@ class ProjectHandlers:
         project = await self._identity.find_project(call.caller, call.params["project"])
         if project.parent_id is None:
             raise InvalidArgument("the root of the tree cannot be deleted")
-        await self._check_empty(Scope(project.account_id, project.id, project.path))
+        await self._house.emptiness.check(Scope(project.account_id, project.id, project.path))
         await self._identity.delete_project(call.caller, project.id)
         await send_nothing(call)
-
-    async def _check_empty(self, scope: Scope) -> None:
-        """Raise StillInUse while something hangs on the project that no constraint of the tables keeps there."""
-        house = self._house
-        if (await house.runtimes.page(scope, (), 1)).items:
-            raise StillInUse("a runtime is in this project: delete it first")
-        if (await house.checkpoints.page(scope, 1, None)).items:
-            raise StillInUse("a checkpoint is in this project: delete it first")
-        if await house.secrets.listing(scope):
-            raise StillInUse("a secret is in this project: delete it first")
 
 
 def project_view(one: Project, path: str) -> ProjectOut:

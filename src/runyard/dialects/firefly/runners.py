@@ -1,0 +1,322 @@
+"""Workspaces whose runs are executed here: make, change, deploy, destroy, and their tasks."""
+
+import asyncio
+from typing import Any, Final
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from runyard.dialects.door import Call
+from runyard.dialects.firefly import reading
+from runyard.dialects.firefly.replies import send_json, send_nothing
+from runyard.dialects.firefly.services import FireflyServices
+from runyard.dialects.firefly.variables import new_variables
+from runyard.dialects.firefly.views import NAMED, OWN, runners_item, task_item
+from runyard.dialects.firefly.wire import (
+    ApplyIn,
+    DeployedItem,
+    DeployIn,
+    DestroyIn,
+    ExecutionIn,
+    ProvisionerIn,
+    RemovedItem,
+    RunnersWorkspaceChange,
+    RunnersWorkspaceIn,
+    RunStatusItem,
+    StatusOut,
+)
+from runyard.dialects.firefly.workspaces import runner_type
+from runyard.infrastructure.runs.arguments import split
+from runyard.infrastructure.runs.errors import RefusedArguments, RunNotFound
+from runyard.infrastructure.runs.model import NewRun, Origin, Run, RunKind
+from runyard.infrastructure.runs.tasks import TaskType, plan_task, task_of
+from runyard.infrastructure.variables.model import Destination, NewVariable, Sensitivity
+from runyard.infrastructure.workspaces.model import (
+    Code,
+    NewWorkspace,
+    Workspace,
+    WorkspaceChanges,
+    WorkspaceQuery,
+)
+from runyard.kernel.ids import ProjectId
+
+_new: Final = msgspec.json.Decoder(RunnersWorkspaceIn)
+_change: Final = msgspec.json.Decoder(RunnersWorkspaceChange)
+_deploy: Final = msgspec.json.Decoder(DeployIn)
+_destroy: Final = msgspec.json.Decoder(DestroyIn)
+_apply: Final = msgspec.json.Decoder(ApplyIn)
+_KINDS: Final = {"plan": RunKind.PLAN, "apply": RunKind.APPLY}
+_GRANTED: Final = frozenset({"-auto-approve", "-auto-approve=true", "-input=false", "-no-color"})
+"""Arguments that clients give and that hold anyway."""
+DESTROY_WAIT_SECONDS: Final = 90.0
+"""How long a deletion with its resources is waited for: less than the time after which clients give up."""
+
+
+class RunnersHandlers:
+    """Managed workspaces and their tasks."""
+
+    def __init__(self, services: FireflyServices) -> None:
+        """Take the services."""
+        self._services = services
+        self._workspaces = services.workspaces
+        self._runs = services.runs
+        self._sets = services.variable_sets
+        self._variables = services.variables
+
+    async def create(self, call: Call) -> None:
+        """Make a workspace with its variables and sets; when those are refused there is no workspace either."""
+        body = await reading.read(call, _new)
+        variables = [*new_variables(body.variables or []), *_legacy(body)]
+        self._variables.check(variables)
+        sets = list(dict.fromkeys(body.consumed_variable_sets or ()))
+        await self._sets.check_usable(call.caller, sets)
+        made = await self._workspaces.create(call.caller, _new_workspace(body))
+        try:
+            if variables:
+                await self._variables.set_for_workspace(call.caller, made, variables)
+            if sets:
+                await self._sets.bind(call.caller, made, sets)
+        except BaseException:
+            await self._workspaces.remove(made.id, actor=call.caller.actor)
+            raise
+        await send_json(call, runners_item(made), 201)
+
+    async def get(self, call: Call) -> None:
+        """Get a workspace."""
+        await send_json(call, runners_item(await self._found(call)))
+
+    async def labels(self, call: Call) -> None:
+        """List the labels of workspaces."""
+        await send_json(call, await self._workspaces.labels(call.caller.scope))
+
+    async def of_project(self, call: Call) -> None:
+        """List the workspaces of a project."""
+        values = reading.query(call)
+        offset, limit = reading.windowed(call)
+        placed = await self._services.projects.get(call.caller, call.params["projectId"])
+        explicit = reading.boolean(values, "explicitConsumption")
+        ids = None
+        if set_id := values.get("variableSetId"):
+            path = placed.project.path
+            inherited = False
+            if not explicit:
+                at = await self._sets.projects_with(call.caller, set_id, consume=True)
+                inherited = bool(set(path.split("/")).intersection(at))
+            ids = None if inherited else await self._sets.workspaces_with(call.caller, set_id)
+        elif explicit:
+            reading.required(None, "variableSetId")
+        query = WorkspaceQuery(
+            text=values.get("searchQuery", ""),
+            project_ids=(placed.project.id,),
+            ids=ids,  # type: ignore[arg-type]
+            pool_id=values.get("poolId") or None,
+            offset=offset,
+            limit=limit,
+        )
+        found = await self._workspaces.search(call.caller.scope, query)
+        await send_json(call, [runners_item(one) for one in found])
+
+    async def update(self, call: Call) -> None:
+        """Change what is given of a workspace."""
+        body = await reading.read(call, _change)
+        workspace = await self._found(call)
+        variables = None if isinstance(body.variables, UnsetType) else new_variables(body.variables or [])
+        self._variables.check(variables or ())
+        changed = await self._workspaces.update(call.caller, workspace.id, _changes(body))
+        if variables is not None:
+            await self._variables.set_for_workspace(call.caller, changed, variables)
+        if not isinstance(body.consumed_variable_sets, UnsetType):
+            sets = list(dict.fromkeys(body.consumed_variable_sets or ()))
+            await self._sets.rebind(call.caller, changed, sets)
+        await send_json(call, runners_item(changed))
+
+    async def delete(self, call: Call) -> None:
+        """Remove a workspace, with `destroy` after its resources. That may take longer than a client waits: then the
+        answer says that it is under way.
+        """
+        values = reading.query(call)
+        destroy = reading.boolean(values, "destroy")
+        workspace = await self._found(call)
+        run = await self._runs.delete_workspace(
+            call.caller, workspace.id, destroy=destroy, description=values.get("description", "")[:512]
+        )
+        ended = None if run is None else await self._ended(call, run)
+        message = "Workspace deleted successfully"
+        if run is not None and ended is None:
+            message = "The resources are being destroyed; the workspace is deleted after that"
+        elif ended is not None and ended.status.value not in (
+            "apply_success",
+            "apply_no_changes",
+            "plan_no_changes",
+        ):
+            message = f"The workspace stays: its resources were not destroyed ({ended.status.value})"
+        destroyed = ended is not None and ended.status.value in ("apply_success", "apply_no_changes")
+        await send_json(
+            call, RemovedItem(message=message, workspace_id=workspace.id, resources_destroyed=destroyed)
+        )
+
+    async def _ended(self, call: Call, run: Run) -> Run | None:
+        """Wait for the end of a run; None when it takes too long. A run that goes with its workspace ended well."""
+        with self._services.database.broker.subscribe(f"run:{run.id}") as events:
+            last = run
+            try:
+                async with asyncio.timeout(DESTROY_WAIT_SECONDS):
+                    while True:
+                        try:
+                            last = await self._runs.get(call.caller.scope, run.id)
+                        except RunNotFound:
+                            return msgspec.structs.replace(last, status=last.status)
+                        if last.ended or last.waits:
+                            return last
+                        await events.next()
+            except TimeoutError:
+                return None
+
+    async def deploy(self, call: Call) -> None:
+        """Ask for a plan, or a plan and its apply."""
+        body = await reading.read(call, _deploy)
+        kind = _KINDS[reading.one_of(reading.required(body.task_type, "taskType"), _KINDS, "taskType")]
+        new = NewRun(
+            kind=kind,
+            title=body.description or "",
+            origin=Origin(branch=body.branch or ""),
+            arguments=_arguments(body.cmd_arguments),
+            door="firefly",
+        )
+        workspace = await self._found(call)
+        run = await self._runs.create(call.caller, workspace.id, new)
+        await send_json(call, DeployedItem(status=200, run_id=run.id, task_id=run.plan_task_id))
+
+    async def destroy(self, call: Call) -> None:
+        """Ask for the destruction of the resources of a workspace, which itself stays."""
+        body = await reading.read(call, _destroy)
+        if body.task_type:
+            reading.one_of(body.task_type, ("destroy",), "taskType")
+        workspace = await self._found(call)
+        given = split(body.cmd_arguments or "")
+        new = NewRun(
+            kind=RunKind.DESTROY,
+            title=body.description or "",
+            arguments=_arguments(body.cmd_arguments),
+            auto_apply=True if "-auto-approve" in given else None,
+            door="firefly",
+        )
+        run = await self._runs.create(call.caller, workspace.id, new)
+        await send_json(call, task_item(plan_task(run)))
+
+    async def apply(self, call: Call) -> None:
+        """Approve a task that waits, or acknowledge what guardrails found in it."""
+        body = await reading.read(call, _apply)
+        reading.one_of(reading.required(body.task_type, "taskType"), ("apply", "destroy"), "taskType")
+        run = await self._run_of_task(call)
+        if _arguments(body.cmd_arguments):
+            raise RefusedArguments("an apply takes no arguments: it applies the plan as it was judged")
+        if body.task_type == "destroy" and plan_task(run).type is not TaskType.DESTROY:
+            raise RefusedArguments("Task Type is not valid: the task is no destruction")
+        await self._runs.approve(call.caller, run.id)
+        await send_json(call, StatusOut(status=200))
+
+    async def discard(self, call: Call) -> None:
+        """Give up a task that waits."""
+        run = await self._run_of_task(call)
+        await self._runs.discard(call.caller, run.id)
+        await send_nothing(call)
+
+    async def status(self, call: Call) -> None:
+        """Tell where a run is."""
+        workspace = await self._found(call)
+        run = await self._runs.get(call.caller.scope, call.params["runId"])
+        if run.workspace_id != workspace.id:
+            raise RunNotFound
+        await send_json(call, RunStatusItem(status=run.status.value))
+
+    async def _found(self, call: Call) -> Workspace:
+        return await self._workspaces.get(call.caller.scope, call.params["workspaceId"])
+
+    async def _run_of_task(self, call: Call) -> Run:
+        workspace = await self._found(call)
+        run = await self._runs.by_task(call.caller.scope, call.params["taskId"].lower())
+        if run.workspace_id != workspace.id:
+            raise RunNotFound("task not found")
+        task_of(run, call.params["taskId"])
+        return run
+
+
+def _arguments(text: str | None) -> tuple[str, ...]:
+    return tuple(one for one in split(text or "") if one not in _GRANTED)
+
+
+def _new_workspace(body: RunnersWorkspaceIn) -> NewWorkspace:
+    execution = body.execution or ExecutionIn()
+    return NewWorkspace(
+        name=reading.required(body.workspace_name, "workspaceName"),
+        project_id=ProjectId(body.project) if body.project else None,
+        description=body.description or "",
+        labels=tuple(body.labels or ()),
+        runner_type=runner_type(reading.required(body.runner_type, "runnerType")),
+        iac_type=reading.required(body.iac_type, "iacType"),
+        iac_version=execution.terraform_version or "",
+        code=Code(
+            vcs_type=reading.required(body.vcs_type, "vcsType"),
+            vcs_integration_id=reading.required(body.vcs_id, "vcsId"),
+            repository=reading.required(body.repo, "repo"),
+            branch=reading.required(body.default_branch, "defaultBranch"),
+            working_directory=body.work_dir,
+        ),
+        apply_rule=execution.apply_rule or "manual",
+        triggers=tuple(execution.triggers or ()),
+        pool_id=body.pool_id or None,
+        oidc=body.oidc_authentication,
+        remote_state=True if body.is_remote is None else body.is_remote,
+        extras={OWN: {NAMED: bool(body.project)}},
+    )
+
+
+def _legacy(body: RunnersWorkspaceIn) -> list[NewVariable]:
+    """Return the variables of the four older maps."""
+    found = []
+    for given, destination, sensitivity in (
+        (body.terraform_variables, Destination.IAC, Sensitivity.STRING),
+        (body.terraform_sensitive_variables, Destination.IAC, Sensitivity.SECRET),
+        (body.providers_credentials, Destination.ENV, Sensitivity.SECRET),
+        (body.runner_environment, Destination.ENV, Sensitivity.STRING),
+    ):
+        for key, value in (given or {}).items():
+            text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
+            found.append(NewVariable(key=key, value=text, sensitivity=sensitivity, destination=destination))
+    return found
+
+
+def _changes(body: RunnersWorkspaceChange) -> WorkspaceChanges:
+    given: dict[str, Any] = {
+        "name": body.name,
+        "description": reading.unless_unset(body.description, ""),
+        "labels": reading.tuple_unless_unset(body.labels),
+        "vcs_integration_id": body.vcs_integration_id,
+        "repository": body.repository,
+        "branch": body.default_branch,
+        "vcs_type": body.vcs,
+        "working_directory": reading.unless_unset(body.working_directory, ""),
+        "runner_type": runner_type(body.runner_type)
+        if isinstance(body.runner_type, str)
+        else body.runner_type,
+        "cron": reading.unless_unset(body.cron_execution_pattern, ""),
+        "pool_id": UNSET if body.pool_id is UNSET else body.pool_id or None,
+        "oidc": body.oidc_authentication,
+    }
+    if not isinstance(body.parent_id, UnsetType):
+        given["project_id"] = ProjectId(body.parent_id) if body.parent_id else None
+        given["extras"] = {OWN: {NAMED: bool(body.parent_id)}}
+    if isinstance(body.execution, ExecutionIn):
+        execution = body.execution
+        given["apply_rule"] = execution.apply_rule or UNSET
+        given["triggers"] = UNSET if execution.triggers is None else tuple(execution.triggers)
+        given["iac_version"] = execution.terraform_version or UNSET
+    if isinstance(body.iac_provisioner, ProvisionerIn):
+        given["iac_type"] = body.iac_provisioner.type or UNSET
+        given["iac_version"] = body.iac_provisioner.version or UNSET
+    # Null says nothing where a workspace cannot be without: clients send it for what they do not know.
+    nullable = ("pool_id", "oidc", "project_id")
+    return WorkspaceChanges(
+        **{name: UNSET if value is None and name not in nullable else value for name, value in given.items()}
+    )

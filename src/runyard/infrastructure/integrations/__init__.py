@@ -1,0 +1,1 @@
+"""Owns integrations: where repositories are and by which credential they are reached."""

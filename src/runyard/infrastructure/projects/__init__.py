@@ -1,0 +1,1 @@
+"""Owns what infrastructure adds to a project of the tree: description, labels, schedule, pool, cloud identity."""

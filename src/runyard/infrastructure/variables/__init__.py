@@ -1,0 +1,1 @@
+"""Owns variables and variable sets: where they hang, how they win over each other, what of them is secret."""
