@@ -9,6 +9,7 @@ import signal
 import struct
 import termios
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -397,3 +398,22 @@ async def test_capabilities_name_what_is_enforced_and_how_to_fix_the_rest(engine
     assert found["process isolation"].enforced == (engine.name == "namespaces")
     assert all(capability.how for capability in found.values())
     assert all(capability.fix for capability in found.values() if not capability.enforced)
+
+
+async def test_shared_folder_is_shown_and_kept_as_it_is(engine: Engine, tmp_path: Path) -> None:
+    """A program of a shared folder runs, also in a sandbox that comes back; what an isolating engine shows cannot be
+    written.
+    """
+    tmp_path.chmod(0o755)
+    program = tmp_path / "tool"
+    program.write_text("#!/bin/sh\necho it works\n")
+    program.chmod(0o755)
+    spec = replace(new_spec(), shared={"tools": tmp_path})
+    for _ in range(2):
+        made = await engine.create(spec)
+        ended = await sh(made, f"{made.home}/tools/tool; echo bad > {made.home}/tools/new; true")
+        assert ended.out == b"it works\n"
+        await made.destroy(keep_layer=True)
+    await engine.delete_layer(spec.id)
+    if engine.name == "namespaces":
+        assert [path.name for path in tmp_path.iterdir()] == ["tool"]

@@ -13,7 +13,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
-from runyard.kernel.errors import FailedPrecondition, Unavailable
+from runyard.kernel.errors import FailedPrecondition, InvalidArgument, Unavailable
 
 PASSING = "warm-"
 """How ids of sandboxes begin that end with their server: files that a killed one left of them are removed at a start."""
@@ -50,6 +50,17 @@ class SandboxSpec:
     network: Network = Network.NONE
     restore_from: str | None = None
     """Id of a checkpoint whose writable layer is copied in before the first process."""
+    shared: Mapping[str, Path] = field(default_factory=dict)
+    """Folders of the host that are shown read-only inside, by their name below `/root`: one part, no slash. What others
+    may not read on the host, nobody can read inside.
+    """
+
+
+def plain_name(name: str) -> str:
+    """Return the name of a shared folder. Raises InvalidArgument for one that is no plain file name."""
+    if not name or name in (".", "..") or "/" in name or "\0" in name:
+        raise InvalidArgument("The name of a shared folder must be a plain file name.")
+    return name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,7 @@ creation overlap; the parts themselves (groups, layers, bases, network, launcher
 import asyncio
 import os
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from runyard.kernel.errors import AlreadyExists, Unavailable
@@ -19,6 +19,7 @@ from runyard.runtimes.isolation.engine import (
     Limits,
     SandboxGone,
     SandboxSpec,
+    plain_name,
 )
 from runyard.runtimes.isolation.images import ImageStore
 from runyard.runtimes.isolation.launcher import Launcher
@@ -56,6 +57,7 @@ class NamespacesEngine:
         self._creating: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._mountpoint = options.data_dir / "root"
+        self._nothing = options.data_dir / "nothing"
 
     def capabilities(self) -> Sequence[Capability]:
         """List what is enforced on this host and what is not; valid after `start`."""
@@ -81,7 +83,8 @@ class NamespacesEngine:
 
     async def start(self) -> None:
         """Remove what a killed server left, start the launcher, fill the warm pool. Raises Unavailable."""
-        self._mountpoint.mkdir(parents=True, exist_ok=True)
+        for folder in (self._mountpoint, self._nothing):
+            folder.mkdir(parents=True, exist_ok=True)
         self._options.data_dir.chmod(0o700)
         program = await self._workers.run(find_agent, self._options)
         self._launcher = Launcher(program)
@@ -170,7 +173,7 @@ class NamespacesEngine:
 
     async def _adopt(self, spec: SandboxSpec) -> NamespaceSandbox | None:
         """Turn a blank sandbox into this one; None when there is none or the spec asks for more than blank."""
-        if spec.base != self._options.default_base or spec.restore_from is not None:
+        if spec.base != self._options.default_base or spec.restore_from is not None or spec.shared:
             return None
         if spec.id.startswith(PASSING):
             return None  # whoever makes many that pass keeps some ready itself; these are for those that stay
@@ -203,7 +206,7 @@ class NamespacesEngine:
         sandbox = self._seats.take() or await self._make_seat()
         try:
             layer = await self._layers.prepare(spec.id, spec.limits.disk_bytes, spec.restore_from)
-            await sandbox.furnish(spec, self._specification(base, layer))
+            await sandbox.furnish(spec, self._specification(base, layer, spec.shared))
         except BaseException:
             sandbox.end("The sandbox could not be set up.")
             await asyncio.shield(sandbox.destroy(keep_layer=kept))
@@ -253,7 +256,7 @@ class NamespacesEngine:
         if self._sandboxes.get(sandbox.id) is sandbox:
             del self._sandboxes[sandbox.id]
 
-    def _specification(self, base: Base, layer: Layer) -> bytes:
+    def _specification(self, base: Base, layer: Layer, shared: Mapping[str, Path]) -> bytes:
         folder = self._options.data_dir
         parts = [os.fspath(folder), os.fspath(self._mountpoint)]
         for index, overlay in enumerate(base.overlays):
@@ -264,6 +267,10 @@ class NamespacesEngine:
             if len(os.fsencode(options)) > _MOUNT_OPTIONS_MAX:
                 raise Unavailable(f"The base {base.name} has too many layers for one mount.")
             parts += [overlay.target, options]
+        for name, path in shared.items():
+            # Two lower folders and no upper one: a read-only view, whatever the mount that it comes from allows.
+            lowers = f"{_escape(self._nothing, folder)}:{_escape(path, folder)}"
+            parts += [f"/root/{plain_name(name)}", f"lowerdir={lowers}"]
         return protocol.fields(*parts)
 
 

@@ -44,6 +44,7 @@ from runyard.runtimes.isolation.engine import (
     SpawnFailure,
     Usage,
     WarmShell,
+    plain_name,
 )
 from runyard.runtimes.isolation.options import IsolationOptions
 
@@ -318,6 +319,10 @@ class ProcessEngine:
                 raise NotFound("There is no such checkpoint.")
             await asyncio.to_thread(shutil.copytree, source, home, symlinks=True)
         home.mkdir(exist_ok=True, mode=0o700)
+        for name, path in spec.shared.items():
+            link = home / plain_name(name)
+            link.unlink(missing_ok=True)
+            link.symlink_to(path)
         sandbox = self._sandboxes[spec.id] = ProcessSandbox(spec, home)
         return sandbox
 
