@@ -14,13 +14,14 @@ packages=(
   "musl-gcc|musl-tools|the sandbox agent is linked statically"
   "mkfs.btrfs|btrfs-progs|bounded writable layers and checkpoints"
   "nft|nftables|outgoing network of runtimes"
+  "git|git|checkout of the code of workspaces"
+  "ssh|openssh-client|checkout over ssh"
   "/usr/lib/postgresql/*/bin/initdb|postgresql|the tests run on PostgreSQL too"
   "/usr/sbin/sshd|openssh-server|the tests run remote actions on a real host"
 )
 if [ "${1:-}" = "--bench" ]; then
   packages+=(
     "bwrap|bubblewrap|a peer of the benchmark"
-    "ssh|openssh-client|a peer of the benchmark"
   )
 fi
 

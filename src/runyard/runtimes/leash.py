@@ -1,4 +1,4 @@
-"""Ends a process that must not go on. Owns the steps from TERM to KILL to giving up, and who asked for them."""
+"""Ends a process that must not go on. Owns the steps from asking it to KILL to giving up, and who asked for them."""
 
 import asyncio
 import enum
@@ -20,11 +20,14 @@ class Why(enum.StrEnum):
 
 
 class Leash:
-    """Holds one process: on `end` its group gets TERM, after a grace KILL, and at last nobody waits for it."""
+    """Holds one process: on `end` its group gets TERM or another signal, after a grace KILL, and at last nobody waits
+    for it.
+    """
 
-    def __init__(self, process: Process, grace: float) -> None:
+    def __init__(self, process: Process, grace: float, first: signal.Signals = signal.SIGTERM) -> None:
         """Take the process; nothing happens before `end`."""
         self._process = process
+        self._first = first
         self._grace = grace
         self._loop = asyncio.get_running_loop()
         self._timers: list[asyncio.TimerHandle] = []
@@ -46,7 +49,7 @@ class Leash:
         if self.why is not None:
             return
         self.why = why
-        self._process.signal_group(signal.SIGTERM)
+        self._process.signal_group(self._first)
         self._timers.append(self._loop.call_later(self._grace, self._kill))
 
     def _kill(self) -> None:

@@ -1,11 +1,13 @@
 """What runs need of the rest of infrastructure. Owns the vocabulary; the other packages implement it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 import msgspec
 
+from runyard.database.engine import Transaction
+from runyard.identity.model import Principal
 from runyard.infrastructure.runs.model import Block, Run
 from runyard.infrastructure.workspaces.model import Workspace
 
@@ -65,7 +67,7 @@ class PlanSummary(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Plans(Protocol):
-    """What is kept of plans: resources, outputs, drift, masked."""
+    """What is kept of plans: resources, outputs, drift, changed files; masked."""
 
     async def ingest(
         self, workspace: Workspace, run: Run, show_json: Path, secrets: Sequence[str] = ()
@@ -73,6 +75,16 @@ class Plans(Protocol):
         """Read the output of `show -json` and keep what is shown of it, without any of `secrets`. Raises
         InvalidArgument when it is no plan.
         """
+        ...
+
+    async def keep_changed_files(
+        self, workspace: Workspace, run: Run, patch: bytes, checkout: Path, secrets: Sequence[str] = ()
+    ) -> None:
+        """Keep the patch of the commit that is planned, as git prints it."""
+        ...
+
+    async def mark_applied(self, run: Run, lines: Iterable[bytes]) -> None:
+        """Note what became of each resource, from the lines that an apply with `-json` printed."""
         ...
 
 
@@ -89,6 +101,12 @@ class Judge(Protocol):
 
     async def judge(self, workspace: Workspace, run: Run, show_json: Path) -> Verdict:
         """Judge a plan whose `show -json` is in a file; it was ingested before."""
+        ...
+
+    async def acknowledge(self, tx: Transaction, caller: Principal, workspace: Workspace, run: Run) -> None:
+        """Note in the transaction that lets a run go on that a person accepts its violations. Raises
+        PermissionDenied, FailedPrecondition (it is not theirs to accept), which undoes that transaction.
+        """
         ...
 
 

@@ -5,7 +5,7 @@ moves what can go on.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
@@ -176,14 +176,6 @@ class RunService:
                 raise InvalidArgument(f"runs cannot be sorted by {name[:100]!r}")
         async with self._database.read() as tx:
             return await store.search(tx, scope, query)
-
-    async def changed_files(self, scope: Scope, reference: str) -> Sequence[Mapping[str, Any]]:
-        """Return the files that the commit of a run changed, by path: path, old_path, status (added, modified,
-        removed, renamed), additions, deletions, patch (None when it is large or binary). Raises RunNotFound.
-        """
-        run = await self.get(scope, reference)
-        async with self._database.read() as tx:
-            return await store.files(tx, run.id)
 
     # --- deciding ---
 

@@ -20,7 +20,7 @@ from runyard.infrastructure.runs.model import (
     Step,
     Trigger,
 )
-from runyard.infrastructure.runs.tables import run_files, runs
+from runyard.infrastructure.runs.tables import runs
 from runyard.infrastructure.workspaces.tables import workspaces
 from runyard.kernel.ids import AccountId, ExecutionId, ProjectId, RecordId, RunId, WorkspaceId
 
@@ -119,22 +119,6 @@ async def note_on_workspace(tx: Transaction, run: Run, *, new: bool = False) -> 
     if run.status in (RunStatus.APPLY_SUCCESS, RunStatus.APPLY_NO_CHANGES, RunStatus.APPLY_ERROR):
         values["last_apply_at"] = run.ended_at
     await tx.execute(update(workspaces).where(workspaces.c.id == run.workspace_id).values(**values))
-
-
-async def set_files(tx: Transaction, run_id: str, files: Sequence[Mapping[str, Any]]) -> None:
-    """Keep the changed files of a run."""
-    if files:
-        rows = [
-            {"run_id": run_id, "path": one["path"], "status": one["status"], "document": dict(one)}
-            for one in files
-        ]
-        await tx.execute(insert(run_files), rows)
-
-
-async def files(tx: Transaction, run_id: str) -> Sequence[Mapping[str, Any]]:
-    """Read the changed files of a run by path."""
-    statement = select(run_files.c.document).where(run_files.c.run_id == run_id).order_by(run_files.c.path)
-    return [row.document for row in await tx.all(statement)]
 
 
 class RunRows:

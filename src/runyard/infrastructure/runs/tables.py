@@ -65,16 +65,6 @@ runs = Table(
     Index("ix_runs_open", "settled", "workspace_id", "id"),
 )
 
-run_files = Table(
-    "run_files",
-    metadata,
-    Column("run_id", String(36), ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True),
-    Column("path", String(1024), primary_key=True),
-    Column("status", String(16), nullable=False),
-    Column("document", Json, nullable=False),
-)
-"""Files that a run's commit changed, with their patches."""
-
 schedules = Table(
     "workspace_schedules",
     metadata,

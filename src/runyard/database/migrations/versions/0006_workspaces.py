@@ -17,7 +17,6 @@ def upgrade() -> None:
     _runs_indexes()
     _workspace_schedules()
     _workspace_schedules_indexes()
-    _run_files()
 
 
 def _workspaces() -> None:
@@ -156,17 +155,3 @@ def _workspace_schedules() -> None:
 
 def _workspace_schedules_indexes() -> None:
     op.create_index("ix_workspace_schedules_next", "workspace_schedules", ["next_at"], unique=False)
-
-
-def _run_files() -> None:
-    op.create_table(
-        "run_files",
-        sa.Column("run_id", sa.String(length=36), nullable=False),
-        sa.Column("path", sa.String(length=1024), nullable=False),
-        sa.Column("status", sa.String(length=16), nullable=False),
-        sa.Column("document", Json(), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["run_id"], ["runs.id"], name=op.f("fk_run_files_run_id"), ondelete="CASCADE"
-        ),
-        sa.PrimaryKeyConstraint("run_id", "path", name=op.f("pk_run_files")),
-    )

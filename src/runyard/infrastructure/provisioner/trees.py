@@ -1,0 +1,84 @@
+"""Trees of code from anybody. Owns how one is put into a tar for a sandbox, and which links in it are let through.
+
+A link that leads out of the tree is refused where it could matter, in the working directory or on the way to it, and
+left out elsewhere. Nothing is ever read through a link. Blocking: call it in a thread.
+"""
+
+import os
+import stat
+import tarfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import IO, Final
+
+from runyard.infrastructure.runs.errors import CheckoutFailed
+from runyard.kernel.errors import TooLarge
+
+_FOLDER: Final = 0o755
+_SKIPPED: Final = frozenset({".git"})
+
+
+def working_folder(root: Path, working_directory: str) -> str:
+    """Return the working directory as a path below the tree's root, "" for the root. Raises CheckoutFailed when it is
+    not there or is reached through a link out of the tree.
+    """
+    relative = working_directory.strip("/")
+    target = root / relative
+    resolved = target.resolve()
+    if not resolved.is_relative_to(root.resolve()):
+        raise CheckoutFailed(
+            f"the working directory {working_directory!r} leads out of the repository by a link"
+        )
+    if not resolved.is_dir():
+        raise CheckoutFailed(f"there is no folder {working_directory!r} in the code")
+    return "" if relative in ("", ".") else relative
+
+
+def pack(root: Path, target: IO[bytes], *, working: str, limit: int) -> Sequence[str]:
+    """Write the tree as a tar; whoever owns its files outside, root does inside. Return the links that were left out.
+    Raises CheckoutFailed (a link out of the tree in the working directory), TooLarge.
+    """
+    top = root.resolve()
+    working_top = (root / working).resolve()
+    dropped: list[str] = []
+    left = limit
+    with tarfile.open(fileobj=target, mode="w|", format=tarfile.PAX_FORMAT) as archive:
+        for path, about in _walk(root):
+            name = os.fspath(path.relative_to(root))
+            item = tarfile.TarInfo(name)
+            item.mtime = about.st_mtime
+            if stat.S_ISLNK(about.st_mode):
+                if not path.resolve().is_relative_to(top):
+                    if path.parent.resolve().is_relative_to(working_top):
+                        raise CheckoutFailed(f"the link {name!r} leads out of the repository")
+                    dropped.append(name)
+                    continue
+                item.type, item.linkname = tarfile.SYMTYPE, os.readlink(path)
+                archive.addfile(item)
+            elif stat.S_ISDIR(about.st_mode):
+                item.type, item.mode = tarfile.DIRTYPE, _FOLDER
+                archive.addfile(item)
+            elif stat.S_ISREG(about.st_mode):
+                left -= about.st_size
+                if left < 0:
+                    raise TooLarge(f"the code is larger than {limit} bytes")
+                item.size, item.mode = about.st_size, 0o755 if about.st_mode & 0o100 else 0o644
+                fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+                with os.fdopen(fd, "rb") as content:
+                    archive.addfile(item, content)
+    return dropped
+
+
+def _walk(root: Path) -> Iterator[tuple[Path, os.stat_result]]:
+    """Yield everything below a folder, parents first, never entering a link."""
+    waiting = [root]
+    while waiting:
+        folder = waiting.pop()
+        for entry in sorted(os.scandir(folder), key=lambda one: one.name):
+            if entry.name in _SKIPPED:
+                continue
+            about = entry.stat(follow_symlinks=False)
+            path = Path(entry.path)
+            yield path, about
+            if stat.S_ISDIR(about.st_mode):
+                waiting.append(path)

@@ -1,0 +1,141 @@
+"""Checkout with the real git, of repositories on this host, over file and over http with a password."""
+
+import base64
+import os
+import subprocess
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from runyard.infrastructure.provisioner.git import EMPTY_TREE, Git
+from runyard.infrastructure.runs.errors import CheckoutFailed
+from runyard.infrastructure.runs.ports import RepositoryAccess
+from runyard.kernel.errors import TooLarge
+from tests.support.repositories import Repository, make_repository
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Repository:
+    """Make a repository with two commits."""
+    made = make_repository(tmp_path / "repositories" / "infra")
+    made.commit("First", {"main.tf": 'output "a" { value = 1 }\n', "gone.txt": "x\n"})
+    made.commit(
+        "Second commit", {"main.tf": 'output "a" { value = 2 }\n', "gone.txt": None, "new.txt": "n\n"}
+    )
+    return made
+
+
+@pytest.fixture
+def git(tmp_path: Path) -> Git:
+    """Return a git that may use the folder of repositories."""
+    return Git(tmp_path / "git", local_roots=[tmp_path / "repositories"], timeout_secs=20)
+
+
+async def test_checkout_gives_branch_commit_title_and_changes(
+    git: Git, repository: Repository, tmp_path: Path
+) -> None:
+    """A branch is at its newest commit; the patch is that of this commit alone."""
+    access = RepositoryAccess(url=repository.url)
+    made = await git.checkout(access, tmp_path / "out", branch="main")
+    assert (made.commit, made.title) == (repository.head(), "Second commit")
+    assert (tmp_path / "out/main.tf").read_text() == 'output "a" { value = 2 }\n'
+    patch = await git.changes(made, 1 << 20)
+    assert b"+++ b/new.txt" in patch
+    assert b"--- a/gone.txt" in patch
+    with pytest.raises(TooLarge):
+        await git.changes(made, 10)
+    references = await git.references(access)
+    assert references["HEAD"] == "main"
+    assert references["refs/heads/main"] == made.commit
+
+
+async def test_checkout_of_older_and_first_commits(git: Git, repository: Repository, tmp_path: Path) -> None:
+    """A commit that is no tip is found; the first one is compared with nothing."""
+    access = RepositoryAccess(url=repository.url)
+    first = repository.git("rev-list", "--max-parents=0", "HEAD")
+    made = await git.checkout(access, tmp_path / "out", branch="main", commit=first)
+    assert (made.commit, made.base) == (first, EMPTY_TREE)
+    assert b"+++ b/gone.txt" in await git.changes(made, 1 << 20)
+    with pytest.raises(CheckoutFailed, match="fetch failed"):
+        await git.checkout(access, tmp_path / "none", branch="nowhere")
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("file:///etc", "local_repositories"),
+        ("file:///{roots}/../secret", "local_repositories"),
+        ("ext::sh -c touch% /tmp/x", "https, http, ssh or file"),
+        ("https://user:word@example.invalid/a.git", "credential"),
+        ("--upload-pack=touch", "https, http, ssh or file"),
+    ],
+)
+async def test_address_that_is_not_allowed_is_refused(git: Git, tmp_path: Path, url: str, said: str) -> None:
+    """Nothing but plain addresses reaches git, and files only below the operator's folders."""
+    wanted = url.replace("/{roots}", str(tmp_path / "repositories"))
+    with pytest.raises(CheckoutFailed, match=said):
+        await git.checkout(RepositoryAccess(url=wanted), tmp_path / "out", branch="main")
+    with pytest.raises(CheckoutFailed):
+        await git.checkout(RepositoryAccess(url="https://example.invalid/a"), tmp_path / "o", branch="-x")
+
+
+@pytest.fixture
+def web(repository: Repository) -> Iterator[tuple[str, list[str]]]:
+    """Serve the repository as plain files behind Basic authentication; gives the URL and the credentials seen."""
+    repository.git("update-server-info")
+    seen: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            given = self.headers.get("Authorization", "")
+            seen.append(given)
+            wanted = base64.b64encode(b"robot:s3cret-token").decode()
+            path = repository.folder / ".git" / self.path.split("?")[0].removeprefix("/infra.git/")
+            if given != f"Basic {wanted}":
+                self.send_response(401)
+                self.send_header("WWW-Authenticate", 'Basic realm="x"')
+                self.end_headers()
+            elif path.is_file():
+                self.send_response(200)
+                self.end_headers()
+                self.wfile.write(path.read_bytes())
+            else:
+                self.send_response(404)
+                self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}/infra.git", seen
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+async def test_password_reaches_the_server_and_nothing_else(
+    git: Git, web: tuple[str, list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The password is in no argument of any process and in no error."""
+    url, seen = web
+    started: list[list[str]] = []
+    real = subprocess.Popen
+
+    def spy(argv: list[str], **more: object) -> object:
+        started.append([os.fspath(item) for item in argv])
+        return real(argv, **more)  # type: ignore[call-overload]
+
+    monkeypatch.setattr(subprocess, "Popen", spy)
+    right = RepositoryAccess(url=url, username="robot", password="s3cret-token")
+    assert (await git.references(right))["refs/heads/main"]
+    assert any(seen)
+    with pytest.raises(CheckoutFailed) as failed:
+        await git.references(RepositoryAccess(url=url, username="robot", password="wr0ng-token"))
+    assert "wr0ng-token" not in failed.value.message
+    assert started
+    assert not any("token" in item for argv in started for item in argv)
