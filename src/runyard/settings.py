@@ -128,6 +128,8 @@ class Actions(_Group):
     """Folders that hold packs, one folder a pack; `packs` in the data folder is always looked at."""
     network: Literal["open", "none"] = "open"
     """Whether actions reach the outside: `open`, or `none` for loopback only."""
+    unisolated_packs: tuple[str, ...] = ()
+    """Packs whose actions run NOT isolated: as the server's own user, with its files and network, without limits."""
     memory_mib: Annotated[int, Field(ge=64)] = 1024
     """Memory of one run, in MiB."""
     pids: Annotated[int, Field(ge=16, le=1_000_000)] = 512

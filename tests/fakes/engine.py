@@ -311,6 +311,10 @@ class FakeEngine:
         """Forget it."""
         self.checkpoints.pop(checkpoint_id, None)
 
+    def captured(self, prefix: str) -> Sequence[str]:
+        """List the captured folders."""
+        return sorted(one for one in self.checkpoints if one.startswith(prefix))
+
     def bases(self) -> Sequence[BaseFacts]:
         """Know the host and what was imported."""
         return (BaseFacts(name="host", kind=BaseKind.HOST), *self.images.values())

@@ -228,6 +228,12 @@ class Catalogue:
             self.count_system(names, report)
         return report
 
+    async def forget(self, account: AccountId, ref: str) -> None:
+        """Remove a pack and its actions; its configuration stays. Raises PackNotFound, InvalidMetadata."""
+        self._writable((await self.pack(account, ref)).pack.ref)
+        async with self._database.transaction() as tx:
+            await store.delete_pack(tx, account, ref)
+
     def count_system(self, names: Iterable[str] | None, report: Registered) -> None:
         """Count the product's own packs, which are always registered."""
         wanted = set(self._packs) if names is None else set(names)

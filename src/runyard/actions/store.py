@@ -111,6 +111,12 @@ async def put_pack(tx: Transaction, account: AccountId, stored: StoredPack, now:
     return msgspec.structs.replace(stored, id=known)
 
 
+async def delete_pack(tx: Transaction, account: AccountId, ref: str) -> None:
+    """Remove a pack and its actions."""
+    await tx.execute(delete(actions).where((actions.c.account_id == account) & (actions.c.pack == ref)))
+    await tx.execute(delete(packs).where((packs.c.account_id == account) & (packs.c.ref == ref)))
+
+
 async def configs(tx: Transaction, account: AccountId) -> Sequence[tuple[str, str, bytes]]:
     """Read the configurations of an account: pack, id, sealed values."""
     rows = await tx.all(

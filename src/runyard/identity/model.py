@@ -98,10 +98,13 @@ class Principal:
     user_id: UserId
     user_name: str
     token_id: TokenId | None
-    """None for the server acting by itself."""
+    """None for the server acting by itself and for a token that is not written down."""
     permissions: frozenset[Permission]
     scopes: frozenset[Permission] = ALL_PERMISSIONS
     """What the token allows, whatever the user is a member of; `permissions` are those that the membership has too."""
+
+    passing: bool = False
+    """The token ends with what it was made for, so it must not make others."""
 
     @property
     def actor(self) -> str:

@@ -33,6 +33,7 @@ from runyard.identity.model import (
     UserKind,
     slug_paths,
 )
+from runyard.identity.passing import PassingGrant, PassingTokens, new_passing_secret
 from runyard.kernel.clock import Now, monotonic, utc_now
 from runyard.kernel.crypto import Vault
 from runyard.kernel.errors import AlreadyExists, InvalidArgument, NotFound, PermissionDenied, Unauthenticated
@@ -81,6 +82,7 @@ class IdentityService:
         self._cache: OrderedDict[bytes, _Cached] = OrderedDict()
         self._used: dict[TokenId, datetime] = {}
         self._revocations = 0
+        self._passing = PassingTokens()
 
     async def bootstrap(self, admin_token: str | None = None) -> str | None:
         """Set up a new installation: account `default`, root `global`, below it `default`, below that `default`,
@@ -148,6 +150,9 @@ class IdentityService:
         if known is not None:
             return known
         digest, revocations, now = _digest(secret), self._revocations, self._now()
+        passing = self._passing.find(digest)
+        if passing is not None:
+            return await self._authenticate_passing(digest, passing)
         proven = self._signer.check(secret, now) if self._signer and looks_signed(secret) else None
         async with self._database.read() as tx:
             if proven is None:
@@ -166,6 +171,37 @@ class IdentityService:
             # Else a token may have been revoked after it was read, and would live on in the cache.
             self._remember(digest, principal, min(ends, default=None))
         self._used[token.id] = now
+        return principal
+
+    def begin_passing(self, grant: PassingGrant) -> str:
+        """Return the secret of a token that ends with `end_passing`, or with this server."""
+        secret = new_passing_secret()
+        self._passing.add(_digest(secret), grant)
+        return secret
+
+    def end_passing(self, secret: str) -> None:
+        """End such a token."""
+        digest = _digest(secret)
+        self._passing.remove(digest)
+        self._cache.pop(digest, None)
+
+    async def _authenticate_passing(self, digest: bytes, grant: PassingGrant) -> Principal:
+        revocations = self._revocations
+        async with self._database.read() as tx:
+            user = await store.user_by_name(tx, grant.scope.account_id, grant.user_name)
+            user_id = grant.asker_id if user is None else user.id
+            roles = await store.roles_of(tx, user_id)
+        held: frozenset[Permission] = frozenset()
+        for path, role in roles:
+            if grant.scope.project_path.startswith(path):
+                held |= ROLE_PERMISSIONS[role]
+        principal = Principal(
+            grant.scope, user_id, grant.user_name, None, held & grant.scopes, grant.scopes, passing=True
+        )
+        if self._passing.find(digest) is None:
+            raise Unauthenticated("the token has expired or was revoked")
+        if revocations == self._revocations:
+            self._remember(digest, principal, None)
         return principal
 
     async def log_in_with_key(self, access_key: str, secret_key: str) -> AccessToken:
@@ -209,6 +245,7 @@ class IdentityService:
         """Make a token and return it with its secret, which is shown this once. A token never gets a permission
         or a project that the caller lacks. Raises PermissionDenied, NotFound, InvalidArgument.
         """
+        _lasting(caller)
         caller.require(Permission.TOKENS_MANAGE)
         if not new.name or len(new.name) > 256:
             raise InvalidArgument("a token needs a name of 1 to 256 characters")
@@ -250,6 +287,7 @@ class IdentityService:
 
     async def log_in(self, caller: Principal, secret: str, lifetime: timedelta) -> Token:
         """Make a token that ends soon and can do what the caller can; anybody may have one for itself."""
+        _lasting(caller)
         new = NewToken(
             name="login",
             permissions=caller.scopes,
@@ -490,6 +528,12 @@ def _check_names(slug: str, name: str) -> None:
         )
     if not 1 <= len(name) <= 256 or "\0" in name:
         raise InvalidArgument("a project needs a name of 1 to 256 characters")
+
+
+def _lasting(caller: Principal) -> None:
+    """Refuse a token that will end: what it makes would outlive it. Raises PermissionDenied."""
+    if caller.passing:
+        raise PermissionDenied("a token that was made for a run cannot make tokens")
 
 
 def _new_secret() -> str:

@@ -7,13 +7,17 @@ from runyard.actions.access.service import AccessService
 from runyard.actions.apikeys import ApiKeyService
 from runyard.actions.catalogue import Catalogue
 from runyard.actions.datastore import DatastoreService
-from runyard.actions.runners.boxes import Boxes
+from runyard.actions.packs.service import PackService
+from runyard.actions.runners.answers import ServerAnswers
+from runyard.actions.runners.boxes import Boxes, Places
 from runyard.actions.runners.http import HttpRunner
 from runyard.actions.runners.job import JobRunner
 from runyard.actions.runners.python import PythonRunner
+from runyard.actions.runners.reach import Reach
 from runyard.actions.runners.remote import RemoteRunner
 from runyard.actions.runners.shell import ScriptRunner, ShellRunner
 from runyard.actions.runners.simple import AnnouncementRunner, noop
+from runyard.actions.runners.virtualenv import Virtualenvs
 from runyard.actions.runs.changes import RunChanges
 from runyard.actions.runs.service import RunService
 from runyard.actions.runs.worker import ActionWorker
@@ -27,6 +31,7 @@ from runyard.kernel.clock import utc_now
 from runyard.kernel.crypto import Vault
 from runyard.kernel.events import Event
 from runyard.runtimes.isolation.engine import Engine
+from runyard.runtimes.isolation.process import ProcessEngine
 from runyard.server import options
 from runyard.settings import Settings
 
@@ -59,15 +64,27 @@ class ActionHouse:
     api_keys: ApiKeyService
     runs: RunService
     changes: RunChanges
-    boxes: Boxes
+    packs: PackService
+    reach: Reach
+    open_engine: ProcessEngine
+    places: Places
+    virtualenvs: Virtualenvs
     worker: ActionWorker
     stopping: asyncio.Event
 
-    def start(self) -> None:
+    async def start(self) -> None:
         """Load the product's packs and take work; before the ledger offers what was left of it."""
         self.catalogue.start()
         self.worker.register()
-        self.boxes.start()
+        if self.places.open_packs:
+            await self.open_engine.start()
+        self.places.start()
+
+    async def close(self) -> None:
+        """Give up what is made in the background and free what waits."""
+        await self.virtualenvs.close()
+        await self.places.close()
+        await self.open_engine.stop()
 
 
 def make_actions(settings: Settings, shared: Shared) -> ActionHouse:
@@ -78,11 +95,23 @@ def make_actions(settings: Settings, shared: Shared) -> ActionHouse:
     )
     datastore, traces = DatastoreService(database, shared.vault), TraceService(database)
     runs = RunService(database, shared.executions, catalogue, datastore, traces, shared.vault)
-    boxes = Boxes(shared.engine, options.box_options(settings))
+    access = AccessService(
+        database, enforced=settings.actions.rbac, isolated=settings.actions.permission_isolation
+    )
+    reach = Reach()
+    open_engine = ProcessEngine(options.isolation_options(settings))
+    places = Places(
+        Boxes(shared.engine, options.box_options(settings), reach),
+        Boxes(open_engine, options.open_box_options(settings), reach),
+        settings.actions.unisolated_packs,
+    )
+    virtualenvs = Virtualenvs(places)
+    packs = PackService(catalogue, virtualenvs, settings.data_dir / "packs")
+    answers = ServerAnswers(shared.identity, access, datastore, packs)
     runners: dict[str, JobRunner] = {
-        "local-shell-cmd": ShellRunner(boxes),
-        "local-shell-script": ScriptRunner(boxes),
-        "python-script": PythonRunner(boxes, datastore),
+        "local-shell-cmd": ShellRunner(places),
+        "local-shell-script": ScriptRunner(places),
+        "python-script": PythonRunner(places, virtualenvs, answers),
         "http-request": HttpRunner(),
         "remote-shell-cmd": RemoteRunner(script=False, known_hosts=settings.actions.known_hosts),
         "remote-shell-script": RemoteRunner(script=True, known_hosts=settings.actions.known_hosts),
@@ -94,17 +123,19 @@ def make_actions(settings: Settings, shared: Shared) -> ActionHouse:
         database=database,
         executions=shared.executions,
         output=shared.output,
-        access=AccessService(
-            database, enforced=settings.actions.rbac, isolated=settings.actions.permission_isolation
-        ),
+        access=access,
         catalogue=catalogue,
         datastore=datastore,
         traces=traces,
         api_keys=ApiKeyService(database, shared.identity),
         runs=runs,
         changes=RunChanges(runs),
-        boxes=boxes,
-        worker=ActionWorker(database, runs, catalogue, runners),
+        packs=packs,
+        reach=reach,
+        open_engine=open_engine,
+        places=places,
+        virtualenvs=virtualenvs,
+        worker=ActionWorker(database, runs, catalogue, shared.identity, runners),
         stopping=shared.stopping,
     )
 

@@ -81,8 +81,8 @@ async def open_house(settings: Settings, stack: AsyncExitStack, *, new_admin_tok
     stack.callback(house.output.close)
     stack.callback(house.commands.close)
     stack.callback(house.environments.workers.close)
-    house.actions.start()
-    stack.push_async_callback(house.actions.boxes.close)
+    await house.actions.start()
+    stack.push_async_callback(house.actions.close)
     report = await house.executions.recover()
     if report.abandoned:
         _log.warning("server.executions_abandoned", count=report.abandoned)

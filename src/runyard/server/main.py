@@ -83,6 +83,7 @@ async def _serve(
         host, port = listeners[0].getsockname()[:2]
         shown = f"[{host}]" if ":" in host else host
         server.on_started = lambda: ready(f"http://{shown}:{port}", house)
+        house.actions.reach.protocol = server.protocol
         await server.serve(sockets=listeners)
         _log.info("server.stopping")
     return 0
@@ -132,6 +133,10 @@ class _Server(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         """Leave the signals alone."""
         yield
+
+    def protocol(self) -> asyncio.Protocol:
+        """Make what speaks on one connection that came another way than through the server's own ports."""
+        return BoundedHeadProtocol(config=self.config, server_state=self.server_state, app_state={})
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start to serve and say so."""

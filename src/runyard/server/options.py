@@ -96,6 +96,11 @@ def registry_limits(settings: Settings) -> RegistryLimits:
     return RegistryLimits(package_bytes=chosen.package_bytes, account_bytes=chosen.account_package_bytes)
 
 
+def open_box_options(settings: Settings) -> BoxOptions:
+    """Return how the places of packs are made that are not isolated: nothing holds them."""
+    return BoxOptions(kill_grace_secs=settings.exec.kill_grace_secs)
+
+
 def output_options(settings: Settings) -> OutputOptions:
     """Return the limits of the output logs."""
     chosen = settings.output

@@ -7,15 +7,20 @@ import asyncio
 import io
 import os
 import secrets
+import shlex
+import socket
 import tarfile
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+import structlog
+
 from runyard.actions.runners.job import ProcessEnd
-from runyard.actions.runners.ready import ReadyBoxes, drop_all
+from runyard.actions.runners.reach import Reach
+from runyard.actions.runners.ready import ReadyBoxes
 from runyard.executions.drain import Drain
 from runyard.executions.output.model import Stream
 from runyard.executions.worker import RunContext
@@ -39,8 +44,10 @@ from runyard.runtimes.pipes import Ends, make_ends
 
 OUTPUT_BYTES: Final = 8 << 20
 """Bytes of each stream that go into a result; the log has its own limit."""
-HOME: Final = "/opt/runyard"
-"""Where the files of packs are put inside."""
+FILES: Final = ".runyard"
+"""The folder below the home folder inside where the files of packs are put."""
+ARCHIVE: Final = "pack.tar"
+_log = structlog.get_logger(__name__)
 _NOT_FOUND: Final = 127
 _NOT_EXECUTABLE: Final = 126
 
@@ -70,15 +77,36 @@ class Program:
     """A descriptor for its input, which stays the caller's; -1 means none."""
 
 
+@dataclass(slots=True)
+class Box:
+    """A sandbox and a port inside, on which the server answers while a run has it."""
+
+    sandbox: Sandbox
+    listener: socket.socket
+    api_url: str = ""
+    """Where the inside finds the server's API."""
+
+    @property
+    def gone(self) -> bool:
+        """Tell whether the sandbox has ended by itself."""
+        return self.sandbox.gone
+
+    @property
+    def files(self) -> str:
+        """Return the folder for files of packs, as commands inside find it."""
+        return f"{self.sandbox.home}/{FILES}"
+
+
 class Boxes:
     """Makes sandboxes for runs."""
 
-    def __init__(self, engine: Engine, options: BoxOptions) -> None:
-        """Use an engine."""
-        self._engine = engine
+    def __init__(self, engine: Engine, options: BoxOptions, reach: Reach) -> None:
+        """Use an engine, and the way from inside to the server."""
+        self._reach = reach
+        self.engine = engine
         self.options = options
         self._devnull = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-        self._ready = ReadyBoxes(options.ready, self._make)
+        self._ready = ReadyBoxes[Box](options.ready, self._make)
         self._freeing: set[asyncio.Task[None]] = set()
 
     def start(self) -> None:
@@ -87,41 +115,66 @@ class Boxes:
 
     async def close(self) -> None:
         """Free all that is left and give back what was opened."""
-        await drop_all(await self._ready.stop())
-        await asyncio.gather(*self._freeing, return_exceptions=True)
+        left = await self._ready.stop()
+        await asyncio.gather(*(self._free(box) for box in left), *self._freeing, return_exceptions=True)
         os.close(self._devnull)
 
     @asynccontextmanager
-    async def box(self) -> AsyncIterator[Sandbox]:
-        """Hold a sandbox; no process of it lives afterwards."""
-        sandbox = self._ready.take() or await self._make()
+    async def box(self, checkpoint: str | None = None) -> AsyncIterator[Box]:
+        """Hold a sandbox, blank or with the files of a checkpoint; no process of it lives afterwards. Raises NotFound."""
+        box = (self._ready.take() if checkpoint is None else None) or await self._make(checkpoint)
+        opened = self._reach.open(box.listener)
+        box.api_url = f"{opened.url}/v1"
         try:
-            yield sandbox
+            yield box
         finally:
-            await asyncio.shield(asyncio.ensure_future(self._end(sandbox)))
+            opened.close()
+            await asyncio.shield(asyncio.ensure_future(self._end(box)))
 
-    async def _make(self) -> Sandbox:
+    @asynccontextmanager
+    async def lasting_box(self) -> AsyncIterator[Box]:
+        """Hold a blank sandbox whose files stay after its end, until the next start of the server at the latest."""
+        box = await self._make(None)
+        try:
+            yield box
+        finally:
+            box.listener.close()
+            await asyncio.shield(asyncio.ensure_future(box.sandbox.destroy(keep_layer=True)))
+
+    async def _make(self, checkpoint: str | None = None) -> Box:
         spec = SandboxSpec(
             id=f"{PASSING}{secrets.token_hex(12)}",
             hostname="runyard",
             base=self.options.base,
             limits=self.options.limits,
             network=self.options.network,
+            restore_from=checkpoint,
         )
-        return await self._engine.create(spec)
+        sandbox = await self.engine.create(spec)
+        try:
+            return Box(sandbox, await sandbox.listen())
+        except BaseException:
+            await asyncio.shield(asyncio.ensure_future(sandbox.destroy(keep_layer=False)))
+            raise
 
-    async def _end(self, sandbox: Sandbox) -> None:
+    async def _free(self, box: Box) -> None:
+        box.listener.close()
+        await box.sandbox.destroy(keep_layer=False)
+
+    async def _end(self, box: Box) -> None:
         """Wait until all inside is dead; what is left is freed afterwards."""
-        await sandbox.kill()
-        task = asyncio.get_running_loop().create_task(sandbox.destroy(keep_layer=False))
+        await box.sandbox.kill()
+        task = asyncio.get_running_loop().create_task(self._free(box))
         self._freeing.add(task)
         task.add_done_callback(self._freeing.discard)
 
-    async def run(self, sandbox: Sandbox, program: Program, context: RunContext) -> ProcessEnd:
-        """Run a program to its end, its time-out or the end that somebody asked for. Raises SandboxGone, Unavailable."""
+    async def run(self, box: Box, program: Program, context: RunContext | None) -> ProcessEnd:
+        """Run a program to its end, its time-out or the end that somebody asked for; without a context nothing of it
+        is logged and nobody can ask. Raises SandboxGone, Unavailable.
+        """
         ends = make_ends(self._devnull, with_stdin=False)
         try:
-            process = await self._spawn(sandbox, program, ends)
+            process = await self._spawn(box.sandbox, program, ends)
         except SpawnError as error:
             ends.close()
             return _not_spawned(program, error, context)
@@ -144,14 +197,16 @@ class Boxes:
         return await sandbox.spawn(command)
 
     async def _follow(
-        self, process: Process, program: Program, ends: Ends, context: RunContext
+        self, process: Process, program: Program, ends: Ends, context: RunContext | None
     ) -> ProcessEnd:
-        drain, leash = Drain(context.output), Leash(process, self.options.kill_grace_secs)
+        drain = Drain(context.output if context is not None else None)
+        leash = Leash(process, self.options.kill_grace_secs)
         out = drain.add(ends.stdout, Stream.STDOUT, head_limit=OUTPUT_BYTES)
         err = drain.add(ends.stderr, Stream.STDERR, head_limit=OUTPUT_BYTES)
         if program.timeout_secs > 0:
             leash.end_after(program.timeout_secs)
-        leash.obey(context)
+        if context is not None:
+            leash.obey(context)
         try:
             await drain.finished(leash.waiting())
             exited = await leash.result()
@@ -170,12 +225,42 @@ class Boxes:
         )
 
 
-def _not_spawned(program: Program, error: SpawnError, context: RunContext) -> ProcessEnd:
+def _not_spawned(program: Program, error: SpawnError, context: RunContext | None) -> ProcessEnd:
     """Say as a shell does that a program cannot be run."""
     code = _NOT_FOUND if error.reason is SpawnFailure.NOT_FOUND else _NOT_EXECUTABLE
     line = f"{program.argv[0]}: {error.message}\n".encode("utf-8", "replace")
-    context.output.write(Stream.STDERR, line)
+    if context is not None:
+        context.output.write(Stream.STDERR, line)
     return ProcessEnd(code=code, signal=None, stdout=b"", stderr=line)
+
+
+class Places:
+    """Where the runs of a pack happen: isolated, unless the pack is named as one that is not."""
+
+    def __init__(self, isolated: Boxes, open_boxes: Boxes, open_packs: Collection[str]) -> None:
+        """Take both kinds and the names of the packs that are not isolated."""
+        self._isolated = isolated
+        self._open = open_boxes
+        self.open_packs = frozenset(open_packs)
+
+    def of(self, pack: str) -> Boxes:
+        """Return where the runs of a pack happen."""
+        return self._open if pack in self.open_packs else self._isolated
+
+    def start(self) -> None:
+        """Begin to make sandboxes ahead, and say loudly what is not isolated."""
+        if self.open_packs:
+            _log.warning(
+                "actions.isolation_lifted",
+                packs=sorted(self.open_packs),
+                meaning="actions of these packs run as the server's own user, with its files and its network",
+            )
+        self._isolated.start()
+
+    async def close(self) -> None:
+        """Close both."""
+        await self._isolated.close()
+        await self._open.close()
 
 
 async def put_file(sandbox: Sandbox, path: str, content: bytes, mode: int = 0o644) -> None:
@@ -195,6 +280,18 @@ async def put_file(sandbox: Sandbox, path: str, content: bytes, mode: int = 0o64
         os.close(opened.fd)
     if opened.publication is not None:
         await opened.publication.publish()
+
+
+async def put_folders(box: Box, folders: Mapping[str, Path]) -> None:
+    """Put folders inside as one archive under the given names; `UNPACK` takes them out. Raises as `put_file`."""
+    archive = await asyncio.to_thread(packed, folders)
+    await put_file(box.sandbox, f"/root/{FILES}/{ARCHIVE}", archive)
+
+
+def unpack_and(files: str, command: str) -> str:
+    """Return a shell script that takes out what `put_folders` put in and goes on with a command."""
+    folder = shlex.quote(files)
+    return f"tar -xf {folder}/{ARCHIVE} -C {folder} && {command}"
 
 
 def packed(folders: Mapping[str, Path]) -> bytes:

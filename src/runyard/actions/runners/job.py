@@ -32,6 +32,10 @@ class Job:
     config: JsonObject
     pack_folder: Path | None
     """Where the pack's files are; None for an action without a pack on disk."""
+    token: str = ""
+    """With which the run may call the server as long as it lasts."""
+    secrets: frozenset[str] = frozenset()
+    """Texts that nothing of the run may show: secret parameters, secrets of the configuration, the token."""
 
     @property
     def account(self) -> AccountId:
@@ -48,13 +52,17 @@ class Job:
         value = self.given.runner.get(name)
         return default if value is None else str(value)
 
-    def environment(self) -> dict[str, str]:
-        """Return the variables that every action finds, with those of the caller."""
+    def environment(self, api_url: str = "") -> dict[str, str]:
+        """Return the variables that every action finds, with those of the caller; without an address none for calling
+        the server: on another host they would lead nowhere and only show the token.
+        """
         variables = {
             "ST2_ACTION_PACK_NAME": self.action.pack,
             "ST2_ACTION_EXECUTION_ID": self.execution.id,
             "ST2_ACTION_DEBUG": str(bool(self.given.runner.get("debug"))),
         }
+        if api_url:
+            variables |= {"ST2_ACTION_API_URL": api_url, "ST2_ACTION_AUTH_TOKEN": self.token}
         more = self.given.runner.get("env")
         if isinstance(more, Mapping):
             variables.update({str(name): "" if value is None else str(value) for name, value in more.items()})

@@ -9,17 +9,17 @@ import contextlib
 import socket
 from typing import Final
 
-from runyard.actions.datastore import DatastoreService, NewKey
-from runyard.actions.errors import KeyNotFound
 from runyard.actions.packs.folder import entry_point_path
-from runyard.actions.runners.boxes import HOME, Boxes, Program, packed, put_file
+from runyard.actions.runners.answers import Answers
+from runyard.actions.runners.boxes import Box, Places, Program, put_folders, unpack_and
 from runyard.actions.runners.job import Job, ProcessEnd, canceled, failed, outcome
-from runyard.actions.runners.shell import UNPACK
+from runyard.actions.runners.virtualenv import FOLDER, Virtualenvs, missing
 from runyard.actions.shim import CHANNEL_VARIABLE, INSIDE, MODULE, frames
 from runyard.actions.values import Json
 from runyard.executions.model import Outcome, Status
 from runyard.executions.worker import RunContext
-from runyard.kernel.errors import InvalidArgument, RunyardError, Unimplemented
+from runyard.kernel.errors import NotFound, RunyardError
+from runyard.runtimes.injection import BASE_ENVIRONMENT
 
 DEFAULT_TIMEOUT: Final = 600.0
 _READ: Final = 64 << 10
@@ -28,51 +28,66 @@ _READ: Final = 64 << 10
 class PythonRunner:
     """Runs actions that are Python classes."""
 
-    def __init__(self, boxes: Boxes, datastore: DatastoreService) -> None:
-        """Use boxes; actions may ask for keys."""
-        self._boxes = boxes
-        self._datastore = datastore
+    def __init__(self, places: Places, virtualenvs: Virtualenvs, answers: Answers) -> None:
+        """Use places to run in, the virtual environments of packs, and what answers the calls of actions."""
+        self._places = places
+        self._virtualenvs = virtualenvs
+        self._answers = answers
 
     async def __call__(self, job: Job, context: RunContext) -> Outcome:
-        """Run the action of the job. Raises InvalidMetadata when its file is not there."""
+        """Run the action of the job. Raises InvalidMetadata when its file is not there, VirtualenvMissing."""
         if job.pack_folder is None:
             return failed(f'the pack "{job.action.pack}" has no folder on this server')
         if "PYTHONPATH" in (job.given.runner.get("env") or {}):
             return failed("Python path can not be overridden through the environment of an action")
         script = entry_point_path(job.pack_folder, job.action.entry_point)
-        inside = f"{HOME}/pack/{script.relative_to(job.pack_folder.resolve())}"
-        archive = await asyncio.to_thread(packed, {"inside": INSIDE, "pack": job.pack_folder})
+        inside = f"pack/{script.relative_to(job.pack_folder.resolve())}"
+        wanted = self._virtualenvs.wanted(job.account, job.action.pack, job.pack_folder)
+        checkpoint = None if wanted is None else await self._virtualenvs.ready(wanted)
+        boxes = self._places.of(job.action.pack)
         ours, theirs = socket.socketpair()
         with ours, theirs:
             ours.setblocking(False)
-            async with self._boxes.box() as sandbox:
-                await put_file(sandbox, f"{HOME}/pack.tar", archive)
-                line = _Line(job, ours, self._datastore, inside)
-                talking = asyncio.ensure_future(line.talk())
-                try:
-                    ended = await self._boxes.run(sandbox, self._program(job, theirs.fileno()), context)
-                    theirs.close()
-                    await _settled(talking)
-                finally:
-                    talking.cancel()
-                    with contextlib.suppress(asyncio.CancelledError):
-                        await talking
+            try:
+                async with boxes.box(checkpoint) as box:
+                    await put_folders(box, {"inside": INSIDE, "pack": job.pack_folder})
+                    line = _Line(job, ours, self._answers, f"{box.files}/{inside}")
+                    talking = asyncio.ensure_future(line.talk())
+                    try:
+                        program = _program(job, box, theirs.fileno(), virtualenv=checkpoint is not None)
+                        ended = await boxes.run(box, program, context)
+                        theirs.close()
+                        await _settled(talking)
+                    finally:
+                        talking.cancel()
+                        with contextlib.suppress(asyncio.CancelledError):
+                            await talking
+            except NotFound:
+                if checkpoint is None:
+                    raise
+                raise missing(job.action.pack) from None
         return _outcome(job, ended, line, context)
 
-    def _program(self, job: Job, channel: int) -> Program:
-        python = ("/usr/bin/env", "python3", "-u", "-m", MODULE)
-        env = job.environment()
-        env |= {
-            "PYTHONPATH": f"{HOME}/inside:{HOME}/pack/actions/lib:{HOME}/pack/lib",
-            "PYTHONDONTWRITEBYTECODE": "1",
-            CHANNEL_VARIABLE: "fd:0",
-        }
-        return Program(
-            argv=("/bin/sh", "-c", UNPACK, "run", *python),
-            env=env,
-            timeout_secs=job.number("timeout", DEFAULT_TIMEOUT),
-            stdin=channel,
-        )
+
+def _program(job: Job, box: Box, channel: int, *, virtualenv: bool) -> Program:
+    files = box.files
+    env = {"ST2_API_URL": box.api_url, "ST2_AUTH_TOKEN": job.token, **job.environment(box.api_url)}
+    python: tuple[str, ...] = ("/usr/bin/env", "python3")
+    if virtualenv:
+        python = (f"{files}/{FOLDER}/bin/python",)
+        path = env.get("PATH") or BASE_ENVIRONMENT["PATH"]
+        env |= {"VIRTUAL_ENV": f"{files}/{FOLDER}", "PATH": f"{files}/{FOLDER}/bin:{path}"}
+    env |= {
+        "PYTHONPATH": f"{files}/inside:{files}/pack/actions/lib:{files}/pack/lib",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        CHANNEL_VARIABLE: "fd:0",
+    }
+    return Program(
+        argv=("/bin/sh", "-c", unpack_and(files, 'exec "$@"'), "run", *python, "-u", "-m", MODULE),
+        env=env,
+        timeout_secs=job.number("timeout", DEFAULT_TIMEOUT),
+        stdin=channel,
+    )
 
 
 async def _settled(talking: "asyncio.Future[None]") -> None:
@@ -84,10 +99,10 @@ async def _settled(talking: "asyncio.Future[None]") -> None:
 class _Line:
     """The server's end of the line to one action."""
 
-    def __init__(self, job: Job, sock: socket.socket, datastore: DatastoreService, entry_point: str) -> None:
+    def __init__(self, job: Job, sock: socket.socket, answers: Answers, entry_point: str) -> None:
         self._job = job
         self._socket = sock
-        self._datastore = datastore
+        self._answers = answers
         self._entry_point = entry_point
         self.returned: frames.Returned | None = None
         self.refused: frames.Refused | None = None
@@ -135,66 +150,15 @@ class _Line:
 
     async def _answer(self, call: frames.Call) -> None:
         try:
-            answer = frames.encode_value(call, await self._value(call))
+            answer = frames.encode_value(call, await self._answers(self._job, call))
         except RunyardError as error:
             answer = frames.encode_error(call, error.message)
+        except (TypeError, ValueError) as error:
+            answer = frames.encode_error(call, f"the call is not understood: {error}")
         await self._send(answer)
 
     async def _send(self, data: bytes) -> None:
         await asyncio.get_running_loop().sock_sendall(self._socket, data)
-
-    async def _value(self, call: frames.Call) -> Json:
-        given = call.arguments
-        if call.name == "user.info":
-            return {
-                "username": self._job.run.user_name,
-                "rbac": {"enabled": False, "roles": [], "is_admin": False},
-            }
-        if not call.name.startswith("datastore."):
-            raise Unimplemented(f"{call.name} is not available in this version of Runyard")
-        if call.name == "datastore.list":
-            return await self._listed(given)
-        scope, user = self._place(given.get("scope"))
-        name = str(given.get("name") or "")
-        account = self._job.account
-        if call.name == "datastore.get":
-            try:
-                key = await self._datastore.get(account, scope, user, name)
-            except KeyNotFound:
-                return None
-            return self._datastore.decrypt(key.value) if key.secret and given.get("decrypt") else key.value
-        if call.name == "datastore.set":
-            ttl = given.get("ttl")
-            secret = bool(given.get("encrypt"))
-            new = NewKey(
-                name=name,
-                value=str(given.get("value")),
-                scope=scope,
-                user=user,
-                secret=secret,
-                ttl_secs=None if ttl is None else int(ttl),
-            )
-            await self._datastore.set(account, new)
-            return True
-        try:
-            await self._datastore.delete(account, scope, user, name)
-        except KeyNotFound:
-            return False
-        return True
-
-    async def _listed(self, given: dict[str, Json] | Json) -> Json:
-        keys = await self._datastore.list(self._job.account, [("system", "")], str(given.get("prefix") or ""))
-        start, limit = int(given.get("offset") or 0), given.get("limit")
-        stop = None if limit is None else start + int(limit)
-        return [{"name": key.name, "value": key.value, "scope": key.scope} for key in keys[start:stop]]
-
-    def _place(self, scope: Json) -> tuple[str, str]:
-        kind = str(scope or "system").removeprefix("st2kv.")
-        if kind == "user":
-            return "user", self._job.run.user_name
-        if kind != "system":
-            raise InvalidArgument(f"there is no scope {kind!r}")
-        return "system", ""
 
 
 def _outcome(job: Job, ended: ProcessEnd, line: _Line, context: RunContext) -> Outcome:

@@ -1,15 +1,14 @@
 """Sandboxes made before a run needs them. Owns how many wait and when more are made; how one is made is the maker's."""
 
 import asyncio
-import contextlib
 from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import Final, Generic, Protocol, TypeVar
 
 import structlog
 
 from runyard.kernel.errors import RunyardError
-from runyard.runtimes.isolation.engine import Sandbox
+from runyard.runtimes.isolation.engine import CannotEnforce
 
 FILLERS: Final = 2
 """How many are made at one time: making one waits for the kernel more than it computes."""
@@ -19,14 +18,26 @@ _RETRY_SECONDS: Final = 5.0
 _log = structlog.get_logger(__name__)
 
 
-class ReadyBoxes:
+class Held(Protocol):
+    """A sandbox with what belongs to it."""
+
+    @property
+    def gone(self) -> bool:
+        """Tell whether it has ended by itself."""
+        ...
+
+
+Box = TypeVar("Box", bound=Held)
+
+
+class ReadyBoxes(Generic[Box]):
     """A row of blank sandboxes, all of one kind."""
 
-    def __init__(self, size: int, make: Callable[[], Awaitable[Sandbox]]) -> None:
+    def __init__(self, size: int, make: Callable[[], Awaitable[Box]]) -> None:
         """Keep `size` of what `make` makes; nothing is made before `start`."""
         self._size = size
         self._make = make
-        self._waiting: deque[Sandbox] = deque()
+        self._waiting: deque[Box] = deque()
         self._fillers: set[asyncio.Task[None]] = set()
         self._making = 0
         self._timer: asyncio.TimerHandle | None = None
@@ -37,7 +48,7 @@ class ReadyBoxes:
         self._open = True
         self._fill()
 
-    async def stop(self) -> list[Sandbox]:
+    async def stop(self) -> list[Box]:
         """End filling and hand over what waits."""
         self._open = False
         if self._timer is not None:
@@ -47,7 +58,7 @@ class ReadyBoxes:
         self._waiting.clear()
         return left
 
-    def take(self) -> Sandbox | None:
+    def take(self) -> Box | None:
         """Return one that lives, or None; another is made in its place."""
         taken = None
         while self._waiting and taken is None:
@@ -73,14 +84,11 @@ class ReadyBoxes:
         try:
             while self._open and len(self._waiting) + self._making <= self._size:
                 self._waiting.append(await self._make())
+        except CannotEnforce as error:
+            self._open = False
+            _log.warning("actions.no_ready_sandboxes", error=error.message)
         except (RunyardError, OSError) as error:
             _log.warning("actions.no_ready_sandbox", error=str(error))
             self._later(_RETRY_SECONDS)
         finally:
             self._making -= 1
-
-
-async def drop_all(sandboxes: list[Sandbox]) -> None:
-    """Destroy sandboxes that nobody needs any more."""
-    with contextlib.suppress(RunyardError):
-        await asyncio.gather(*(one.destroy(keep_layer=False) for one in sandboxes))

@@ -21,6 +21,14 @@ class Cause(msgspec.Struct, frozen=True, kw_only=True):
     trigger_instance: JsonObject = {}
 
 
+class Asker(msgspec.Struct, frozen=True):
+    """Who asked for a run; what the run may ask of the server in turn follows from it."""
+
+    user_id: str
+    scopes: Sequence[str] = ()
+    """What that caller's token allowed; `*` is everything."""
+
+
 class Run(msgspec.Struct, frozen=True, kw_only=True):
     """The part of an execution that only actions have."""
 
@@ -38,6 +46,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     inquiry: JsonObject = {}
     """What a person is asked: schema, roles, users, route, ttl."""
     delay_ms: int = 0
+    asker: Asker | None = None
     sealed: bytes = b""
     """The parameters in clear."""
     sealed_result: bytes | None = None

@@ -26,6 +26,7 @@ from runyard.actions.masking import (
 from runyard.actions.model import Action, RunnerType
 from runyard.actions.runs import store
 from runyard.actions.runs.model import (
+    Asker,
     NewRun,
     Record,
     Run,
@@ -53,7 +54,7 @@ from runyard.executions.model import (
     Wait,
 )
 from runyard.executions.service import ExecutionService
-from runyard.identity.model import Principal, Scope
+from runyard.identity.model import ALL_PERMISSIONS, Principal, Scope
 from runyard.kernel.clock import Now, utc_now
 from runyard.kernel.crypto import Vault
 from runyard.kernel.errors import InvalidArgument, NotFound, PermissionDenied
@@ -114,6 +115,7 @@ class RunService:
             notify=stored.action.notify or new.notify,
             callback=new.callback,
             delay_ms=new.delay_ms,
+            asker=_asker(caller),
             cause=new.cause,
         )
         trace_id = await self._trace(caller, context)
@@ -378,6 +380,11 @@ class RunService:
             context=context,
         )
         return await self.create(caller, asked)
+
+
+def _asker(caller: Principal) -> Asker:
+    scopes = ("*",) if caller.scopes == ALL_PERMISSIONS else tuple(sorted(one.value for one in caller.scopes))
+    return Asker(str(caller.user_id), scopes)
 
 
 def masked_parameters(run: Run, runner: RunnerType, live: JsonObject) -> JsonObject:

@@ -23,7 +23,7 @@ from sqlalchemy import (
     update,
 )
 
-from runyard.actions.runs.model import STAND_IN_PACK, Cause, Run, RunFilter
+from runyard.actions.runs.model import STAND_IN_PACK, Asker, Cause, Run, RunFilter
 from runyard.actions.tables import action_runs
 from runyard.database.engine import Prepared, Transaction
 from runyard.executions.tables import executions
@@ -76,6 +76,8 @@ async def insert_run(tx: Transaction, account: str, run: Run) -> None:
         "inquiry": run.inquiry,
         "delay_ms": run.delay_ms,
     }
+    if run.asker is not None:
+        document["asker"] = run.asker
     if run.cause is not None:
         document["cause"] = msgspec.to_builtins(run.cause)
     values = (
@@ -246,7 +248,7 @@ def _stands(ref: str) -> ColumnElement[bool]:
 
 def _run(row: Any) -> Run:  # noqa: ANN401  whatever has the columns as attributes
     document: dict[str, Any] = dict(row.document)
-    cause = document.pop("cause", None)
+    cause, asker = document.pop("cause", None), document.pop("asker", None)
     return Run(
         execution_id=row.execution_id,
         liveaction_id=row.liveaction_id,
@@ -258,6 +260,7 @@ def _run(row: Any) -> Run:  # noqa: ANN401  whatever has the columns as attribut
         sealed=row.sealed,
         sealed_result=row.sealed_result,
         expires_at=row.expires_at,
+        asker=None if asker is None else msgspec.convert(asker, Asker),
         cause=None if cause is None else msgspec.convert(cause, Cause),
         **document,
     )

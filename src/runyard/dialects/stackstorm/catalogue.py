@@ -38,6 +38,7 @@ class CatalogueHandlers:
     def __init__(self, services: StackStormServices) -> None:
         """Take the services."""
         self._catalogue = services.catalogue
+        self._packs = services.packs
 
     # --- actions ---
 
@@ -181,7 +182,7 @@ class CatalogueHandlers:
         names = None if not packs else [str(one) for one in packs]
         for uid in [f"pack:{name}" for name in names or ()] or ["pack:*"]:
             granting.require(call, "pack_register", uid)
-        report = await self._catalogue.register(call.caller.scope.account_id, names)
+        report = await self._packs.register(call.caller.scope.account_id, names)
         counts: dict[str, Any] = {}
         if kinds & {"all", "runner", "action"}:
             counts["runners"] = len(self._catalogue.runners())

@@ -7,6 +7,7 @@ from runyard.actions.access.service import AccessService
 from runyard.actions.apikeys import ApiKeyService
 from runyard.actions.catalogue import Catalogue
 from runyard.actions.datastore import DatastoreService
+from runyard.actions.packs.service import PackService
 from runyard.actions.runs.changes import RunChanges
 from runyard.actions.runs.service import RunService
 from runyard.actions.traces import TraceService
@@ -47,6 +48,11 @@ class StackStormServices(Protocol):
     @property
     def catalogue(self) -> Catalogue:
         """Packs and actions."""
+        ...
+
+    @property
+    def packs(self) -> PackService:
+        """Packs with their files."""
         ...
 
     @property

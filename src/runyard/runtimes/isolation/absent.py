@@ -45,6 +45,10 @@ class AbsentEngine:
         """Refuse. Raises CannotEnforce."""
         self._refuse()
 
+    def captured(self, prefix: str) -> Sequence[str]:  # noqa: ARG002
+        """Refuse. Raises CannotEnforce."""
+        self._refuse()
+
     def bases(self) -> Sequence[BaseFacts]:
         """Refuse, so that a create hears the reason instead of an unknown base. Raises CannotEnforce."""
         self._refuse()

@@ -394,6 +394,10 @@ class Engine(Protocol):
         """Delete a checkpoint's files; idempotent."""
         ...
 
+    def captured(self, prefix: str) -> Sequence[str]:
+        """List the ids of checkpoints that begin so."""
+        ...
+
     def bases(self) -> Sequence[BaseFacts]:
         """List the bases that `create` accepts; valid after `start`."""
         ...

@@ -211,6 +211,11 @@ class LayerStore:
         entries = os.listdir(self._backend.root / "live")
         return sorted(name for name in entries if not name.startswith("."))
 
+    def checkpoints(self) -> list[str]:
+        """Return the ids of all checkpoints."""
+        entries = os.listdir(self._backend.root / "checkpoints")
+        return sorted(name for name in entries if not name.startswith("."))
+
     def _check_limit(self, disk_bytes: int | None) -> None:
         if disk_bytes is not None and not self.bounded:
             raise CannotEnforce(f"This host cannot limit disk use: {self._why_unbounded}.")

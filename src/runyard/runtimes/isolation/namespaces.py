@@ -150,6 +150,10 @@ class NamespacesEngine:
         """Delete a checkpoint's files; idempotent."""
         await self._layers.delete_checkpoint(checkpoint_id)
 
+    def captured(self, prefix: str) -> Sequence[str]:
+        """List the ids of checkpoints that begin so."""
+        return [name for name in self._layers.checkpoints() if name.startswith(prefix)]
+
     def bases(self) -> Sequence[BaseFacts]:
         """List the bases that `create` accepts; valid after `start`."""
         return self._bases.facts()

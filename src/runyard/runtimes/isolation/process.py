@@ -342,6 +342,10 @@ class ProcessEngine:
         """Delete a checkpoint's files; idempotent."""
         await asyncio.to_thread(shutil.rmtree, self._checkpoints / _safe(checkpoint_id), ignore_errors=True)
 
+    def captured(self, prefix: str) -> Sequence[str]:
+        """List the ids of checkpoints that begin so."""
+        return sorted(path.name for path in self._checkpoints.iterdir() if path.name.startswith(prefix))
+
     def bases(self) -> Sequence[BaseFacts]:
         """List the only base."""
         return [BaseFacts(name="host", kind=BaseKind.HOST)]
