@@ -3,7 +3,7 @@
 import gzip
 import json
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
@@ -12,6 +12,7 @@ from runyard.actions.runs.model import NewRun, Record
 from runyard.actions.runs.service import require_self
 from runyard.dialects.door import Answer, Call, send_answer
 from runyard.dialects.stackstorm import granting, reading
+from runyard.dialects.stackstorm.asking import claimed_users, delay_of, new_run
 from runyard.dialects.stackstorm.filters import FILTER_VALUES, filter_of
 from runyard.dialects.stackstorm.replies import encode, send_json, send_list, send_text
 from runyard.dialects.stackstorm.services import StackStormServices
@@ -26,9 +27,7 @@ STATUSES: Final = (
 )  # fmt: skip
 _EXCLUDABLE: Final = ("result", "trigger_instance", "status")
 _STREAMS: Final = {"stdout": Stream.STDOUT, "stderr": Stream.STDERR}
-_NOTIFY: Final = ("on-complete", "on-success", "on-failure")
 _BLOCK: Final = 1 << 20
-_MAX_DELAY: Final = 10**13
 
 
 class ExecutionHandlers:
@@ -117,18 +116,23 @@ class ExecutionHandlers:
         if call.params["execution"] == "last":
             raise NotFound('Unable to identify resource with id "last".')
         record = await self._named(call, "execution_stop")
-        record = await self._services.changes.set_status(call.caller, record.execution.id, status, result)
-        await send_json(call, execution_view(record, base_of(call)))
+        await self._services.changes.set_status(call.caller, record.execution.id, status, result)
+        await self._send_changed(call, record)
 
     async def cancel(self, call: Call) -> None:
         """End an execution; one that cannot be is told of in a sentence, with 200."""
         record = await self._named(call, "execution_stop")
         try:
-            record = await self._services.changes.cancel(call.caller, record.execution.id)
+            await self._services.changes.cancel(call.caller, record.execution.id)
         except RunRefused as error:
             await send_json(call, {"faultstring": error.message})
             return
-        await send_json(call, execution_view(record, base_of(call)))
+        await self._send_changed(call, record)
+
+    async def _send_changed(self, call: Call, record: Record) -> None:
+        secrets = reading.shows_secrets(call, reading.query(call))
+        changed = await self._runs.get(call.caller.scope, record.execution.id, secrets=secrets)
+        await send_json(call, execution_view(changed, base_of(call)))
 
     async def attribute(self, call: Call) -> None:
         """Get one member."""
@@ -228,7 +232,7 @@ class ExecutionHandlers:
             action="",
             parameters=parameters,
             user=user,
-            delay_ms=_delay(body),
+            delay_ms=delay_of(body),
             request_id=call.request_id[:64],
             roles=access.roles if access.enforced else None,
         )
@@ -250,79 +254,3 @@ class ExecutionHandlers:
 def base_of(call: Call) -> str:
     """Return the address of the pages, as the caller reached this server."""
     return f"https://{reading.header(call, b'host') or 'localhost'}"
-
-
-def new_run(call: Call, body: Mapping[str, Any]) -> NewRun:
-    """Read the body of a request for an execution. Raises InvalidArgument with the published texts."""
-    action = body.get("action")
-    if action is None:
-        raise InvalidArgument("'action' is a required property")
-    if not isinstance(action, str):
-        raise InvalidArgument(f"{action!r} is not of type 'string'")
-    objects: dict[str, dict[str, Any]] = {}
-    for name in ("parameters", "context", "notify", "callback"):
-        value = body.get(name)
-        if value is not None and not isinstance(value, dict):
-            raise InvalidArgument(f"{value!r} is not of type 'object'")
-        objects[name] = value or {}
-    user = body.get("user")
-    if user is not None and not isinstance(user, str):
-        raise InvalidArgument(f"{user!r} is not of type 'string', 'null'")
-    return NewRun(
-        action=action,
-        user=user or None,
-        header_context=_header_context(call),
-        delay_ms=_delay(body),
-        request_id=call.request_id[:64],
-        parameters=objects["parameters"],
-        context=objects["context"],
-        notify=_notify(objects["notify"]),
-        callback=objects["callback"],
-    )
-
-
-def claimed_users(new: NewRun) -> list[str]:
-    """Return the users for whom an execution would run: whatever place the caller names one in."""
-    found: list[object] = [new.user, new.header_context.get("user")]
-    for context in (new.context, new.header_context):
-        parent = context.get("parent")
-        if isinstance(parent, Mapping):
-            found.append(parent.get("user"))
-    return [str(one) for one in found if one]
-
-
-def _delay(body: Mapping[str, Any]) -> int:
-    delay = body.get("delay")
-    if delay is None:
-        return 0
-    if not isinstance(delay, int) or isinstance(delay, bool):
-        raise InvalidArgument(f"{delay!r} is not of type 'integer'")
-    if not 0 <= delay <= _MAX_DELAY:
-        raise InvalidArgument(f"The delay must be 0 to {_MAX_DELAY} milliseconds, it is {delay}.")
-    return delay
-
-
-def _notify(given: Mapping[str, Any]) -> dict[str, Any]:
-    kept: dict[str, Any] = {}
-    for name, section in given.items():
-        if name not in _NOTIFY:
-            raise InvalidArgument(f"Additional properties are not allowed ('{name}' was unexpected)")
-        if not isinstance(section, dict):
-            raise InvalidArgument(f"{section!r} is not of type 'object'")
-        routes = section.get("routes") or section.get("channels") or []
-        kept[name] = {key: value for key, value in section.items() if key not in ("routes", "channels")}
-        kept[name]["routes"] = routes
-    return kept
-
-
-def _header_context(call: Call) -> dict[str, Any]:
-    text = reading.header(call, b"st2-context")
-    if not text:
-        return {}
-    try:
-        value = json.loads(text)
-    except ValueError:
-        value = None
-    if not isinstance(value, dict):
-        raise InvalidArgument("Unable to convert st2-context from the headers into JSON (was <class 'str'>).")
-    return value
