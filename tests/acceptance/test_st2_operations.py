@@ -1,5 +1,6 @@
 """Every operation of executions with every parameter that is published, against a real server, as one table."""
 
+import base64
 import gzip
 import json
 import re
@@ -664,3 +665,33 @@ def test_pause_and_resume_are_refused_in_words(world: World) -> None:
         "canceled",
     )
     assert world.door.ended(made["id"])["status"] == "canceled"
+
+
+def test_credentials_that_ended_are_told_apart(world: World) -> None:
+    door = world.door
+    basic = base64.b64encode(f"admin:{door.token}".encode()).decode()
+    token = (
+        door("POST", "/tokens", {"ttl": 1}, {"Authorization": f"Basic {basic}"}).expect(201).json()["token"]
+    )
+    who = door("GET", f"/v1/user?x-auth-token={token}", headers={}).expect(200)
+    assert who.headers["set-cookie"].startswith(f"auth-token={token}; Max-Age=")
+    key = door("POST", "/v1/apikeys", {}).expect(201).json()
+    door("PUT", f"/v1/apikeys/{key['id']}", {"enabled": False}).expect(200)
+    refused = door("GET", "/v1/user", headers={"St2-Api-Key": key["key"]}).expect(401)
+    assert refused.json() == {"faultstring": "Unauthorized - API key is disabled."}
+    door("DELETE", f"/v1/apikeys/{key['id']}").expect(204)
+    deadline = time.monotonic() + 5
+    while (
+        door("GET", "/v1/user", headers={"X-Auth-Token": token}).status == 200 and time.monotonic() < deadline
+    ):
+        time.sleep(0.1)
+    refused = door("GET", "/v1/user", headers={"Cookie": f"auth-token={token}"}).expect(401)
+    assert refused.json() == {"faultstring": "Unauthorized - Token has expired."}
+
+
+def test_large_bodies_are_refused_and_large_outputs_are_sent_in_pieces(world: World) -> None:
+    door = world.door
+    huge = {"action": "core.noop", "parameters": {"a": "x" * (17 << 20)}}
+    assert door("POST", BASE, huge).status == 413
+    made = door.run("head -c 3000000 /dev/zero | tr '\\0' 'a'")
+    assert len(world.get(f"/{made['id']}/output").body) == 3_000_000

@@ -5,7 +5,7 @@ import hashlib
 import secrets
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from sqlalchemy import Row, delete, func, insert, or_, select, update
@@ -19,6 +19,10 @@ from runyard.kernel.clock import Now, utc_now
 from runyard.kernel.errors import NotFound
 
 _a = api_keys.c
+
+
+API_KEY_NAME: Final = "api key"
+"""The name of the token behind every key."""
 
 
 class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,7 +50,7 @@ class ApiKeyService:
     ) -> tuple[ApiKey, str]:
         """Make a key and return it with its secret, shown this once. Raises PermissionDenied, NotFound."""
         secret = base64.b64encode(secrets.token_bytes(64), altchars=b"Mz").decode().rstrip("=")
-        new = NewToken(name="api key", permissions=caller.permissions, user_name=user, secret=secret)
+        new = NewToken(name=API_KEY_NAME, permissions=caller.permissions, user_name=user, secret=secret)
         token, _ = await self._identity.create_token(caller, new)
         key = ApiKey(
             id=token.id,

@@ -164,7 +164,9 @@ class IdentityService:
             raise Unauthenticated("the token is not valid")
         token, _, user, project = found
         if token.revoked_at is not None or (token.expires_at is not None and token.expires_at <= now):
-            raise Unauthenticated("the token has expired or was revoked")
+            # Only who holds the secret comes here, and may know which of both it is.
+            why = "expired" if token.revoked_at is None else "revoked"
+            raise Unauthenticated("the token has expired or was revoked", why=why, name=token.name)
         principal = _principal(token, user, project, roles)
         ends = [end for end in (token.expires_at, proven.expires_at if proven else None) if end is not None]
         if revocations == self._revocations:

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from runyard.actions.apikeys import API_KEY_NAME
 from runyard.dialects.door import Answer
 from runyard.kernel.errors import LimitExceeded, RunyardError
 
@@ -67,6 +68,10 @@ def text_of(error: RunyardError) -> str:
     status = status_of(error)
     if status == 500:
         return "Internal Server Error"
+    if status == 401 and error.detail.get("why") == "expired":
+        return f"{_UNAUTHORIZED} - Token has expired."
+    if status == 401 and error.detail.get("why") == "revoked" and error.detail.get("name") == API_KEY_NAME:
+        return f"{_UNAUTHORIZED} - API key is disabled."
     if status == 401:
         return error.message if error.message.startswith((_UNAUTHORIZED, "Invalid")) else _UNAUTHORIZED
     if status == 403 and "permission" in error.detail:

@@ -14,7 +14,7 @@ from runyard.dialects.door import Answer, Call, send_answer
 from runyard.dialects.stackstorm import granting, reading
 from runyard.dialects.stackstorm.asking import claimed_users, delay_of, new_run
 from runyard.dialects.stackstorm.filters import FILTER_VALUES, filter_of
-from runyard.dialects.stackstorm.replies import encode, send_json, send_list, send_text
+from runyard.dialects.stackstorm.replies import encode, send_json, send_list, start_text
 from runyard.dialects.stackstorm.services import StackStormServices
 from runyard.dialects.stackstorm.views import EXECUTION_FIELDS, execution_view, narrowed_execution
 from runyard.executions.output.model import Stream
@@ -166,14 +166,15 @@ class ExecutionHandlers:
         values = reading.query(call)
         record = await self._named(call, secrets=reading.shows_secrets(call, values))
         kind = values.get("output_type") or "all"
-        if kind not in ("all", *_STREAMS):
-            await send_text(call, b"")
-            return
-        log, parts, offset = self._services.output, [], 0
-        while chunks := await log.read(record.execution.id, offset, _BLOCK, _STREAMS.get(kind)):
-            parts += [chunk.data for chunk in chunks if chunk.stream is not Stream.SYSTEM]
-            offset = chunks[-1].end
-        await send_text(call, b"".join(parts))
+        await start_text(call)
+        log, offset = self._services.output, 0 if kind in ("all", *_STREAMS) else None
+        while offset is not None:
+            chunks = await log.read(record.execution.id, offset, _BLOCK, _STREAMS.get(kind))
+            part = b"".join(chunk.data for chunk in chunks if chunk.stream is not Stream.SYSTEM)
+            if part:
+                await call.send({"type": "http.response.body", "body": part, "more_body": True})
+            offset = chunks[-1].end if chunks else None
+        await call.send({"type": "http.response.body", "body": b""})
 
     async def result(self, call: Call) -> None:
         """Send the result, to be looked at or kept."""

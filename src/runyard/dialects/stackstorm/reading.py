@@ -7,15 +7,18 @@ import uuid
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
-from urllib.parse import parse_qs, unquote
+from urllib.parse import parse_qs, quote, unquote
 
 from runyard.actions import keepable
 from runyard.dialects.door import Answer, Call, Message, Scope
 from runyard.dialects.reading import header, query, read_body
 from runyard.dialects.stackstorm.granting import access_of
-from runyard.kernel.errors import InvalidArgument, MalformedRequest, PermissionDenied, Unauthenticated
+from runyard.kernel.errors import InvalidArgument, MalformedRequest, PermissionDenied, TooLarge, Unauthenticated
 
 MAX_PAGE: Final = 100
+LARGEST_DOCUMENT: Final = 16 << 20
+"""Bytes of a body; the published limit of what can be kept of one execution."""
+_TOO_LARGE: Final = "the request body is larger than 16 MB"
 _INTEGER: Final = re.compile(r"-?[0-9]+")
 _TIME: Final = re.compile(
     r"(\d{4}-\d{2}-\d{2})[T ](\d{2}:\d{2}:\d{2})(?:\.(\d{3,6}))?\s*(?:Z|\+00(?::?00)?)$"
@@ -89,14 +92,15 @@ def prepare(call: Call) -> Answer | None:
     wanted = given.get(b"x-request-id", b"").decode("latin-1").strip()
     call.request_id = wanted[:128] if wanted else str(uuid.uuid4())
     origin = given.get(b"origin", b"*")
-    token = given.get(b"x-auth-token")
     send = call.send
 
     async def with_headers(message: Message) -> None:
         if message["type"] == "http.response.start":
             more = [(b"access-control-allow-origin", origin), *_ALLOWED]
-            if token and message["status"] < 400:
-                more.append((b"set-cookie", b"auth-token=" + token + _COOKIE))
+            if call.principal is not None and message["status"] < 400:
+                method, place, secret = found_credential(call.scope)
+                if method == "authentication token" and place != "cookie":
+                    more.append((b"set-cookie", b"auth-token=" + quote(secret, safe="").encode() + _COOKIE))
             message = {**message, "headers": [*message["headers"], *more]}
         await send(message)
 
@@ -118,8 +122,13 @@ async def read_object(call: Call) -> dict[str, Any]:
 
 
 async def read_value(call: Call) -> Any:  # noqa: ANN401  any document
-    """Read a JSON value. Raises MalformedRequest."""
+    """Read a JSON value. Raises MalformedRequest, TooLarge."""
+    declared = header(call, b"content-length") or ""
+    if declared.isdigit() and int(declared) > LARGEST_DOCUMENT:
+        raise TooLarge(_TOO_LARGE)
     body = await read_body(call)
+    if len(body) > LARGEST_DOCUMENT:
+        raise TooLarge(_TOO_LARGE)
     kind = (header(call, b"content-type") or "application/json").split(";")[0].strip().lower()
     if kind == "application/x-www-form-urlencoded" and body:
         return dict(parse_qs(body.decode("utf-8", "replace")))

@@ -50,6 +50,13 @@ async def send_text(call: Call, body: bytes, kind: str = "text/plain; charset=UT
     await send_answer(call, Answer(200, body, kind))
 
 
+async def start_text(call: Call, kind: str = "text/plain; charset=UTF-8") -> None:
+    """Begin a text that is sent piece by piece, so that a long one is never held whole."""
+    call.started = True
+    headers = [(b"x-request-id", call.request_id.encode()), (b"content-type", kind.encode())]
+    await call.send({"type": "http.response.start", "status": 200, "headers": headers})
+
+
 async def send_nothing(call: Call) -> None:
     """Answer 204."""
     await send_answer(call, Answer(204, content_type=None))
