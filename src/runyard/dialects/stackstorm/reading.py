@@ -13,7 +13,13 @@ from runyard.actions import keepable
 from runyard.dialects.door import Answer, Call, Message, Scope
 from runyard.dialects.reading import header, query, read_body
 from runyard.dialects.stackstorm.granting import access_of
-from runyard.kernel.errors import InvalidArgument, MalformedRequest, PermissionDenied, TooLarge, Unauthenticated
+from runyard.kernel.errors import (
+    InvalidArgument,
+    MalformedRequest,
+    PermissionDenied,
+    TooLarge,
+    Unauthenticated,
+)
 
 MAX_PAGE: Final = 100
 LARGEST_DOCUMENT: Final = 16 << 20
