@@ -11,11 +11,13 @@ import socket
 import tempfile
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
+from typing import IO
 
 from runyard.kernel.errors import NotFound, RunyardError
 from runyard.runtimes.isolation.engine import (
     BaseFacts,
     BaseKind,
+    CannotEnforce,
     Capability,
     Command,
     Exit,
@@ -23,6 +25,7 @@ from runyard.runtimes.isolation.engine import (
     Network,
     OpenFile,
     OpenMode,
+    PrivateNetwork,
     SandboxGone,
     SandboxSpec,
     SpawnError,
@@ -206,6 +209,14 @@ class FakeSandbox:
         """Note it."""
         self.network = network
 
+    async def set_hosts(self, addresses: Mapping[str, str]) -> None:
+        """Note it."""
+        self.hosts = dict(addresses)
+
+    async def pack(self, paths: Sequence[str], target: IO[bytes], max_bytes: int) -> Sequence[str]:
+        """Pack nothing."""
+        raise NotImplementedError
+
     async def usage(self) -> Usage:
         """Know nothing."""
         return Usage()
@@ -290,6 +301,10 @@ class FakeEngine:
         folder.mkdir(parents=True, exist_ok=True)
         sandbox = self.living[spec.id] = FakeSandbox(self, spec, folder)
         return sandbox
+
+    async def make_network(self, name: str) -> PrivateNetwork:
+        """Refuse."""
+        raise CannotEnforce(f"no network {name}")
 
     async def delete_layer(self, sandbox_id: str) -> None:
         """Forget the files."""

@@ -7,7 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from runyard.runtimes.isolation.engine import BaseFacts, CannotEnforce, Capability, Sandbox, SandboxSpec
+from runyard.runtimes.isolation.engine import (
+    BaseFacts,
+    CannotEnforce,
+    Capability,
+    PrivateNetwork,
+    Sandbox,
+    SandboxSpec,
+)
 
 
 class AbsentEngine:
@@ -30,6 +37,10 @@ class AbsentEngine:
         """Do nothing."""
 
     async def create(self, spec: SandboxSpec) -> Sandbox:  # noqa: ARG002  refused whatever it asks
+        """Refuse. Raises CannotEnforce."""
+        self._refuse()
+
+    async def make_network(self, name: str) -> PrivateNetwork:  # noqa: ARG002
         """Refuse. Raises CannotEnforce."""
         self._refuse()
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Protocol
+from typing import IO, Protocol
 
 from runyard.kernel.errors import FailedPrecondition, InvalidArgument, Unavailable
 
@@ -237,6 +237,16 @@ class Sandbox(Protocol):
         """
         ...
 
+    async def set_hosts(self, addresses: Mapping[str, str]) -> None:
+        """Say which addresses stand behind which names, instead of what was said before. Raises Unavailable."""
+        ...
+
+    async def pack(self, paths: Sequence[str], target: IO[bytes], max_bytes: int) -> Sequence[str]:
+        """Write a tar of the regular files and folders below absolute paths, without running anything inside and
+        without following links; return the paths at which there is nothing. Raises InvalidArgument, TooLarge.
+        """
+        ...
+
     async def usage(self) -> "Usage":
         """Measure what the sandbox uses now."""
         ...
@@ -253,6 +263,20 @@ class Sandbox(Protocol):
         """Kill every process inside and free namespaces, groups and mounts; idempotent.
         With `keep_layer` the files stay for a later `create` with the same id.
         """
+        ...
+
+
+class PrivateNetwork(Protocol):
+    """A network that only its members and the server reach."""
+
+    async def join(self, sandbox: Sandbox) -> str:
+        """Connect a living sandbox of the same engine and return its address, which holds as long as both live.
+        Raises LimitExceeded, Unavailable.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Remove it; idempotent."""
         ...
 
 
@@ -378,6 +402,10 @@ class Engine(Protocol):
 
     async def create(self, spec: SandboxSpec) -> Sandbox:
         """Make a sandbox, or bring one back from its kept layer. Raises CannotEnforce, NotFound (base), Unavailable."""
+        ...
+
+    async def make_network(self, name: str) -> PrivateNetwork:
+        """Make a private network. Raises CannotEnforce, LimitExceeded, Unavailable."""
         ...
 
     async def delete_layer(self, sandbox_id: str) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import os
 import secrets
 from collections.abc import Mapping, Sequence
+from ipaddress import IPv4Network
 from pathlib import Path
 
 from runyard.kernel.errors import AlreadyExists, Unavailable
@@ -15,6 +16,7 @@ from runyard.runtimes.isolation.bases import Base, BaseStore, image_facts
 from runyard.runtimes.isolation.engine import (
     PASSING,
     BaseFacts,
+    CannotEnforce,
     Capability,
     Limits,
     SandboxGone,
@@ -26,6 +28,7 @@ from runyard.runtimes.isolation.launcher import Launcher
 from runyard.runtimes.isolation.layers import Layer, LayerStore
 from runyard.runtimes.isolation.network import Uplink
 from runyard.runtimes.isolation.options import IsolationOptions
+from runyard.runtimes.isolation.private import Bridge, PrivateNetworks
 from runyard.runtimes.isolation.program import find_agent
 from runyard.runtimes.isolation.sandbox import NamespaceSandbox, Parts
 from runyard.runtimes.isolation.shells import ShellPool
@@ -50,6 +53,7 @@ class NamespacesEngine:
         self._workers = Workers("attach", 4)
         self._launcher: Launcher | None = None
         self._uplink = Uplink(options, self._bases.nameservers())
+        self._private = PrivateNetworks(IPv4Network(options.network_cidr), self._uplink.prefix)
         self._pool = WarmPool(options.warm_pool_size, self._make_blank)
         self._seats = WarmPool(options.seats, self._make_seat)
         self._sandboxes: dict[str, NamespaceSandbox] = {}
@@ -117,6 +121,7 @@ class NamespacesEngine:
         await asyncio.gather(*self._tasks)
         if self._launcher is not None:
             await self._launcher.stop()
+        await asyncio.to_thread(self._private.close)
         await self._uplink.stop()
         await self._bases.stop()
         await self._images.stop()
@@ -137,6 +142,14 @@ class NamespacesEngine:
             self._creating.discard(spec.id)
         self._sandboxes[spec.id] = sandbox
         return sandbox
+
+    async def make_network(self, name: str) -> Bridge:
+        """Make a private network. Raises CannotEnforce, LimitExceeded, Unavailable."""
+        if not self._uplink.available:
+            raise CannotEnforce(
+                "This host cannot connect sandboxes to each other: see the capability `network`."
+            )
+        return await self._private.make(name)
 
     async def delete_layer(self, sandbox_id: str) -> None:
         """Delete the kept files of a sandbox that is not living; idempotent."""

@@ -1,6 +1,6 @@
 """Route netlink, as far as sandboxes need it: links, addresses, routes. Owns the binary shapes (linux/rtnetlink.h).
 
-A link here is a veth pair. Every call blocks for the kernel's answer, mostly well below a millisecond, some for
+A link here is a veth pair or a bridge. Every call blocks for the kernel's answer, mostly well below a millisecond, some for
 making a link; callers run them in threads. Raises OSError with what the kernel answered.
 """
 
@@ -22,7 +22,14 @@ _NLMSG_ERROR, _NLMSG_DONE = 2, 3
 _REQUEST, _ACK, _DUMP, _EXCL, _CREATE = 0x1, 0x4, 0x300, 0x200, 0x400
 _NEWLINK, _DELLINK, _GETLINK = 16, 17, 18
 _NEWADDR, _GETADDR, _NEWROUTE = 20, 22, 24
-_IFLA_IFNAME, _IFLA_LINKINFO, _IFLA_NET_NS_PID, _IFLA_IFALIAS, _IFLA_AF_SPEC = 3, 18, 19, 20, 26
+_IFLA_IFNAME, _IFLA_MASTER, _IFLA_LINKINFO, _IFLA_NET_NS_PID, _IFLA_IFALIAS, _IFLA_AF_SPEC = (
+    3,
+    10,
+    18,
+    19,
+    20,
+    26,
+)
 _INFO_KIND, _INFO_DATA, _VETH_PEER = 1, 2, 1
 _INET6_ADDR_GEN_MODE, _ADDR_GEN_NONE = 8, 1
 _IFA_ADDRESS, _IFA_LOCAL = 1, 2
@@ -69,6 +76,19 @@ class Netlink:
         if alias:
             payload += _text(_IFLA_IFALIAS, alias)
         self._request(_NEWLINK, _CREATE | _EXCL, payload)
+
+    def add_bridge(self, name: str, alias: str = "") -> None:
+        """Make a bridge, down and without ports."""
+        payload = _ifinfo() + _text(_IFLA_IFNAME, name)
+        payload += _attr(_IFLA_LINKINFO | _NESTED, _text(_INFO_KIND, "bridge"))
+        if alias:
+            payload += _text(_IFLA_IFALIAS, alias)
+        self._request(_NEWLINK, _CREATE | _EXCL, payload)
+
+    def set_master(self, index: int, master: int) -> None:
+        """Make a link a port of a bridge."""
+        payload = _ifinfo(index) + _attr(_IFLA_MASTER, struct.pack("=I", master))
+        self._request(_NEWLINK, 0, payload)
 
     def link_index(self, name: str) -> int:
         """Return the index of a link."""

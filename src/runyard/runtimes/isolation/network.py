@@ -18,6 +18,7 @@ from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from pathlib import Path
 
 from runyard.kernel.errors import LimitExceeded, Unavailable
+from runyard.runtimes.isolation.addresses import bridge_count, bridge_name, outward_half
 from runyard.runtimes.isolation.engine import CannotEnforce, Capability
 from runyard.runtimes.isolation.netlink import Netlink
 from runyard.runtimes.isolation.options import IsolationOptions
@@ -50,7 +51,8 @@ class Uplink:
 
     def __init__(self, options: IsolationOptions, nameservers: Sequence[str] = ()) -> None:
         """Take the settings, and the resolvers that stay reachable whatever their range."""
-        self._network = IPv4Network(options.network_cidr)
+        self._all = IPv4Network(options.network_cidr)
+        self._network = outward_half(self._all)
         self._block_private = options.block_private
         self._nameservers = [str(IPv4Address(server)) for server in nameservers]
         self._instance = options.instance[:4]
@@ -61,6 +63,11 @@ class Uplink:
         self._problem = "not started"
         self._switched_forwarding = False
         self._claim: socket.socket | None = None
+
+    @property
+    def prefix(self) -> str:
+        """What the names of all links of this installation begin with."""
+        return self._prefix
 
     @property
     def available(self) -> bool:
@@ -129,8 +136,8 @@ class Uplink:
                     host.delete_link(name)
             for index, address in host.addresses():
                 name = names.get(index, "")
-                if address.ip in self._network and not name.startswith(_FAMILY_PREFIX):
-                    raise Unavailable(f"network_cidr {self._network} holds {address.ip} of {name}")
+                if address.ip in self._all and not name.startswith(_FAMILY_PREFIX):
+                    raise Unavailable(f"network_cidr {self._all} holds {address.ip} of {name}")
         self._claim = _claim(self._instance)
         self._remove_strangers()
         load_rules(self.rules())
@@ -210,10 +217,16 @@ class Uplink:
             if self._block_private
             else ""
         )
+        bridges = [bridge_name(self._prefix, number) for number in range(bridge_count(self._all))]
+        twins = ", ".join(f'"{name}" . "{name}"' for name in bridges)
+        # Hosts with br_netfilter send what stays within one bridge through here too.
+        bridged = "iifname . oifname @bridged accept" if twins else ""
+        known = f"set bridged {{ type ifname . ifname; elements = {{ {twins} }} }}" if twins else ""
         # Before other tables' filters (priority 0): a refusal here is final, an accept is not.
         return f"""table inet {self._table}
 delete table inet {self._table}
 table inet {self._table} {{
+  {known}
   chain input {{
     type filter hook input priority -10; policy accept;
     iifname != {ours} accept
@@ -222,6 +235,7 @@ table inet {self._table} {{
   }}
   chain forward {{
     type filter hook forward priority -10; policy accept;
+    {bridged}
     iifname {ours} jump leaving
     oifname {ours} ct state established,related accept
     oifname {ours} drop

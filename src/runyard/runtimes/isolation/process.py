@@ -15,8 +15,9 @@ import signal
 import socket
 import stat
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import IO
 
 from runyard.kernel.errors import (
     AlreadyExists,
@@ -38,6 +39,7 @@ from runyard.runtimes.isolation.engine import (
     Network,
     OpenFile,
     OpenMode,
+    PrivateNetwork,
     SandboxGone,
     SandboxSpec,
     SpawnError,
@@ -203,6 +205,20 @@ class ProcessSandbox:
     async def set_network(self, network: Network) -> None:
         """Do nothing: processes have the host's network, as `capabilities` says."""
 
+    async def set_hosts(self, addresses: Mapping[str, str]) -> None:
+        """Refuse: the names are the host's. Raises CannotEnforce."""
+        if addresses:
+            raise CannotEnforce("The engine `process` cannot give names to addresses.")
+
+    async def pack(self, paths: Sequence[str], target: IO[bytes], max_bytes: int) -> Sequence[str]:
+        """Refuse: nothing tells its files from the host's. Raises CannotEnforce."""
+        raise CannotEnforce(
+            "The engine `process` cannot carry files out of a sandbox.",
+            paths=paths,
+            target=target,
+            limit=max_bytes,
+        )
+
     async def usage(self) -> Usage:
         """Return nothing known."""
         self._check()
@@ -325,6 +341,10 @@ class ProcessEngine:
             link.symlink_to(path)
         sandbox = self._sandboxes[spec.id] = ProcessSandbox(spec, home)
         return sandbox
+
+    async def make_network(self, name: str) -> PrivateNetwork:  # noqa: ARG002  the port's
+        """Refuse: its commands share the host's network. Raises CannotEnforce."""
+        raise CannotEnforce("The engine `process` has no private networks.")
 
     async def delete_layer(self, sandbox_id: str) -> None:
         """Delete the kept folder; idempotent."""

@@ -6,8 +6,9 @@ import asyncio
 import contextlib
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import IO
 
 from runyard.runtimes.isolation import syscalls
 from runyard.runtimes.isolation.agent import Agent, AgentProcess, GatedSpawn
@@ -25,6 +26,7 @@ from runyard.runtimes.isolation.engine import (
 from runyard.runtimes.isolation.launcher import Launcher
 from runyard.runtimes.isolation.layers import LayerStore
 from runyard.runtimes.isolation.network import Attachment, Uplink
+from runyard.runtimes.isolation.packing import pack
 from runyard.runtimes.isolation.protocol import close_fds
 from runyard.runtimes.isolation.shells import PreparedShell, ShellPool
 
@@ -70,6 +72,7 @@ class NamespaceSandbox:
         self._gone = asyncio.Event()
         self._ending: asyncio.Task[None] | None = None
         self._networking = asyncio.Lock()
+        self._host = "runyard"
 
     @property
     def id(self) -> str:
@@ -149,6 +152,23 @@ class NamespaceSandbox:
                 await parts.uplink.detach(parts.attachment)
                 parts.attachment = None
 
+    async def set_hosts(self, addresses: Mapping[str, str]) -> None:
+        """Say which addresses stand behind which names. Raises Unavailable, SandboxGone."""
+        self._check()
+        await self._parts.agent.identify(self._host, identity_files(self._host, addresses))
+
+    async def pack(self, paths: Sequence[str], target: IO[bytes], max_bytes: int) -> Sequence[str]:
+        """Write a tar of what is below some paths; return those at which there is nothing. Raises InvalidArgument,
+        TooLarge, SandboxGone.
+        """
+        self._check()
+        return await asyncio.to_thread(_pack, self._parts.init_pid, paths, target, max_bytes)
+
+    def network_handles(self) -> tuple[int, int]:
+        """Return the pid of its init and a route socket of its network. Raises SandboxGone."""
+        self._check()
+        return self._parts.init_pid, self._parts.route_fd
+
     async def usage(self) -> Usage:
         """Measure what it uses now."""
         self._check()
@@ -182,7 +202,7 @@ class NamespaceSandbox:
         parts.limits = spec.limits
         if spec.limits != Limits():
             parts.group.set_limits(spec.limits)
-        host = spec.hostname[:HOSTNAME_MAX]
+        host = self._host = spec.hostname[:HOSTNAME_MAX]
         parts.route_fd, parts.shm_fd = await parts.agent.build(specification)
         self._bound_shared_memory(spec.limits)
         await asyncio.gather(
@@ -198,7 +218,7 @@ class NamespaceSandbox:
             parts.group.set_limits(spec.limits)
             self._bound_shared_memory(spec.limits)
         self._id = spec.id
-        host = spec.hostname[:HOSTNAME_MAX]
+        host = self._host = spec.hostname[:HOSTNAME_MAX]
         await asyncio.gather(
             self._take_layer(spec),
             parts.agent.identify(host, identity_files(host)),
@@ -271,10 +291,19 @@ class NamespaceSandbox:
             raise SandboxGone(self._reason)
 
 
-def identity_files(hostname: str) -> list[tuple[str, str]]:
-    """Return the small files that tell a sandbox its name, by path and content."""
+def identity_files(hostname: str, addresses: Mapping[str, str] | None = None) -> list[tuple[str, str]]:
+    """Return the small files that tell a sandbox its name and its neighbours', by path and content."""
     hosts = f"127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost\n127.0.1.1\t{hostname}\n"
+    hosts += "".join(f"{address}\t{name}\n" for name, address in (addresses or {}).items())
     return [("/etc/hostname", f"{hostname}\n"), ("/etc/hosts", hosts)]
+
+
+def _pack(init_pid: int, paths: Sequence[str], target: IO[bytes], max_bytes: int) -> list[str]:
+    root = os.open(f"/proc/{init_pid}/root", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        return pack(root, paths, target, max_bytes)
+    finally:
+        os.close(root)
 
 
 def _describe(status: int | None, group: Group) -> str:
