@@ -163,6 +163,36 @@ class Environments(_Group):
     """Most files and folders in a task package."""
     account_package_bytes: Annotated[int, Field(ge=MIB)] = 64 * GIB
     """Total size of the packed task packages of one account, in bytes."""
+    image_map: Mapping[str, str] = {"python:3*": "host"}
+    """Bases that stand for images of Dockerfiles and compose files, by reference, `*` for any text. An imported image of that name goes before."""
+    network: Literal["open", "none"] = "open"
+    """Whether environments reach the outside when their task does not say."""
+    build_network: Literal["open", "none"] = "open"
+    """Whether the steps of a Dockerfile reach the outside."""
+    memory_mib: Annotated[int, Field(ge=64)] = 2048
+    """Memory of each sandbox of an environment, in MiB."""
+    pids: Annotated[int, Field(ge=16, le=1_000_000)] = 1024
+    """Processes and threads of each sandbox of an environment."""
+    max_living: Annotated[int, Field(ge=1, le=100_000)] = 512
+    """Environments that live at once on this server; one more is answered 429."""
+    provisions_at_once: Annotated[int, Field(ge=1, le=1024)] = 8
+    """Environments that are provisioned at once; more wait in line."""
+    provision_timeout_secs: Annotated[float, Field(ge=1, le=86_400)] = 900.0
+    """After this an environment that is not ready has failed, its build included, in seconds."""
+    executes_at_once: Annotated[int, Field(ge=1, le=1024)] = 16
+    """Commands that run at once in one environment."""
+    executes_waiting: Annotated[int, Field(ge=0, le=10_000)] = 64
+    """Commands that wait for their turn in one environment; one more is answered 429."""
+    output_bytes: Annotated[int, Field(ge=1024, le=GIB)] = 10 * MIB
+    """Output of one command in its answer, in bytes; of more, the middle is left out."""
+    outputs_bytes: Annotated[int, Field(ge=1024, le=64 * GIB)] = 512 * MIB
+    """Files that a verification may carry out of an environment, in bytes."""
+    images_kept: Annotated[int, Field(ge=1, le=100_000)] = 256
+    """Built images kept; beyond this the longest unused are removed."""
+    service_host: str = "127.0.0.1"
+    """Address of this host at which the ports of services are published."""
+    translate_verification: bool = False
+    """Show how a task is verified as `env_flag` and `env_script`, the words that graders of environments read."""
 
 
 class Infrastructure(_Group):

@@ -257,7 +257,7 @@ class FakeEngine:
         self.folder = folder
         self.programs = dict(PROGRAMS)
         self.living: dict[str, FakeSandbox] = {}
-        self.layers: set[str] = set()
+        self.kept: set[str] = set()
         self.checkpoints: dict[str, str] = {}
         self.images: dict[str, BaseFacts] = {}
         self.created: list[SandboxSpec] = []
@@ -296,7 +296,7 @@ class FakeEngine:
         await self._obey_test()
         if self.broken is not None:
             raise self.broken
-        self.layers.add(spec.id)
+        self.kept.add(spec.id)
         folder = self.folder / spec.id
         folder.mkdir(parents=True, exist_ok=True)
         sandbox = self.living[spec.id] = FakeSandbox(self, spec, folder)
@@ -306,12 +306,16 @@ class FakeEngine:
         """Refuse."""
         raise CannotEnforce(f"no network {name}")
 
+    def layers(self, prefix: str) -> Sequence[str]:
+        """List what is kept."""
+        return [name for name in self.kept if name.startswith(prefix)]
+
     async def delete_layer(self, sandbox_id: str) -> None:
         """Forget the files."""
         if self.stuck_layers:
             self.stuck_layers -= 1
             raise OSError("busy")
-        self.layers.discard(sandbox_id)
+        self.kept.discard(sandbox_id)
         self.deleted_layers.append(sandbox_id)
 
     async def capture(self, sandbox_id: str, checkpoint_id: str) -> int:

@@ -88,7 +88,7 @@ async def test_life_cycle_keeps_row_and_sandbox_in_agreement(yard: Yard) -> None
     assert not sandbox.frozen
     assert await order(yard, resident, Verb.STOP) is Status.SHUTDOWN
     assert yard.engine.living == {}
-    assert resident.runtime.id in yard.engine.layers
+    assert resident.runtime.id in yard.engine.kept
     with pytest.raises(TransitionRefused, match="start it first"):
         await order(yard, resident, Verb.RESUME)
     assert await order(yard, resident, Verb.START) is Status.RUNNING
@@ -96,7 +96,7 @@ async def test_life_cycle_keeps_row_and_sandbox_in_agreement(yard: Yard) -> None
     assert await order(yard, resident, Verb.START) is Status.RUNNING
     assert resident.runtime.revision == 5
     await order(yard, resident, Verb.DELETE)
-    assert (yard.engine.living, yard.engine.layers) == ({}, set())
+    assert (yard.engine.living, yard.engine.kept) == ({}, set())
     with pytest.raises(RuntimeNotFound):
         await yard.runtimes.get(yard.me.scope, resident.runtime.id)
 

@@ -58,6 +58,44 @@ class Head:
             self.data += data[:room]
 
 
+class HeadTail(Head):
+    """The first and the last bytes of one stream, half of the limit each."""
+
+    __slots__ = ("_half", "_tail")
+
+    def __init__(self, limit: int) -> None:
+        """Keep at most `limit` bytes."""
+        super().__init__(limit)
+        self._half = limit // 2
+        self._tail = bytearray()
+
+    @property
+    def truncated(self) -> bool:
+        """Tell whether there were more than are kept."""
+        return self.total > self.limit
+
+    def take(self, data: memoryview) -> None:
+        """Note some bytes."""
+        self.total += len(data)
+        room = self._half - len(self.data)
+        if room > 0:
+            self.data += data[:room]
+            data = data[room:]
+        keep = self.limit - self._half
+        if len(data) >= keep:
+            self._tail[:] = data[len(data) - keep :]
+        elif data:
+            self._tail += data
+            # Cut seldom: what is over costs a copy of the rest each time.
+            if len(self._tail) > 2 * keep:
+                del self._tail[: len(self._tail) - keep]
+
+    def parts(self) -> tuple[bytes, int, bytes]:
+        """Return the head, how many bytes were left out after it, and the tail."""
+        tail = bytes(self._tail[max(0, len(self._tail) - (self.limit - self._half)) :])
+        return bytes(self.data), self.total - len(self.data) - len(tail), tail
+
+
 class Drain:
     """Reads the pipes of one command until they end.
 
@@ -91,9 +129,9 @@ class Drain:
         self._loop.add_reader(fd, self._readable, fd)
         return head
 
-    def own(self, fd: int, stream: Stream, *, head_limit: int = 0) -> Head:
+    def own(self, fd: int, stream: Stream, *, head_limit: int = 0, head: Head | None = None) -> Head:
         """Take over a pipe that is not read before `read` or `take_rest`. Return the head that fills."""
-        head = Head(head_limit)
+        head = head or Head(head_limit)
         os.set_blocking(fd, False)
         self._open[fd] = (stream, head)
         return head

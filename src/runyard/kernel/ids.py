@@ -204,3 +204,10 @@ class TaskId(Uuid7Id):
 
     __slots__ = ()
     kind = "task"
+
+
+class EnvironmentId(Uuid7Id):
+    """Names an environment."""
+
+    __slots__ = ()
+    kind = "environment"

@@ -1,12 +1,19 @@
 """The composition of task packages and environments: their services over the shared parts. A wing of the house."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from runyard.environments.building.images import ImageBuilder
+from runyard.environments.commands import EnvironmentCommands
+from runyard.environments.keeper import EnvironmentKeeper, KeeperParts
 from runyard.environments.lifetimes import Lifetimes
 from runyard.environments.packages.registry import Registry
 from runyard.environments.packages.service import PackageService
 from runyard.environments.packages.trees import Trees
+from runyard.environments.provisioning import Provisioner
+from runyard.environments.service import EnvironmentParts, EnvironmentService
 from runyard.environments.usersecrets.service import UserSecretService
+from runyard.environments.verification import Verifier
 from runyard.identity.devices import DeviceService
 from runyard.identity.keys import KeyService
 from runyard.identity.service import IdentityService
@@ -31,6 +38,15 @@ class EnvironmentHouse:
     workers: Workers
     user_secrets: UserSecretService
     lifetimes: Lifetimes
+    keeper: EnvironmentKeeper
+    environments: EnvironmentService
+    closing: Sequence[Callable[[], None]]
+    """What gives back what the parts opened."""
+
+    def close(self) -> None:
+        """Give back what was opened."""
+        for close in self.closing:
+            close()
 
 
 def make_environments(settings: Settings, shared: Shared) -> EnvironmentHouse:
@@ -40,14 +56,45 @@ def make_environments(settings: Settings, shared: Shared) -> EnvironmentHouse:
     blobs = BlobStore(folder / "blobs")
     trees = Trees(folder / "trees", options.package_limits(settings))
     registry = Registry(database, blobs, trees, workers, options.registry_limits(settings))
+    packages = PackageService(database, tenancy, registry, blobs, trees, workers)
+    user_secrets = UserSecretService(database, shared.vault)
+    chosen = options.environment_options(settings)
+    images = ImageBuilder(database, shared.engine, chosen)
+    provisioner = Provisioner(shared.engine, images, chosen)
+    keeper = EnvironmentKeeper(
+        KeeperParts(
+            database=database,
+            executions=shared.executions,
+            packages=packages,
+            provisioner=provisioner,
+            vault=shared.vault,
+        ),
+        chosen,
+    )
+    commands = EnvironmentCommands(shared.executions, chosen)
+    verifier = Verifier(shared.engine, shared.executions, keeper, chosen)
+    parts = EnvironmentParts(
+        database=database,
+        packages=packages,
+        secrets=user_secrets,
+        keeper=keeper,
+        commands=commands,
+        verifier=verifier,
+        output=shared.output,
+        vault=shared.vault,
+        options=chosen,
+    )
     return EnvironmentHouse(
         identity=shared.identity,
         tenancy=tenancy,
         keys=KeyService(database, shared.identity),
         devices=DeviceService(database),
-        packages=PackageService(database, tenancy, registry, blobs, trees, workers),
+        packages=packages,
         registry=registry,
         workers=workers,
-        user_secrets=UserSecretService(database, shared.vault),
-        lifetimes=options.lifetimes(settings),
+        user_secrets=user_secrets,
+        lifetimes=chosen.lifetimes,
+        keeper=keeper,
+        environments=EnvironmentService(parts),
+        closing=(workers.close, commands.close, verifier.close, provisioner.close, images.close),
     )

@@ -4,6 +4,7 @@ from datetime import timedelta
 
 from runyard.actions.runners.boxes import BoxOptions
 from runyard.environments.lifetimes import Lifetimes
+from runyard.environments.options import EnvironmentOptions
 from runyard.environments.packages.registry import RegistryLimits
 from runyard.executions.output.log import OutputOptions
 from runyard.executions.service import ExecutionOptions
@@ -99,6 +100,37 @@ def registry_limits(settings: Settings) -> RegistryLimits:
 def open_box_options(settings: Settings) -> BoxOptions:
     """Return how the places of packs are made that are not isolated: nothing holds them."""
     return BoxOptions(kill_grace_secs=settings.exec.kill_grace_secs)
+
+
+def environment_options(settings: Settings) -> EnvironmentOptions:
+    """Return the limits and defaults of environments."""
+    chosen = settings.environments
+    bounded = settings.runtimes.engine != "process"
+    limits = Limits(memory_bytes=chosen.memory_mib << 20, pids=chosen.pids) if bounded else Limits()
+    return EnvironmentOptions(
+        folder=settings.data_dir / "environments",
+        base=settings.runtimes.default_base,
+        image_map=chosen.image_map,
+        network=_network(chosen.network),
+        build_network=_network(chosen.build_network),
+        limits=limits,
+        lifetimes=lifetimes(settings),
+        max_living=chosen.max_living,
+        provisions_at_once=chosen.provisions_at_once,
+        provision_secs=chosen.provision_timeout_secs,
+        execs_at_once=chosen.executes_at_once,
+        execs_waiting=chosen.executes_waiting,
+        output_bytes=chosen.output_bytes,
+        grace_secs=settings.exec.kill_grace_secs,
+        outputs_bytes=chosen.outputs_bytes,
+        translate_verification=chosen.translate_verification,
+        images_kept=chosen.images_kept,
+        service_host=chosen.service_host,
+    )
+
+
+def _network(name: str) -> Network:
+    return Network.OPEN if name == "open" else Network.NONE
 
 
 def output_options(settings: Settings) -> OutputOptions:

@@ -5,6 +5,7 @@ from typing import Protocol
 from runyard.environments.lifetimes import Lifetimes
 from runyard.environments.packages.registry import Registry
 from runyard.environments.packages.service import PackageService
+from runyard.environments.service import EnvironmentService
 from runyard.environments.usersecrets.service import UserSecretService
 from runyard.identity.devices import DeviceService
 from runyard.identity.keys import KeyService
@@ -48,6 +49,11 @@ class DreadnodeServices(Protocol):
     @property
     def user_secrets(self) -> UserSecretService:
         """Secrets of users."""
+        ...
+
+    @property
+    def environments(self) -> EnvironmentService:
+        """Environments."""
         ...
 
     @property

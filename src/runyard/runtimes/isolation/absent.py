@@ -44,6 +44,10 @@ class AbsentEngine:
         """Refuse. Raises CannotEnforce."""
         self._refuse()
 
+    def layers(self, prefix: str) -> Sequence[str]:  # noqa: ARG002
+        """Refuse. Raises CannotEnforce."""
+        self._refuse()
+
     async def delete_layer(self, sandbox_id: str) -> None:  # noqa: ARG002
         """Refuse: files that this host cannot reach are not gone. Raises CannotEnforce."""
         self._refuse()

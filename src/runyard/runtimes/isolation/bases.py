@@ -52,6 +52,11 @@ def image_facts(image: Image) -> BaseFacts:
         digest=image.digest,
         created_at=image.created_at,
         size_bytes=image.size_bytes,
+        env=image.env,
+        workdir=image.workdir,
+        user=image.user,
+        entrypoint=image.entrypoint,
+        command=image.command,
     )
 
 

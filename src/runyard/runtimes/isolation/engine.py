@@ -378,6 +378,16 @@ class BaseFacts:
     """When an image was imported."""
     size_bytes: int | None = None
     """Bytes that an image's layers unpacked to."""
+    env: Mapping[str, str] = field(default_factory=dict)
+    """Variables that an image asks for."""
+    workdir: str = ""
+    """Folder in which an image's program starts."""
+    user: str = ""
+    """User as whom it runs."""
+    entrypoint: tuple[str, ...] = ()
+    """The image's program."""
+    command: tuple[str, ...] = ()
+    """Its arguments, or the program itself where there is no entrypoint."""
 
 
 class Engine(Protocol):
@@ -406,6 +416,10 @@ class Engine(Protocol):
 
     async def make_network(self, name: str) -> PrivateNetwork:
         """Make a private network. Raises CannotEnforce, LimitExceeded, Unavailable."""
+        ...
+
+    def layers(self, prefix: str) -> Sequence[str]:
+        """List the sandboxes, living or not, whose files are kept and whose id begins with a text."""
         ...
 
     async def delete_layer(self, sandbox_id: str) -> None:

@@ -47,6 +47,8 @@ class Image:
     env: Mapping[str, str] = field(default_factory=dict)
     workdir: str = ""
     user: str = ""
+    entrypoint: tuple[str, ...] = ()
+    command: tuple[str, ...] = ()
     created_at: datetime | None = None
     """When it was imported."""
     size_bytes: int | None = None
@@ -155,6 +157,8 @@ class ImageStore:
             env=facts["env"],
             workdir=facts["workdir"],
             user=facts["user"],
+            entrypoint=tuple(facts.get("entrypoint") or ()),
+            command=tuple(facts.get("command") or ()),
             created_at=None if created is None else datetime.fromisoformat(created),
             size_bytes=facts.get("size_bytes"),
         )
@@ -296,4 +300,19 @@ def _summary(digest: str, document: _Json) -> dict[str, object]:
         raise BadImage("The image has a bad environment.")
     env = dict(str(entry).split("=", 1) for entry in listed if "=" in str(entry))
     workdir, user = config.get("WorkingDir") or "", config.get("User") or ""
-    return {"digest": digest, "env": env, "workdir": str(workdir), "user": str(user)}
+    return {
+        "digest": digest,
+        "env": env,
+        "workdir": str(workdir),
+        "user": str(user),
+        "entrypoint": _words(config.get("Entrypoint")),
+        "command": _words(config.get("Cmd")),
+    }
+
+
+def _words(value: object) -> list[str]:
+    if value is None:
+        return []
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise BadImage("The image has a bad command.")
+    return value

@@ -151,6 +151,10 @@ class NamespacesEngine:
             )
         return await self._private.make(name)
 
+    def layers(self, prefix: str) -> Sequence[str]:
+        """List the sandboxes whose files are kept and whose id begins with a text."""
+        return [name for name in self._layers.ids() if name.startswith(prefix)]
+
     async def delete_layer(self, sandbox_id: str) -> None:
         """Delete the kept files of a sandbox that is not living; idempotent."""
         await self._layers.delete(sandbox_id)

@@ -346,6 +346,10 @@ class ProcessEngine:
         """Refuse: its commands share the host's network. Raises CannotEnforce."""
         raise CannotEnforce("The engine `process` has no private networks.")
 
+    def layers(self, prefix: str) -> Sequence[str]:
+        """List the folders that are kept and whose name begins with a text."""
+        return sorted(path.name for path in self._living.iterdir() if path.name.startswith(prefix))
+
     async def delete_layer(self, sandbox_id: str) -> None:
         """Delete the kept folder; idempotent."""
         await asyncio.to_thread(shutil.rmtree, self._living / _safe(sandbox_id), ignore_errors=True)

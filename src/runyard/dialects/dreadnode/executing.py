@@ -1,0 +1,225 @@
+"""Handlers of commands in environments. Owns the waiting answer: blanks that keep impatient clients, a stream of output,
+and what a lost client means.
+
+The published client gives up after 30 seconds of silence though commands may take 600: after some seconds the answer
+begins with 200 and a blank, and goes on with a blank now and then until the object comes.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final
+
+from runyard.dialects.door import Call
+from runyard.dialects.dreadnode import reading
+from runyard.dialects.dreadnode.errors import plain, status_and_type
+from runyard.dialects.dreadnode.replies import encode, send_json
+from runyard.dialects.reading import header
+from runyard.environments.commands import CommandRequest, Pending
+from runyard.environments.running import Done
+from runyard.environments.service import EnvironmentService
+from runyard.executions.output.model import Stream
+from runyard.identity.model import Scope
+from runyard.kernel.errors import InvalidArgument, RunyardError
+
+TOKEN_HEADER: Final = b"x-environment-token"
+WATCH_AFTER_SECS: Final = 0.1
+"""A command that takes longer than this is watched for the loss of its client; shorter ones are over before it pays."""
+LOST_CODE: Final = 137
+"""Exit code shown when the answer had begun and the environment then ended under its command."""
+
+
+class ExecuteHandlers:
+    """Run commands."""
+
+    def __init__(self, environments: EnvironmentService, scope: Callable[[Call], Awaitable[Scope]]) -> None:
+        """Take the service, and how the path's part of the tree is found."""
+        self._environments = environments
+        self._scope = scope
+
+    async def execute(self, call: Call) -> None:
+        """Run a command to its end and answer with its output."""
+        pending = await self._begin(call)
+        client = _Client(call, pending, self._environments.options.keep_alive_secs)
+        try:
+            done = await pending.result()
+        except RunyardError as error:
+            if client.gone:
+                return
+            if not call.started:
+                raise
+            await client.stop()
+            await _send_last(call, encode(_failure(error)))
+        else:
+            if client.gone:
+                return
+            await client.stop()
+            view = done_view(done, pending)
+            await (_send_last(call, encode(view)) if call.started else send_json(call, view))
+        finally:
+            client.drop()
+            if pending.unfinished:
+                await asyncio.shield(pending.abandon("the request was given up"))
+
+    async def stream(self, call: Call) -> None:
+        """Run a command and send its output as it comes: lines of JSON, at last one with the end."""
+        pending = await self._begin(call)
+        call.started = True
+        headers = [
+            (b"x-request-id", call.request_id.encode()),
+            (b"content-type", b"application/x-ndjson"),
+        ]
+        await call.send({"type": "http.response.start", "status": 200, "headers": headers})
+        lost = asyncio.ensure_future(_lost(call))
+        sending = asyncio.ensure_future(self._send_stream(call, pending))
+        try:
+            await asyncio.wait((lost, sending), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            lost.cancel()
+            sending.cancel()
+            await asyncio.wait((sending,))
+            if pending.unfinished:
+                await asyncio.shield(pending.abandon("the client disconnected"))
+
+    async def _send_stream(self, call: Call, pending: Pending) -> None:
+        pause = self._environments.options.keep_alive_secs
+        output = self._environments.follow(pending)
+        waiting: asyncio.Future[Any] | None = None
+        while True:
+            waiting = waiting or asyncio.ensure_future(anext(output, None))
+            finished, _ = await asyncio.wait((waiting,), timeout=pause)
+            if not finished:
+                await call.send({"type": "http.response.body", "body": b"\n", "more_body": True})
+                continue
+            chunk, waiting = waiting.result(), None
+            if chunk is None:
+                break
+            name = "stderr" if chunk.stream is Stream.STDERR else "output"
+            if chunk.stream is not Stream.SYSTEM:
+                await _send_line(call, {"type": name, "data": chunk.data.decode("utf-8", "replace")})
+        try:
+            done = await pending.result()
+        except RunyardError as error:
+            await _send_line(call, {"type": "error", **_failure(error)})
+        else:
+            view = done_view(done, pending)
+            end = {name: view[name] for name in ("exit_code", "timed_out", "execution_id")}
+            await _send_line(call, {"type": "end", **end})
+        await _send_last(call, b"")
+
+    async def _begin(self, call: Call) -> Pending:
+        environment = await self._environments.admit(
+            await self._scope(call), call.params["environment"], header(call, TOKEN_HEADER)
+        )
+        request = command_of(await reading.read_object(call))
+        return await self._environments.execute(call.caller, environment, request, call.request_id)
+
+
+def command_of(body: Mapping[str, Any]) -> CommandRequest:
+    """Read a command; what is not published of it is an addition. Raises InvalidArgument."""
+    timeout = body.get("timeout_sec", 30)
+    if timeout is None:
+        timeout = 30
+    if isinstance(timeout, bool) or not isinstance(timeout, int):
+        raise InvalidArgument("timeout_sec: must be a whole number", loc=["body", "timeout_sec"])
+    env = body.get("env") or {}
+    if not isinstance(env, dict) or not all(isinstance(value, str) for value in env.values()):
+        raise InvalidArgument("env: must map names to texts", loc=["body", "env"])
+    command = body.get("command")
+    if not isinstance(command, str):
+        raise InvalidArgument("command: field required", loc=["body", "command"])
+    stdin = reading.optional_text(body, "stdin", most=16 << 20)
+    return CommandRequest(
+        command=command,
+        timeout_secs=timeout,
+        split=reading.optional_flag(body, "split") or False,
+        service=reading.optional_text(body, "service", most=64),
+        cwd=reading.optional_text(body, "cwd"),
+        env=env,
+        stdin=None if stdin is None else stdin.encode(),
+    )
+
+
+def done_view(done: Done, pending: Pending) -> dict[str, Any]:
+    """Return how a command ended in the dialect's words."""
+    view: dict[str, Any] = {
+        "exit_code": done.code,
+        "output": done.output.text,
+        "timed_out": done.timed_out,
+        "truncated": done.truncated,
+        "duration_ms": done.duration_ms,
+        "execution_id": pending.handle.execution.id,
+    }
+    if done.stdout is not None and done.stderr is not None:
+        view |= {"stdout": done.stdout.text, "stderr": done.stderr.text}
+    return view
+
+
+def _failure(error: RunyardError) -> dict[str, Any]:
+    """Return a failure whose status line, 200, is gone: as a failed command, with the error beside it."""
+    status, kind = status_and_type(type(error))
+    return {
+        "exit_code": LOST_CODE,
+        "output": f"{plain(error.message)}\n",
+        "timed_out": False,
+        "truncated": False,
+        "error": {"code": status, "detail": plain(error.message), "type": kind},
+    }
+
+
+class _Client:
+    """Watches a client that waits longer: sends it blanks, and ends the command when it is gone."""
+
+    def __init__(self, call: Call, pending: Pending, pause: float) -> None:
+        self._call = call
+        self._pending = pending
+        self._pause = pause
+        self._task: asyncio.Task[None] | None = None
+        self._timer = asyncio.get_running_loop().call_later(WATCH_AFTER_SECS, self._begin)
+        self.gone = False
+
+    def _begin(self) -> None:
+        self._task = asyncio.ensure_future(self._watch())
+
+    async def _watch(self) -> None:
+        lost = asyncio.ensure_future(_lost(self._call))
+        try:
+            while not (await asyncio.wait((lost,), timeout=self._pause))[0]:
+                await _send_blank(self._call)
+        finally:
+            lost.cancel()
+        self.gone = True
+        await self._pending.abandon("the client disconnected")
+
+    async def stop(self) -> None:
+        """End the watch, so that no blank comes after the result."""
+        self._timer.cancel()
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait((self._task,))
+
+    def drop(self) -> None:
+        """End the watch of a call that ends otherwise; one that is ending the command goes on."""
+        self._timer.cancel()
+        if self._task is not None and not self.gone:
+            self._task.cancel()
+
+
+async def _send_last(call: Call, body: bytes) -> None:
+    await call.send({"type": "http.response.body", "body": body})
+
+
+async def _send_line(call: Call, document: Mapping[str, Any]) -> None:
+    await call.send({"type": "http.response.body", "body": encode(document) + b"\n", "more_body": True})
+
+
+async def _send_blank(call: Call) -> None:
+    if not call.started:
+        call.started = True
+        headers = [(b"x-request-id", call.request_id.encode()), (b"content-type", b"application/json")]
+        await call.send({"type": "http.response.start", "status": 200, "headers": headers})
+    await call.send({"type": "http.response.body", "body": b" ", "more_body": True})
+
+
+async def _lost(call: Call) -> None:
+    while (await call.receive())["type"] != "http.disconnect":
+        pass

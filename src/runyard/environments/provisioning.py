@@ -1,0 +1,415 @@
+"""Makes an environment: images, sandboxes, networks, services, files, the provision script. Owns the order of the steps.
+
+The first step that fails fails the environment; what was made until then is removed by `remove`, which is idempotent.
+"""
+
+import asyncio
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+from runyard.environments import starting
+from runyard.environments.blueprint import blueprint_of
+from runyard.environments.building.compose import compose_file
+from runyard.environments.building.context import Entry
+from runyard.environments.building.files import make_folders, put_entries
+from runyard.environments.building.images import ImageBuilder
+from runyard.environments.building.model import Blueprint, Image, ImageConfig, Materials, ServicePlan
+from runyard.environments.errors import BadCompose, BadDockerfile, BuildFailed, ProvisionFailed
+from runyard.environments.options import EnvironmentOptions
+from runyard.environments.packages.model import ScriptUse, TaskPackage
+from runyard.environments.proxies import Proxy
+from runyard.environments.resident import Living, Resident, Service
+from runyard.environments.running import Done, Job, Run
+from runyard.environments.variables import command_variables, service_variables
+from runyard.executions.model import Outcome
+from runyard.executions.output.model import Stream
+from runyard.executions.worker import RunContext
+from runyard.kernel.errors import RunyardError
+from runyard.runtimes.buffered import outcome_of
+from runyard.runtimes.injection import BASE_ENVIRONMENT
+from runyard.runtimes.isolation.engine import Engine, Exit, Limits, Sandbox, SandboxSpec
+
+TASK_FOLDER: Final = "/home/user/task"
+"""Where commands find the files of the task."""
+PROVISION_BYTES: Final = 1 << 20
+"""Largest answer of a provision script."""
+
+
+class Log:
+    """Lines about a provisioning, for the log of its execution."""
+
+    def __init__(self, context: RunContext | None) -> None:
+        """Write into the log of an execution, or nowhere."""
+        self._context = context
+
+    def __call__(self, line: str) -> None:
+        """Write a line."""
+        if self._context is not None:
+            self._context.output.write(Stream.SYSTEM, line.rstrip("\n").encode("utf-8", "replace") + b"\n")
+
+
+class Provisioner:
+    """Makes environments and takes them away."""
+
+    def __init__(self, engine: Engine, images: ImageBuilder, options: EnvironmentOptions) -> None:
+        """Take the parts."""
+        self._engine = engine
+        self._images = images
+        self._options = options
+        self._devnull = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        self._built: set[str] = set()
+
+    def close(self) -> None:
+        """Give back what was opened."""
+        os.close(self._devnull)
+
+    # --- images ----------------------------------------------------------------------------------------------------
+
+    def needs_build(self, package: TaskPackage) -> bool:
+        """Tell whether images of a package may have to be built; none that this server has seen needs it again."""
+        return package.layer_digest not in self._built and compose_file(package.root) is not None
+
+    async def build(self, resident: Resident, package: TaskPackage, log: Log) -> Materials:
+        """Read what a package needs and build its images. Raises BuildFailed, ProvisionFailed."""
+        variables = self._given(resident)
+        try:
+            blueprint = await asyncio.to_thread(blueprint_of, package, variables, self._options.network)
+            images = {name: await self._image(plan, log) for name, plan in blueprint.services.items()}
+        except (BadCompose, BadDockerfile) as error:
+            raise BuildFailed(error.message) from None
+        self._built.add(package.layer_digest)
+        return Materials(package=package, blueprint=blueprint, images=images)
+
+    async def _image(self, plan: ServicePlan, log: Log) -> Image:
+        if plan.build is not None:
+            log(f"service {plan.name}: building {plan.build.dockerfile}")
+            return await self._images.build(plan.build, log)
+        assert plan.image is not None
+        return self._images.resolve(plan.image, log)[0]
+
+    def _given(self, resident: Resident) -> dict[str, str]:
+        definition = resident.environment.definition
+        return command_variables(
+            templates=definition.inputs, models=definition.models, secrets=resident.secrets
+        )
+
+    # --- sandboxes -------------------------------------------------------------------------------------------------
+
+    async def assemble(self, resident: Resident, materials: Materials, log: Log) -> dict[str, Any]:
+        """Make the sandboxes and start the services; return how those are reached. Raises ProvisionFailed and what the
+        engine raises.
+        """
+        blueprint, living = materials.blueprint, resident.living
+        prefix = str(resident.environment.id)
+        for name, plan in blueprint.services.items():
+            sandbox = await self._sandbox(f"{prefix}.{name}", plan, materials.images[name], blueprint)
+            living.services[name] = Service(name, sandbox)
+        if blueprint.main is None:
+            own = ServicePlan(name="main", hostname="environment", networks=_entrances(blueprint))
+            image = Image(base=self._options.base, config=ImageConfig(workdir="/root"))
+            living.main = await self._sandbox(prefix, own, image, blueprint)
+            living.cwd = "/root"
+        else:
+            own = blueprint.services[blueprint.main]
+            image = materials.images[blueprint.main]
+            living.main = living.services[blueprint.main].sandbox
+            living.cwd = own.working_dir or image.config.workdir or "/"
+        living.base_env = {**BASE_ENVIRONMENT, **image.config.env, **own.environment}
+        await self._connect(resident, own, blueprint)
+        await self._start_services(living, materials, log)
+        return await self._publish(resident, blueprint)
+
+    async def _sandbox(self, name: str, plan: ServicePlan, image: Image, blueprint: Blueprint) -> Sandbox:
+        limits = self._options.limits
+        if limits != Limits():
+            memory = plan.memory_bytes or limits.memory_bytes
+            limits = replace(
+                limits,
+                memory_bytes=min(memory, limits.memory_bytes) if memory and limits.memory_bytes else memory,
+                cpus=plan.cpus or limits.cpus,
+            )
+        spec = SandboxSpec(
+            id=name,
+            hostname=plan.hostname or plan.name,
+            base=image.base,
+            limits=limits,
+            network=blueprint.network,
+            restore_from=image.checkpoint_id,
+        )
+        return await self._engine.create(spec)
+
+    async def _connect(self, resident: Resident, own: ServicePlan, blueprint: Blueprint) -> None:
+        """Join all sandboxes to their networks and tell each the names that it reaches there."""
+        living, plans = resident.living, dict(blueprint.services)
+        if not plans:
+            return
+        if blueprint.main is None:
+            plans[""] = own
+        addresses: dict[str, dict[str, str]] = {}
+        for key, plan in plans.items():
+            sandbox = living.services[key].sandbox if key else living.main
+            assert sandbox is not None
+            for network, aliases in plan.networks.items():
+                if network not in living.networks:
+                    name = f"{resident.environment.id}.{network}"
+                    living.networks[network] = await self._engine.make_network(name)
+                address = await living.networks[network].join(sandbox)
+                names = (key, *aliases, *((plan.hostname,) if plan.hostname and key else ()))
+                addresses.setdefault(network, {}).update({name: address for name in names if name})
+                if key:
+                    living.services[key].address = living.services[key].address or address
+        for key, plan in plans.items():
+            sandbox = living.services[key].sandbox if key else living.main
+            assert sandbox is not None
+            known: dict[str, str] = {}
+            for network in plan.networks:
+                known = {**addresses.get(network, {}), **known}
+            await sandbox.set_hosts(known)
+
+    async def _start_services(self, living: Living, materials: Materials, log: Log) -> None:
+        blueprint = materials.blueprint
+        for name, plan in blueprint.services.items():
+            service, image = living.services[name], materials.images[name]
+            for needed, what in plan.depends_on.items():
+                other = living.services[needed]
+                if what == "completed":
+                    await starting.wait_completed(other)
+                elif what == "healthy":
+                    await starting.wait_healthy(
+                        other, blueprint.services[needed], materials.images[needed], self._devnull
+                    )
+            for carried in plan.carried:
+                await put_entries(service.sandbox, _carried(carried.source, carried.target), self._devnull)
+            if name == blueprint.main and not _has_program(plan, image):
+                continue
+            log(f"service {name}: starting")
+            await starting.start(service, plan, image, self._devnull)
+        await asyncio.gather(
+            *(
+                starting.wait_healthy(living.services[name], plan, materials.images[name], self._devnull)
+                for name, plan in blueprint.services.items()
+                if living.services[name].task is not None and not self._completes(name, blueprint)
+            )
+        )
+
+    @staticmethod
+    def _completes(name: str, blueprint: Blueprint) -> bool:
+        return any(plan.depends_on.get(name) == "completed" for plan in blueprint.services.values())
+
+    async def _publish(self, resident: Resident, blueprint: Blueprint) -> dict[str, Any]:
+        """Publish the exposed ports on the host, and under the same address inside; nothing else is reachable."""
+        known = resident.environment.service_urls or {}
+        urls: dict[str, Any] = {}
+        for name, ports in blueprint.exposed.items():
+            service = resident.living.services[name]
+            await starting.wait_listening(service, ports)
+            places = {
+                port: await self._publish_port(resident.living, service, port, _known_port(known, name, port))
+                for port in ports
+            }
+            host = self._options.service_host
+            first = places[ports[0]]
+            urls[name] = {
+                "url": f"http://{host}:{first}",
+                "host": host,
+                "port": first,
+                "urls": {str(port): f"http://{host}:{place}" for port, place in places.items()},
+                "internal_url": f"http://{name}:{ports[0]}",
+            }
+        return urls
+
+    async def _publish_port(self, living: Living, service: Service, port: int, wanted: int) -> int:
+        proxy = Proxy((service.address, port))
+        living.proxies.append(proxy)
+        inside = None
+        if not wanted and living.main is not None and self._options.service_host == "127.0.0.1":
+            # The address that clients are told works for commands too.
+            inside = await living.main.listen()
+            wanted = inside.getsockname()[1]
+        place = await proxy.listen(self._options.service_host, wanted)
+        if inside is not None and place == wanted:
+            await proxy.listen_also(inside)
+        elif inside is not None:
+            inside.close()
+        return place
+
+    # --- files and scripts -----------------------------------------------------------------------------------------
+
+    def set_variables(
+        self, resident: Resident, service_urls: Mapping[str, Any], variables: Mapping[str, Any]
+    ) -> None:
+        """Settle the environment of commands; inputs win over what the provision script answered."""
+        definition = resident.environment.definition
+        inside = {
+            name: {**facts, "url": facts["internal_url"], "host": name, "urls": {}}
+            for name, facts in service_urls.items()
+        }
+        for name, facts in service_urls.items():
+            inside[name]["port"] = facts["internal_url"].rpartition(":")[2]
+            inside[name]["urls"] = {port: f"http://{name}:{port}" for port in facts["urls"]}
+        templates = {**service_variables(inside), **variables, **definition.inputs}
+        resident.living.env = {
+            **resident.living.base_env,
+            **command_variables(templates=templates, models=definition.models, secrets=resident.secrets),
+        }
+
+    async def furnish(
+        self, resident: Resident, materials: Materials, service_urls: Mapping[str, Any], log: Log
+    ) -> dict[str, Any]:
+        """Put the task's files in place and run its provision script; return what that answered.
+        Raises ProvisionFailed.
+        """
+        living, package = resident.living, materials.package
+        assert living.main is not None
+        entries = list(package_files(package.root, materials.blueprint.hidden))
+        if entries:
+            await make_folders(living.main, [TASK_FOLDER], self._devnull)
+            await put_entries(living.main, entries, self._devnull)
+        self.set_variables(resident, service_urls, {})
+        use: ScriptUse | None = package.manifest.provision
+        if use is None:
+            return {}
+        log(f"running {use.script}")
+        done = await self._script(resident, use, package.root)
+        if done.stderr is not None and done.stderr.text.strip():
+            log(done.stderr.text)
+        answer = _answer(use, done)
+        self.set_variables(resident, service_urls, answer)
+        return answer
+
+    async def _script(self, resident: Resident, use: ScriptUse, root: Path) -> Done:
+        living = resident.living
+        assert living.main is not None
+        job = Job(
+            argv=script_argv(root, use.script),
+            env=living.env,
+            cwd=TASK_FOLDER,
+            timeout_secs=use.timeout_sec,
+            split=True,
+            keep_bytes=2 * PROVISION_BYTES,
+        )
+        return await Run(living.main, job, self._devnull).quietly()
+
+    async def last_script(
+        self, resident: Resident, package: TaskPackage, use: ScriptUse, context: RunContext
+    ) -> Outcome:
+        """Run the teardown script as an execution."""
+        living = resident.living
+        assert living.main is not None
+        job = Job(
+            argv=script_argv(package.root, use.script),
+            env=living.env,
+            cwd=TASK_FOLDER,
+            timeout_secs=use.timeout_sec,
+            keep_bytes=4096,
+        )
+        done = await Run(living.main, job, self._devnull).finish(context)
+        exited = Exit(code=None if done.signal else done.code, signal=done.signal)
+        return outcome_of(exited, done.why, done.code, context.cancel_reason)
+
+    # --- the end ---------------------------------------------------------------------------------------------------
+
+    async def remove(self, resident: Resident) -> None:
+        """Free everything of an environment, files included, whoever made it; idempotent."""
+        living = resident.living
+        names = {str(resident.environment.id), *(sandbox.id for sandbox in living.sandboxes)}
+        for sandbox in living.sandboxes:
+            await sandbox.destroy(keep_layer=False)
+        await self.let_go(living)
+        for network in living.networks.values():
+            await network.close()
+        resident.living = Living()
+        for name in await self._layers(resident, names):
+            await self._engine.delete_layer(name)
+
+    async def _layers(self, resident: Resident, known: set[str]) -> Sequence[str]:
+        """Return the names of all layers that an environment may have, those of an earlier server included."""
+        return sorted(known | set(self._engine.layers(str(resident.environment.id))))
+
+    async def let_go(self, living: Living) -> None:
+        """Stop publishing ports and following services; sandboxes stay."""
+        for proxy in living.proxies:
+            with suppress(RunyardError, OSError):
+                await proxy.close()
+        living.proxies.clear()
+        for service in living.services.values():
+            if service.task is not None and service.ended is None:
+                service.task.cancel()
+                await asyncio.wait((service.task,))
+
+
+def script_argv(root: Path, script: str) -> Sequence[str]:
+    """Return how a script of the package is run: by its own first line, else by bash."""
+    with (root / script).open("rb") as file:
+        own = file.read(2) == b"#!"
+    path = f"{TASK_FOLDER}/{script}"
+    return (path,) if own else ("/bin/bash", path)
+
+
+def _answer(use: ScriptUse, done: Done) -> dict[str, Any]:
+    """Return the variables that a provision script answered. Raises ProvisionFailed."""
+    if done.timed_out:
+        raise ProvisionFailed(f"the provision script took longer than {use.timeout_sec} seconds")
+    if done.code != 0:
+        said = done.stderr.text.strip()[-500:] if done.stderr is not None else ""
+        raise ProvisionFailed(
+            f"the provision script ended with exit code {done.code}{': ' + said if said else ''}"
+        )
+    assert done.stdout is not None
+    try:
+        answer = json.loads(done.stdout.text)
+    except (ValueError, RecursionError):
+        answer = None
+    if not isinstance(answer, dict):
+        raise ProvisionFailed("the provision script did not print one JSON object")
+    return answer
+
+
+def package_files(root: Path, hidden: Sequence[Path], target_folder: str = TASK_FOLDER) -> Iterator[Entry]:
+    """Yield the files below a folder of a package but the hidden ones; scripts can be executed."""
+    covered = {path.resolve() for path in hidden}
+    for folder, folders, files in os.walk(root):
+        here = Path(folder)
+        folders[:] = sorted(name for name in folders if (here / name).resolve() not in covered)
+        for name in sorted(files):
+            path = here / name
+            if path.resolve() in covered or path.is_symlink():
+                continue
+            with path.open("rb") as file:
+                executable = file.read(2) == b"#!" or bool(path.stat().st_mode & 0o111)
+            target = f"{target_folder}/{path.relative_to(root)}"
+            yield Entry(path, target, False, 0o755 if executable else 0o644)
+
+
+def _carried(source: Path, target: str) -> Iterator[Entry]:
+    if source.is_file():
+        yield Entry(source, target, False, 0o755 if source.stat().st_mode & 0o111 else 0o644)
+        return
+    yield Entry(source, target, True, 0o755)
+    for path in sorted(source.rglob("*")):
+        if not path.is_symlink():
+            mode = 0o755 if path.is_dir() or path.stat().st_mode & 0o111 else 0o644
+            yield Entry(path, f"{target.rstrip('/')}/{path.relative_to(source)}", path.is_dir(), mode)
+
+
+def _entrances(blueprint: Blueprint) -> Mapping[str, Sequence[str]]:
+    """Return the networks that the place of commands joins: those of exposed services, or all where none is exposed."""
+    chosen = [blueprint.services[name] for name in blueprint.exposed] or list(blueprint.services.values())
+    return {network: () for plan in chosen for network in plan.networks}
+
+
+def _has_program(plan: ServicePlan, image: Image) -> bool:
+    """Tell whether the place of commands, which need not run anything, says what to run."""
+    return bool(plan.entrypoint or plan.command or image.config.entrypoint or image.config.command)
+
+
+def _known_port(known: Mapping[str, Any], name: str, port: int) -> int:
+    """Return the port on the host under which a service was published before a restart; 0 for none."""
+    url = known.get(name, {}).get("urls", {}).get(str(port), "")
+    last = str(url).rpartition(":")[2]
+    return int(last) if last.isdigit() else 0

@@ -1,0 +1,383 @@
+"""Judges the outcome of a task. Owns the separate copy in which scripts judge, and what is carried into it.
+
+The place where the agent worked is never believed: a flag is read by the engine, without any program of that place; a
+script runs in a fresh, offline sandbox made of the task's own image, into which only the declared outputs are carried.
+"""
+
+import hashlib
+import hmac
+import json
+import math
+import os
+import tarfile
+import tempfile
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import IO, Any, Final
+
+from runyard.environments.building.files import make_folders, put_content, put_entries, read_file
+from runyard.environments.building.model import Image, ImageConfig, Materials
+from runyard.environments.errors import VerificationUnsupported
+from runyard.environments.keeper import EnvironmentKeeper, place_of
+from runyard.environments.options import EnvironmentOptions
+from runyard.environments.packages.model import TaskPackage, Verification
+from runyard.environments.provisioning import TASK_FOLDER, package_files, script_argv
+from runyard.environments.resident import Resident
+from runyard.environments.running import Done, Job, Run
+from runyard.environments.variables import command_variables
+from runyard.executions.model import Kind, NewExecution, Outcome, Status
+from runyard.executions.service import ExecutionService
+from runyard.executions.worker import RunContext
+from runyard.identity.model import Principal
+from runyard.kernel.errors import InvalidArgument, NotFound, RunyardError, TooLarge, Unavailable
+from runyard.runtimes.injection import BASE_ENVIRONMENT
+from runyard.runtimes.isolation.engine import Engine, Network, Sandbox, SandboxSpec
+
+FLAG_BYTES: Final = 1 << 20
+REWARD_BYTES: Final = 64 << 10
+OUTPUT_BYTES: Final = 256 << 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """How a task was judged."""
+
+    reward: float | None
+    """None when the judge itself failed, which is no outcome of the task."""
+    method: str
+    detail: str
+    output: str = ""
+    rewards: Mapping[str, float] = field(default_factory=dict)
+    """What a judge tells apart."""
+    outputs: Sequence[str] = ()
+    """What was carried into the copy."""
+    execution_id: str = ""
+
+    @property
+    def passed(self) -> bool:
+        """Tell whether the task is solved."""
+        return self.reward is not None and self.reward >= 1.0
+
+
+class Verifier:
+    """Judges environments."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        executions: ExecutionService,
+        keeper: EnvironmentKeeper,
+        options: EnvironmentOptions,
+    ) -> None:
+        """Take the parts."""
+        self._engine = engine
+        self._executions = executions
+        self._keeper = keeper
+        self._options = options
+        self._devnull = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+
+    def close(self) -> None:
+        """Give back what was opened."""
+        os.close(self._devnull)
+
+    async def verify(
+        self, caller: Principal, resident: Resident, outputs: Sequence[str] | None, request_id: str, door: str
+    ) -> Verdict:
+        """Judge, as an execution of the ledger. `outputs` stand for what the task declares. Raises
+        VerificationUnsupported, InvalidArgument, Unavailable.
+        """
+        package = await self._keeper.package(resident.environment)
+        judged = package.manifest.verification
+        carried = _outputs(package, outputs)
+        if judged.method not in ("flag", "script"):
+            raise VerificationUnsupported(
+                f"verification by {judged.method} is not implemented: it needs a model"
+            )
+        if judged.method == "script" and carried is None:
+            raise VerificationUnsupported(
+                "the task declares no outputs, so nothing of the agent's work would reach the judge: declare `outputs`"
+                " in task.yaml, or name them in the request"
+            )
+        work = _Work(self, resident, package, judged, tuple(carried or ()))
+        environment = resident.environment
+        new = NewExecution(
+            account_id=environment.account_id,
+            project_id=environment.project_id,
+            project_path=environment.project_path,
+            kind=Kind.VERIFY,
+            name=environment.task_ref,
+            actor=caller.actor,
+            door=door,
+            place=place_of(environment),
+            command=f"verify by {judged.method}",
+            request_id=request_id,
+        )
+        handle = await self._executions.start(new, work, secrets=resident.masks)
+        ended = await handle.finished()
+        if work.verdict is None:
+            raise Unavailable(ended.status_reason or "the verification was not run")
+        return replace(work.verdict, execution_id=str(ended.id))
+
+    # --- flags -----------------------------------------------------------------------------------------------------
+
+    async def judge_flag(self, resident: Resident, judged: Verification) -> Verdict:
+        """Compare a file of the environment with what is expected."""
+        assert judged.path is not None
+        sandbox = resident.living.main
+        assert sandbox is not None
+        try:
+            content = await read_file(sandbox, judged.path, FLAG_BYTES)
+        except NotFound:
+            return Verdict(reward=0.0, method="flag", detail=f"there is no file {judged.path}")
+        except (InvalidArgument, TooLarge) as error:
+            return Verdict(reward=0.0, method="flag", detail=error.message)
+        found = content.strip()
+        if judged.hash is not None:
+            algorithm, expected = judged.hash
+            right = hmac.compare_digest(hashlib.new(algorithm, found).hexdigest(), expected.lower())
+        else:
+            right = hmac.compare_digest(found, (judged.value or "").strip().encode())
+        detail = "the flag is right" if right else "the flag is wrong"
+        return Verdict(reward=1.0 if right else 0.0, method="flag", detail=detail)
+
+    # --- scripts ---------------------------------------------------------------------------------------------------
+
+    async def judge_script(
+        self, resident: Resident, package: TaskPackage, outputs: Sequence[str], context: RunContext
+    ) -> Verdict:
+        """Run the script of a task in a fresh copy with the declared outputs."""
+        materials = await self._keeper.materials(resident, package)
+        image = _main_image(materials, self._options)
+        spec = SandboxSpec(
+            id=f"verify-{uuid.uuid4().hex}",
+            hostname="verifier",
+            base=image.base,
+            limits=self._options.limits,
+            network=Network.NONE,
+            restore_from=image.checkpoint_id,
+        )
+        sandbox = await self._engine.create(spec)
+        try:
+            try:
+                carried = await self._carry(resident, sandbox, outputs)
+            except TooLarge as error:
+                return Verdict(reward=0.0, method="script", detail=f"outputs: {error.message}")
+            await self._stage(sandbox, package)
+            done = await self._run(sandbox, resident, package, image, context)
+            verdict = await self._judged(sandbox, package, done)
+            return replace(verdict, outputs=carried, output=done.output.text)
+        finally:
+            await sandbox.destroy(keep_layer=False)
+
+    async def _carry(self, resident: Resident, copy: Sandbox, outputs: Sequence[str]) -> Sequence[str]:
+        """Carry plain files below the declared paths, and nothing else; return the paths at which there was something."""
+        source = resident.living.main
+        assert source is not None
+        if not outputs:
+            return ()
+        self._options.folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=self._options.folder) as packed:
+            absent = await source.pack(outputs, packed, self._options.outputs_bytes)
+            packed.seek(0)
+            await self._unpack(copy, packed)
+        return [path for path in outputs if path not in absent]
+
+    async def _unpack(self, copy: Sandbox, packed: IO[bytes]) -> None:
+        with tarfile.open(fileobj=packed, mode="r:") as archive:
+            folders: list[str] = []
+            for member in archive:
+                target = f"/{member.name}"
+                if member.isdir():
+                    folders.append(target)
+                    continue
+                content = archive.extractfile(member)
+                if content is None:
+                    continue
+                try:
+                    await put_content(copy, target, content, member.mode & 0o777)
+                except InvalidArgument:
+                    continue  # a name that cannot be written, or where something else is in the image
+            for start in range(0, len(folders), 200):
+                await make_folders(copy, folders[start : start + 200], self._devnull)
+
+    async def _stage(self, sandbox: Sandbox, package: TaskPackage) -> None:
+        """Put the task's own files over what was carried, so that no output takes the place of a judge."""
+        await make_folders(sandbox, [TASK_FOLDER], self._devnull)
+        solution = package.manifest.solution
+        hidden = [package.root / solution] if solution else []
+        await put_entries(sandbox, package_files(package.root, hidden), self._devnull)
+        for name, target in _verifier_files(package).items():
+            await make_folders(sandbox, [target], self._devnull)
+            await put_entries(sandbox, package_files(package.root / name, (), target), self._devnull)
+        rewards = _reward_folder(package)
+        if rewards is not None:
+            # Whatever an image or an output brought: only what this run writes counts.
+            job = Job(argv=("/bin/rm", "-rf", "--", rewards), env=BASE_ENVIRONMENT, cwd="/")
+            await Run(sandbox, job, self._devnull).quietly()
+            await make_folders(sandbox, [rewards], self._devnull)
+
+    async def _run(
+        self, sandbox: Sandbox, resident: Resident, package: TaskPackage, image: Image, context: RunContext
+    ) -> Done:
+        environment, judged = resident.environment, package.manifest.verification
+        assert judged.script is not None
+        templates = {**environment.variables, **environment.definition.inputs}
+        job = Job(
+            argv=script_argv(package.root, judged.script),
+            env={
+                **BASE_ENVIRONMENT,
+                **image.config.env,
+                **command_variables(templates=templates, models={}, secrets={}),
+            },
+            cwd=image.config.workdir if _reward_folder(package) is not None else TASK_FOLDER,
+            timeout_secs=judged.timeout_sec,
+            keep_bytes=OUTPUT_BYTES,
+        )
+        return await Run(sandbox, job, self._devnull).finish(context)
+
+    async def _judged(self, sandbox: Sandbox, package: TaskPackage, done: Done) -> Verdict:
+        if done.timed_out:
+            limit = package.manifest.verification.timeout_sec
+            return Verdict(reward=0.0, method="script", detail=f"the script took longer than {limit} seconds")
+        folder = _reward_folder(package)
+        if folder is None:
+            right = done.code == 0
+            return Verdict(
+                reward=1.0 if right else 0.0,
+                method="script",
+                detail=f"the script ended with exit code {done.code}",
+            )
+        return await _rewarded(sandbox, folder)
+
+
+class _Work:
+    """One verification; the runner of its execution."""
+
+    def __init__(
+        self,
+        verifier: Verifier,
+        resident: Resident,
+        package: TaskPackage,
+        judged: Verification,
+        outputs: Sequence[str],
+    ) -> None:
+        self._verifier = verifier
+        self._resident = resident
+        self._package = package
+        self._judged = judged
+        self._outputs = outputs
+        self.verdict: Verdict | None = None
+
+    async def __call__(self, context: RunContext) -> Outcome:
+        if self._judged.method == "flag":
+            verdict = await self._verifier.judge_flag(self._resident, self._judged)
+        else:
+            verdict = await self._verifier.judge_script(self._resident, self._package, self._outputs, context)
+        self.verdict = verdict
+        status = Status.FAILED if verdict.reward is None else Status.SUCCEEDED
+        result = {"reward": verdict.reward, "passed": verdict.passed, "detail": verdict.detail}
+        return Outcome(status=status, reason=verdict.detail, result=result)
+
+
+def _outputs(package: TaskPackage, given: Sequence[str] | None) -> Sequence[str] | None:
+    """Return the paths to carry: those of the request, else those that the task declares. Raises InvalidArgument."""
+    chosen: Any = given if given is not None else package.manifest.document.get("outputs")
+    if chosen is None:
+        return None
+    if not isinstance(chosen, list | tuple) or len(chosen) > 64:
+        raise InvalidArgument("outputs: must be a list of at most 64 paths", loc=["body", "outputs"])
+    for path in chosen:
+        if (
+            not isinstance(path, str)
+            or not path.startswith("/")
+            or ".." in path.split("/")
+            or len(path) > 1024
+        ):
+            raise InvalidArgument("outputs: must be absolute paths without `..`", loc=["body", "outputs"])
+        if not path.strip("/"):
+            raise InvalidArgument("outputs: must not be the root folder", loc=["body", "outputs"])
+    return [str(path) for path in chosen]
+
+
+def _verifier_files(package: TaskPackage) -> Mapping[str, str]:
+    """Return folders of the package that the judge finds in other places as well, by name."""
+    given = package.manifest.document.get("verifier_files")
+    if not isinstance(given, dict):
+        return {}
+    return {
+        str(name): str(target)
+        for name, target in given.items()
+        if str(target).startswith("/")
+        and ".." not in str(name).split("/")
+        and (package.root / str(name)).is_dir()
+    }
+
+
+def _reward_folder(package: TaskPackage) -> str | None:
+    """Return the folder in which the judge leaves a reward; None when its exit code says all."""
+    given = package.manifest.document.get("reward_folder")
+    return (
+        given if isinstance(given, str) and given.startswith("/") and ".." not in given.split("/") else None
+    )
+
+
+def _main_image(materials: Materials, options: EnvironmentOptions) -> Image:
+    """Return what the place of commands is made of."""
+    main = materials.blueprint.main
+    if main is None:
+        return Image(base=options.base, config=ImageConfig(workdir="/root"))
+    return materials.images[main]
+
+
+async def _rewarded(sandbox: Sandbox, folder: str) -> Verdict:
+    """Read the reward that a judge wrote: one finite number, or several by name. Anything else is its failure."""
+    for name in ("reward.json", "reward.txt"):
+        try:
+            text = (await read_file(sandbox, f"{folder}/{name}", REWARD_BYTES)).decode("utf-8", "replace")
+        except NotFound:
+            continue
+        except RunyardError as error:
+            return Verdict(reward=None, method="script", detail=error.message)
+        return _read_reward(name, text)
+    return Verdict(reward=None, method="script", detail=f"the script left no reward in {folder}")
+
+
+def _read_reward(name: str, text: str) -> Verdict:
+    try:
+        value: Any = json.loads(text) if name.endswith(".json") else float(text.strip())
+    except (ValueError, RecursionError):
+        value = None
+    rewards = value if isinstance(value, dict) else {"reward": value}
+    numbers = {
+        str(key): float(one)
+        for key, one in rewards.items()
+        if isinstance(one, int | float) and not isinstance(one, bool) and math.isfinite(one)
+    }
+    if not numbers or len(numbers) != len(rewards):
+        return Verdict(reward=None, method="script", detail=f"{name} holds no finite number")
+    reward = numbers.get("reward", sum(numbers.values()) / len(numbers))
+    return Verdict(reward=reward, method="script", detail=f"the script wrote {name}", rewards=numbers)
+
+
+def translated(verification: Mapping[str, Any], task_folder: str = TASK_FOLDER) -> Mapping[str, Any]:
+    """Return a verification in the words that graders of environments read; what has none in them stays."""
+    method = verification.get("method")
+    if method == "flag":
+        found: dict[str, Any] = {
+            "method": "env_flag",
+            "flag_path": verification.get("path"),
+            "timeout_sec": 10,
+        }
+        digest = verification.get("hash")
+        if digest is not None:
+            return {**found, "hash": digest if ":" in str(digest) else f"sha256:{digest}"}
+        return {**found, "expected": verification.get("value")}
+    if method == "script":
+        return {
+            "method": "env_script",
+            "script_path": f"{task_folder}/{verification.get('script')}",
+            "expected_exit_code": 0,
+            "timeout_sec": verification.get("timeout", 30),
+        }
+    return verification

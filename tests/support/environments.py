@@ -1,0 +1,104 @@
+"""Tasks for tests of environments, and the plain HTTP calls on them. Owns how a package is written and pushed."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.support.dn import Dn
+from tests.support.http import Answer, Api
+
+BASE = "/api/v1/org/default/ws/default/environments"
+FLAG = """verification:
+  method: flag
+  path: /tmp/result.txt
+  value: "FLAG{a}"
+"""
+WAIT_SECONDS = 60.0
+
+
+def write_task(folder: Path, name: str, files: Mapping[str, str], version: str = "0.1.0") -> Path:
+    """Write a package; its `task.yaml` gets what every one needs and the given does not say."""
+    home = folder / name
+    given = files.get("task.yaml", "")
+    lines = [f"name: {name}", f"version: {version}"]
+    lines += [] if "instruction:" in given else ["instruction: Solve it."]
+    lines += [] if "verification:" in given else [FLAG]
+    for path, content in {**files, "task.yaml": "\n".join([*lines, given])}.items():
+        target = home / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(content)
+        if content.startswith("#!"):
+            target.chmod(0o755)
+    return home
+
+
+def push(dn: Dn, name: str, files: Mapping[str, str] | None = None, version: str = "0.1.0") -> str:
+    """Write a package and push it by the real command; return its name."""
+    write_task(dn.home, name, files or {}, version)
+    dn("task", "push", name).ok()
+    return name
+
+
+@dataclass(frozen=True)
+class Made:
+    """An environment of a test, and the calls on it."""
+
+    api: Api
+    id: str
+    token: str
+    first: Mapping[str, Any]
+    """The answer of its create."""
+
+    def path(self, *more: str) -> str:
+        """Return the path of an operation on it."""
+        return "/".join((BASE, self.id, *more))
+
+    def get(self) -> Any:
+        """Read it."""
+        return self.api.get(self.path()).expect(200).json()
+
+    def state(self, *wanted: str, seconds: float = WAIT_SECONDS) -> Any:
+        """Wait for one of some states and return the status."""
+        deadline = time.monotonic() + seconds
+        while True:
+            seen = self.api.get(self.path("status")).expect(200).json()
+            if seen["state"] in wanted:
+                return seen
+            assert time.monotonic() < deadline, seen
+            assert seen["state"] not in ("failed", "torn_down"), seen
+            time.sleep(0.05)
+
+    def execute(self, command: str, *, token: str | None = None, **more: Any) -> Answer:
+        """Run a command."""
+        body = {"command": command, **more}
+        headers = {"X-Environment-Token": f"Bearer {self.token if token is None else token}"}
+        return self.api.request("POST", self.path("execute"), body, headers=headers)
+
+    def sh(self, command: str, **more: Any) -> str:
+        """Run a command that ends well and return its output without the last line break."""
+        done = self.execute(command, **more).expect(200).json()
+        assert done["exit_code"] == 0, done
+        return str(done["output"]).rstrip("\n")
+
+    def verify(self, **body: Any) -> Any:
+        """Judge it."""
+        return self.api.post(self.path("verify"), body).expect(200).json()
+
+    def delete(self) -> None:
+        """Tear it down."""
+        self.api.delete(self.path()).expect(204)
+
+
+def create(api: Api, task: str, **body: Any) -> Made:
+    """Begin to provision a task."""
+    made = api.post(BASE, {"task_ref": task, **body}).expect(201).json()
+    return Made(api, made["id"], made["execute_token"], made)
+
+
+def ready(api: Api, task: str, **body: Any) -> Made:
+    """Provision a task and wait until it is ready."""
+    made = create(api, task, **body)
+    made.state("ready")
+    return made
