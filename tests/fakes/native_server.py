@@ -83,6 +83,7 @@ class NativeServer:
         self.secrets: dict[str, dict[str, Any]] = {}
         self.projects: dict[str, dict[str, Any]] = {}
         self.users: list[dict[str, Any]] = []
+        self.integrations: dict[str, dict[str, Any]] = {}
         self.action_roles: dict[str, Any] = {"roles": [], "assignments": []}
         self.images: dict[str, dict[str, Any]] = {}
         self.files: dict[tuple[str, str], bytes] = {}
@@ -316,6 +317,7 @@ class Routes:
             "tokens": self.tokens,
             "users": self.users,
             "action-roles": self.action_roles,
+            "integrations": self.integrations,
             "health": lambda: (200, {"status": "ready", "version": "9.9.9", "checks": []}),
         }
         return nouns[self.rest[0]]()
@@ -442,6 +444,21 @@ class Routes:
             self.fake.users.append(made)
             return 201, made
         return 200, {"items": self.fake.users}
+
+    def integrations(self) -> tuple[int, object]:
+        """Serve integrations; a credential is only counted."""
+        known = self.fake.integrations
+        if self.seen.method == "POST":
+            given = self.seen.json()
+            one = {name: given[name] for name in ("name", "type", "url", "username") if name in given}
+            one |= {"id": EXECUTION_ID.format(0xA0 + len(known)), "created_at": NOW}
+            one["url"] = one.get("url", "https://github.com")
+            known[one["id"]] = {**one, "has_credential": "password" in given or "ssh_key" in given}
+            return 201, known[one["id"]]
+        if self.seen.method == "DELETE":
+            del known[self.rest[1]]
+            return 204, None
+        return 200, {"items": list(known.values())}
 
     def action_roles(self) -> tuple[int, object]:
         """Serve roles of actions."""

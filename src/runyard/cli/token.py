@@ -33,6 +33,7 @@ token = LazyGroup(
         "runyard token create agent --expires 12h --json | jq -r .secret",
         "runyard token create team --project default/web",
         "runyard token create laptop --user bob",
+        "runyard token create terraform --key-pair",
     ),
 )
 @click.argument("name")
@@ -47,6 +48,9 @@ token = LazyGroup(
 )
 @click.option("--user", metavar="NAME", help="For another user of the account; needs the permission admin.")
 @click.option("--expires", type=Duration(), help="Useless after so long: 12h, 30d.")
+@click.option(
+    "--key-pair", is_flag=True, help="Print access key and secret key, for clients of the Firefly API."
+)
 @click.pass_obj
 def create(
     state: State,
@@ -56,6 +60,7 @@ def create(
     project: str | None,
     user: str | None,
     expires: int | None,
+    key_pair: bool,
 ) -> None:
     """Make a token and print its secret, once: the server keeps only a hash."""
     from runyard.cli.kit.output import print_json, write_text
@@ -71,7 +76,11 @@ def create(
     with state.client() as client:
         made = client.tokens.create(wanted)
     if state.as_json:
-        print_json(made)
+        print_json({"access_key": made.token.id, "secret_key": made.secret} if key_pair else made)
+        return
+    if key_pair:
+        state.say("the secret key is shown only once:")
+        write_text(f"access key  {made.token.id}\nsecret key  {made.secret}\n")
         return
     state.say(f"token {made.token.name or name} ({made.token.id}); this is shown only once:")
     write_text(f"{made.secret}\n")

@@ -1,6 +1,7 @@
 """How resources look in tables. Owns the columns of each noun, so that every command shows the same thing alike."""
 
 from runyard.cli.kit.output import Column, size, span
+from runyard.client.integrations import Integration
 from runyard.client.models import (
     ActionRole,
     Checkpoint,
@@ -68,6 +69,16 @@ USER_COLUMNS: tuple[Column[User], ...] = (
     Column("ID", lambda one: one.id),
     Column("KIND", lambda one: one.kind),
     Column("CREATED", lambda one: one.created_at),
+)
+
+INTEGRATION_COLUMNS: tuple[Column[Integration], ...] = (
+    Column("NAME", lambda one: one.name, flexible=True),
+    Column("ID", lambda one: one.id),
+    Column("TYPE", lambda one: one.type),
+    Column("URL", lambda one: one.url, flexible=True),
+    Column("CREDENTIAL", lambda one: "yes" if one.has_credential else "no"),
+    Column("FETCHED", lambda one: one.fetched_at),
+    Column("ERROR", lambda one: one.fetch_error or None, flexible=True),
 )
 
 ROLE_COLUMNS: tuple[Column[ActionRole], ...] = (

@@ -6,6 +6,7 @@ from typing import Self
 from runyard.client.executions import Executions
 from runyard.client.http import Request, Transport, path_of
 from runyard.client.images import Images
+from runyard.client.integrations import Integrations
 from runyard.client.models import Health
 from runyard.client.projects import Projects
 from runyard.client.runtimes import Checkpoints, Runtimes
@@ -28,6 +29,7 @@ class Client:
         self.projects = Projects(self.transport)
         self.tokens = Tokens(self.transport)
         self.users = Users(self.transport)
+        self.integrations = Integrations(self.transport)
 
     def __enter__(self) -> Self:
         """Return the client itself."""

@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from runyard.database.engine import Database
 from runyard.identity.members import MemberService
 from runyard.identity.service import IdentityService
-from runyard.infrastructure.integrations.service import AbsentGit, IntegrationService
+from runyard.infrastructure.integrations.remote import RemoteReader
+from runyard.infrastructure.integrations.service import IntegrationService
 from runyard.infrastructure.projects.service import CheckEmpty, ProjectService
+from runyard.infrastructure.provisioner.git import Git
 from runyard.infrastructure.runs.line import RunLine
 from runyard.infrastructure.runs.service import RunService
 from runyard.infrastructure.variables.service import VariableService
@@ -29,6 +31,7 @@ class InfrastructureHouse:
     projects: ProjectService
     variables: VariableService
     variable_sets: VariableSetService
+    git: Git
     integrations: IntegrationService
 
 
@@ -40,6 +43,9 @@ def make_infrastructure(settings: Settings, shared: Shared, check_empty: CheckEm
     runs = RunService(shared.database, shared.executions, workspaces, line, shared.vault)
     members = MemberService(database, identity)
     variables = VariableService(database, identity, vault)
+    roots = settings.infrastructure.local_repositories
+    git = Git(settings.data_dir / "git", local_roots=roots)
+    reader = RemoteReader(git, settings.data_dir / "git" / "looks")
     return InfrastructureHouse(
         database=database,
         identity=identity,
@@ -50,7 +56,6 @@ def make_infrastructure(settings: Settings, shared: Shared, check_empty: CheckEm
         projects=ProjectService(database, identity, members, runs, variables, check_empty),
         variables=variables,
         variable_sets=VariableSetService(database, identity, vault),
-        integrations=IntegrationService(
-            database, vault, AbsentGit(), settings.infrastructure.local_repositories
-        ),
+        git=git,
+        integrations=IntegrationService(database, vault, reader, roots),
     )

@@ -173,6 +173,10 @@ def test_token_create_prints_only_the_secret_on_stdout(fake: NativeServer, cli: 
     ran = cli("token", "create", "ci", "--scope", "runtimes:exec", "--expires", "30d").expect(0)
     assert ran.out == "ry_made_secret\n"
     assert fake.seen[0].json() == {"name": "ci", "scopes": ["runtimes:exec"], "expires_in_secs": 2_592_000}
+    pair = cli("token", "create", "tf", "--key-pair").expect(0)
+    assert pair.out.splitlines()[1] == "secret key  ry_made_secret"
+    made = cli("token", "create", "tf", "--key-pair", "--json").expect(0).json()
+    assert made == {"access_key": pair.out.split()[2], "secret_key": "ry_made_secret"}
     listed = cli("token", "list", "--json").expect(0)
     assert "secret" not in listed.out
     cli("token", "revoke", listed.json()["items"][0]["id"], "--yes").expect(0)

@@ -19,7 +19,7 @@ PAGE_SIZE: Final = 25
 MAX_PAGE: Final = 1000
 FARTHEST: Final = 10_000_000
 _MISSING = re.compile(r"Object missing required field `([^`]+)`")
-_WRONG = re.compile(r"Expected (.+?)(?:, got `?([^`]+)`?)? - at `\$\.?([^`]*)`")
+_WRONG = re.compile(r"Expected (.+?)(?:, got `?([^`]+)`?)?(?: - at `\$\.?([^`]*)`)?\Z")
 _UNKNOWN = re.compile(r"Invalid enum value ('[^']*') - at `\$\.?([^`]*)`")
 _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 
@@ -84,7 +84,7 @@ def _worded(text: str) -> str:
     wrong = _WRONG.search(text)
     if wrong is None:
         return text
-    named = _named(wrong[3])
+    named = _named(wrong[3] or "")
     if wrong[2] == "null":
         return f"{named} is required"
     return f"{named} is not valid: expected {wrong[1].replace('`', '')}"

@@ -40,7 +40,7 @@ from runyard.infrastructure.runs.ports import RepositoryAccess
 from runyard.infrastructure.workspaces.model import Workspace
 from runyard.kernel.clock import Now, utc_now
 from runyard.kernel.crypto import Vault
-from runyard.kernel.errors import RunyardError, Unavailable
+from runyard.kernel.errors import RunyardError
 from runyard.kernel.events import Event
 
 MOST_REPOSITORIES: Final = 1000
@@ -57,18 +57,6 @@ class Git(Protocol):
     async def files(self, access: RepositoryAccess, branch: str) -> Sequence[tuple[str, bool]]:
         """Return every path of a branch with whether it is a file. Raises RunyardError with the reason."""
         ...
-
-
-class AbsentGit:
-    """Stands where there is no git."""
-
-    async def default_branch(self, access: RepositoryAccess) -> str:  # noqa: ARG002
-        """Refuse. Raises Unavailable."""
-        raise Unavailable("git is not available to this server")
-
-    async def files(self, access: RepositoryAccess, branch: str) -> Sequence[tuple[str, bool]]:  # noqa: ARG002
-        """Refuse. Raises Unavailable."""
-        raise Unavailable("git is not available to this server")
 
 
 class IntegrationService:

@@ -67,12 +67,12 @@ class ProjectChanges(msgspec.Struct, frozen=True, kw_only=True):
 
 def slug_of(name: str) -> str:
     """Return the slug of a project by its name: the name in lower case where that is one, else what is left of it with a
-    mark by which two different names never meet. Siblings have different slugs, hence different names.
+    mark by which two different names never meet. Siblings have different slugs, hence different names, case ignored.
     """
     lowered = name.lower()
     if _SLUG.match(lowered):
         return lowered
-    mark = hashlib.sha256(name.encode()).hexdigest()[:8]
+    mark = hashlib.sha256(lowered.encode()).hexdigest()[:8]
     return f"{_UNFIT.sub('-', lowered).strip('-')[:55].rstrip('-') or 'project'}-{mark}"
 
 

@@ -1,0 +1,180 @@
+"""The words of the Firefly door: errors by which clients decide, bodies that do not fit, sorting, projects by name."""
+
+import contextlib
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from runyard.dialects.firefly import reading
+from runyard.dialects.firefly.errors import STATUSES, write_error
+from runyard.dialects.firefly.wire import ProjectIn, VariablesIn, WorkspaceSearchIn
+from runyard.identity.errors import SlugTaken
+from runyard.infrastructure.integrations.errors import InvalidIntegration
+from runyard.infrastructure.integrations.model import (
+    address,
+    check_branch,
+    check_repository,
+    check_url,
+    nested,
+)
+from runyard.infrastructure.projects.model import ProjectSettings, inherited, slug_of
+from runyard.kernel.errors import AlreadyExists, Conflict, InvalidArgument, NotFound, RunyardError
+
+
+def kinds(kind: type[RunyardError] = RunyardError) -> list[type[RunyardError]]:
+    return [kind, *(inner for one in kind.__subclasses__() for inner in kinds(one))]
+
+
+@given(st.sampled_from([NotFound, AlreadyExists, Conflict, InvalidArgument, SlugTaken]), st.text(max_size=30))
+def test_only_a_404_says_not_found_whatever_the_message(kind: type[RunyardError], text: str) -> None:
+    for message in (text, f"{text} 404 Not Found {text}", "not found"):
+        answer = write_error(kind(message), "404")
+        body = answer.body.decode()
+        said = "404" in body.replace('"statusCode":404', "") or "not found" in body
+        if answer.status == 404:
+            assert "not found" in body
+        else:
+            assert not said
+            assert "404" not in body
+            assert "Not Found" not in body
+        if issubclass(kind, AlreadyExists):
+            assert (answer.status, "already exists" in body.lower()) == (409, True)
+
+
+def test_every_status_of_the_table_has_a_plain_sentence() -> None:
+    for code in STATUSES:
+        kind = next(one for one in kinds() if one.code == code) if code != "method_not_allowed" else Conflict
+        document = msgspec.json.decode(write_error(kind("404"), "x").body)
+        assert document["message"]
+
+
+def worded(kind: type, body: bytes) -> str:
+    try:
+        msgspec.json.decode(body, type=kind)
+    except msgspec.ValidationError as error:
+        return reading._worded(str(error))
+    return ""
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "said"),
+    [
+        (ProjectIn, b"{}", "Name is required"),
+        (ProjectIn, b'{"name":null}', "Name is required"),
+        (ProjectIn, b'{"name":1}', "Name is not valid: expected str"),
+        (ProjectIn, b"[]", "Body is not valid: expected object"),
+        (ProjectIn, b'{"name":"a","poolId":{}}', "Pool Id is not valid: expected str | null"),
+        (VariablesIn, b'{"variables":[{"value":"x"}]}', "Key is required"),
+        (
+            VariablesIn,
+            b'{"variables":[{"key":"x","sensitivity":"open"}]}',
+            "Sensitivity is not valid: 'open'",
+        ),
+        (
+            WorkspaceSearchIn,
+            b'{"filters":{"vcsType":"github"}}',
+            "Vcs Type is not valid: expected array | null",
+        ),
+    ],
+)
+def test_body_that_does_not_fit_is_refused_in_the_published_words(kind: type, body: bytes, said: str) -> None:
+    assert worded(kind, body) == said
+
+
+def test_sort_is_read_in_both_published_forms() -> None:
+    known = ("a", "b")
+    assert reading.sorting({"a": {"order": 1}, "b": {"order": -1}}, known) == [("a", False), ("b", True)]
+    assert reading.sorting([{"b": {"order": -1}}, {"a": {"order": 1}}], known) == [("b", True), ("a", False)]
+    assert reading.sorting(None, known) == ()
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(max_size=3),
+        lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from(["a", "order", "z"]), inner),
+        max_leaves=6,
+    )
+)
+def test_any_sort_is_read_or_refused(given_sort: object) -> None:
+    with contextlib.suppress(InvalidArgument):
+        assert all(name == "a" for name, _ in reading.sorting(given_sort, ("a",)))
+
+
+@given(st.text(min_size=1, max_size=80), st.text(min_size=1, max_size=80))
+def test_projects_of_different_names_have_different_slugs(one: str, other: str) -> None:
+    made = slug_of(one)
+    assert len(made) <= 64
+    assert made[0].isalnum()
+    assert made[-1].isalnum()
+    assert made == made.lower()
+    if one.lower() != other.lower():
+        assert made != slug_of(other)
+
+
+def test_settings_are_inherited_from_the_nearest_project_that_has_them() -> None:
+    known = {
+        "a": ProjectSettings(cron="0 1 * * *", oidc=True, pool_id="p"),
+        "b": ProjectSettings(oidc=False, description="own"),
+    }
+    found = inherited("/a/b/c/", known)
+    assert (found.cron, found.oidc, found.pool_id, found.description) == ("0 1 * * *", False, "p", "")
+
+
+@pytest.mark.parametrize(
+    ("base", "repository", "url"),
+    [
+        ("https://github.com", "acme/infra", "https://github.com/acme/infra.git"),
+        ("https://lab.example/", "a/b.git", "https://lab.example/a/b.git"),
+        ("git@forge.example:", "a/b", "git@forge.example:a/b.git"),
+        ("file:///srv/git", "a/b", "file:///srv/git/a/b"),
+    ],
+)
+def test_address_of_a_repository(base: str, repository: str, url: str) -> None:
+    check_url(base)
+    assert address(base, repository) == url
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "", "-u", "https://", "https://user:secret@host", "https://token@host", "ftp://host", "ext::sh -c x", "https://a b",
+        "file://host/x", "file:///srv/../etc", "https://-oProxyCommand=x/y", "https://[::1", "x\ny",
+    ],
+)  # fmt: skip
+def test_address_that_is_none_or_dangerous_is_refused(url: str) -> None:
+    with pytest.raises(InvalidIntegration):
+        check_url(url)
+
+
+@pytest.mark.parametrize(
+    "name", ["", "../x", "a//b", "a/../b", "-x", "a\nb", "a/./b", "x" * 600, "a;b", "$(x)"]
+)
+def test_repository_that_leaves_its_place_is_refused(name: str) -> None:
+    with pytest.raises(InvalidIntegration):
+        check_repository(name)
+
+
+@pytest.mark.parametrize(
+    "name", ["", "-x", "a..b", "a b", "a~1", "x.lock", "a:b", "/a", "a/", "@{x", "a\\b", "x.", "a//b"]
+)
+def test_branch_that_is_none_is_refused(name: str) -> None:
+    if name != "@{x":
+        with pytest.raises(InvalidIntegration):
+            check_branch(name)
+    check_branch("feature/x-1.2_y")
+
+
+def test_nested_puts_folders_first_and_files_only_when_asked() -> None:
+    paths = [("z.tf", True), ("net", False), ("net/prod", False), ("net/prod/main.tf", True), ("a/b", False)]
+    whole = nested(paths, include_files=True)
+    assert [(one.name, one.is_file) for one in whole.children] == [
+        ("a", False),
+        ("net", False),
+        ("z.tf", True),
+    ]
+    assert whole.children[1].children[0].path == "net/prod"
+    folders = nested(paths, include_files=False)
+    assert [one.name for one in folders.children] == ["a", "net"]
+    assert folders.children[1].children[0].children == ()
