@@ -220,6 +220,16 @@ class Infrastructure(_Group):
     """Folders of this host below which `file://` repositories may be; none are when empty."""
     archive_bytes: Annotated[int, Field(ge=MIB, le=16 * GIB)] = 512 * MIB
     """Largest size of unpacked code of one run, in bytes."""
+    upload_bytes: Annotated[int, Field(ge=MIB, le=4 * GIB)] = 512 * MIB
+    """Largest archive of code that a client may upload for a run, in bytes."""
+    state_bytes: Annotated[int, Field(ge=MIB, le=GIB)] = 256 * MIB
+    """Largest Terraform state, in bytes."""
+    oidc_audience: str = "sts.amazonaws.com"
+    """Audience of the tokens by which runs prove to a cloud what they are."""
+    oidc_token_secs: Annotated[int, Field(ge=60, le=86_400)] = 7200
+    """Life of such a token, in seconds; it must outlast a plan or an apply."""
+    oidc_key_days: Annotated[int, Field(ge=1, le=3650)] = 90
+    """After so many days another key signs these tokens."""
 
 
 class Logging(_Group):
@@ -254,6 +264,8 @@ class Settings(BaseSettings):
     """Address to listen on."""
     port: Annotated[int, Field(ge=0, le=65_535)] = 8080
     """Port to listen on; 0 takes a free one."""
+    public_url: str | None = None
+    """Address under which clients reach the server, such as `https://runyard.example.com`, where it differs from host and port. Tokens for clouds name it as their issuer."""
     data_dir: Path = Field(default_factory=lambda: default_data_dir())
     """Folder of the database, the output logs, the layers and the key ring."""
     database_url: str | None = None

@@ -12,6 +12,7 @@ import runyard.environments.packages.tables
 import runyard.environments.usersecrets.tables
 import runyard.executions.tables
 import runyard.identity.tables
+import runyard.infrastructure.configurations.tables
 import runyard.infrastructure.guardrails.tables
 import runyard.infrastructure.integrations.tables
 import runyard.infrastructure.notifications.tables

@@ -180,11 +180,12 @@ async def test_nothing_of_a_state_is_on_the_disk_in_the_clear(states: States, tm
             assert b"terraform_version" not in content or path.suffix in {".db", ".db-wal"}, path
 
 
-async def test_start_sweeps_what_no_row_names_and_rotation_seals_again(states: States) -> None:
+async def test_sweep_removes_what_no_row_names_and_rotation_seals_again(states: States) -> None:
     place = Place()
     kept = await states.versions.write(place, ANN, state(1))
     orphan = await states.files.put("nobody", b"{}")
-    assert await states.versions.start() == 1
+    assert await states.versions.sweep() == 0
+    assert await states.versions.sweep(older_secs=0) == 1
     assert orphan not in states.digests()
     states.vault.rotate()
     assert await states.versions.seal_again() == 1

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO, Self
 
+from runyard.kernel.clock import utc_now
 from runyard.kernel.errors import InvalidArgument, NotFound
 
 _HEX = frozenset("0123456789abcdef")
@@ -60,10 +61,11 @@ class BlobStore:
         """Delete a blob; idempotent."""
         self._path(digest).unlink(missing_ok=True)
 
-    def digests(self) -> Iterator[str]:
-        """Yield the digests of all blobs, in no order."""
+    def digests(self, older_secs: float = 0) -> Iterator[str]:
+        """Yield the digests of all blobs that are older than so many seconds, in no order."""
+        until = utc_now().timestamp() - older_secs
         for path in self._root.glob("??/*"):
-            if len(path.name) == 64 and _HEX.issuperset(path.name):
+            if len(path.name) == 64 and _HEX.issuperset(path.name) and path.stat().st_mtime <= until:
                 yield path.name
 
     def _path(self, digest: str) -> Path:

@@ -39,6 +39,10 @@ from runyard.settings import Settings
 _log = structlog.get_logger(__name__)
 
 
+SWEEP_SECONDS = 3600.0
+"""How often files are looked for that no row names any more."""
+
+
 @dataclass(kw_only=True)
 class House:
     """All services of one server."""
@@ -89,6 +93,9 @@ async def open_house(settings: Settings, stack: AsyncExitStack, *, new_admin_tok
     stack.push_async_callback(house.executions.stop, settings.stop_secs)
     house.actions.changes.start()
     stack.push_async_callback(house.actions.changes.stop)
+    kept = house.infrastructure.kept
+    _every(stack, SWEEP_SECONDS, kept.states.sweep)
+    _every(stack, SWEEP_SECONDS, kept.configurations.sweep)
     await house.infrastructure.line.start()
     stack.push_async_callback(house.infrastructure.line.stop)
     await house.checkpoints.start()

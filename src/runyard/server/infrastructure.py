@@ -14,7 +14,9 @@ from runyard.infrastructure.runs.service import RunService
 from runyard.infrastructure.variables.service import VariableService
 from runyard.infrastructure.variables.sets import VariableSetService
 from runyard.infrastructure.workspaces.service import WorkspaceService
+from runyard.kernel.crypto import Vault
 from runyard.server.actions import Shared
+from runyard.server.states import StateHouse, make_states
 from runyard.settings import Settings
 
 
@@ -33,6 +35,9 @@ class InfrastructureHouse:
     variable_sets: VariableSetService
     git: Git
     integrations: IntegrationService
+    kept: StateHouse
+    """States, their locks, uploaded code, tokens for clouds."""
+    vault: Vault
 
 
 def make_infrastructure(settings: Settings, shared: Shared, check_empty: CheckEmpty) -> InfrastructureHouse:
@@ -46,6 +51,7 @@ def make_infrastructure(settings: Settings, shared: Shared, check_empty: CheckEm
     roots = settings.infrastructure.local_repositories
     git = Git(settings.data_dir / "git", local_roots=roots)
     reader = RemoteReader(git, settings.data_dir / "git" / "looks")
+    projects = ProjectService(database, identity, members, runs, variables, check_empty)
     return InfrastructureHouse(
         database=database,
         identity=identity,
@@ -53,9 +59,11 @@ def make_infrastructure(settings: Settings, shared: Shared, check_empty: CheckEm
         workspaces=workspaces,
         runs=runs,
         line=line,
-        projects=ProjectService(database, identity, members, runs, variables, check_empty),
+        projects=projects,
         variables=variables,
         variable_sets=VariableSetService(database, identity, vault),
         git=git,
         integrations=IntegrationService(database, vault, reader, roots),
+        kept=make_states(settings, shared, projects, workspaces),
+        vault=vault,
     )

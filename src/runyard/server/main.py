@@ -19,6 +19,7 @@ from runyard.dialects.dreadnode import routes as dreadnode
 from runyard.dialects.firefly import routes as firefly
 from runyard.dialects.runta import routes as runta
 from runyard.dialects.stackstorm import routes as stackstorm
+from runyard.dialects.terraform import routes as terraform
 from runyard.kernel.errors import RunyardError
 from runyard.runtimes.isolation import hostns
 from runyard.server import native
@@ -28,6 +29,7 @@ from runyard.server.house import House, open_house
 from runyard.server.logging import set_up_logging
 from runyard.server.protocol import BoundedHeadProtocol
 from runyard.server.sockets import Socket
+from runyard.server.terraform import terraform_house
 from runyard.settings import Settings
 
 KEEP_ALIVE_SECONDS = 75
@@ -97,6 +99,7 @@ def build_app(house: House) -> App:
         stackstorm.register(house.actions),
         dreadnode.register(house.environments),
         firefly.register(house.infrastructure),
+        terraform.register(terraform_house(house)),
     ]
     native.publish(doors)
     limits = house.settings.limits

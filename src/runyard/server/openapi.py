@@ -23,6 +23,7 @@ _TEXTS: Final = {
     405: "The path does not know this method.",
     409: "The resource is not in a state that allows this.",
     413: "The request is larger than this server accepts.",
+    423: "Somebody holds the lock.",
     422: "A value in the request is not valid.",
     429: "A limit is reached; try again later.",
     500: "The server made a mistake.",
@@ -33,6 +34,9 @@ _TEXTS: Final = {
 }
 
 
+_METHODS: Final = frozenset({"get", "put", "post", "delete", "options", "head", "patch", "trace"})
+
+
 def document(doors: Sequence[Door]) -> dict[str, Any]:
     """Return the OpenAPI document of all doors. WebSocket routes appear as GET with the answer 101."""
     routes = [(door, route) for door in doors for route in door.routes]
@@ -41,6 +45,8 @@ def document(doors: Sequence[Door]) -> dict[str, Any]:
     paths: dict[str, dict[str, Any]] = {}
     for door, route in routes:
         method = "get" if route.method == WEBSOCKET else route.method.lower()
+        if method not in _METHODS:
+            continue  # the document has no word for it; such a route has a plain sister
         operations = paths.setdefault(route.path, {})
         if route.method == WEBSOCKET or method not in operations:
             operations[method] = _operation(door, route, schemas)

@@ -16,6 +16,7 @@ from runyard.dialects.dreadnode import routes as dreadnode
 from runyard.dialects.firefly import routes as firefly
 from runyard.dialects.runta import routes as runta
 from runyard.dialects.stackstorm import routes as stackstorm
+from runyard.dialects.terraform import routes as terraform
 from runyard.kernel.errors import LimitExceeded, RunyardError
 from runyard.server import native, openapi
 from runyard.server.native import problems
@@ -26,6 +27,8 @@ from tests.fakes.doors import Anything
 FAULTS = {"internal", "invariant", "bad_settings", "ambiguous_route", "cannot_unseal", "key_ring_broken"}
 """Codes that are no caller's fault: faults of the server, and of its settings or key ring."""
 ANY_CREDENTIAL = {"whoAmI", "revokeToken", "metrics", "getMe", "revokeCurrentToken"} | {
+    "ping",
+    "getAccount",
     "validateToken",
     "getUser",
     "getVersion",
@@ -74,7 +77,9 @@ DOORS: list[Door] = [
     stackstorm.register(HOUSE),  # type: ignore[arg-type]
     dreadnode.register(HOUSE),  # type: ignore[arg-type]
     firefly.register(HOUSE),  # type: ignore[arg-type]
+    terraform.register(HOUSE),  # type: ignore[arg-type]
 ]
+METHODS_OF_TERRAFORM = {"LOCK", "UNLOCK"}
 REQUEST_ID_IN_HEADER_ONLY = {"stackstorm", "dreadnode", "firefly"}
 """Doors whose published error has no place for it, or whose clients read its digits as a status."""
 ROUTES = [(door, route) for door in DOORS for route in door.routes]
@@ -112,7 +117,7 @@ def test_every_route_declares_all(door: Door, route: Route) -> None:
     assert route.summary.endswith(".")
     assert route.summary[0].isupper()
     assert re.fullmatch(r"[a-zA-Z][A-Za-z0-9_]*", route.name)
-    assert route.method in {"GET", "POST", "PUT", "PATCH", "DELETE", WEBSOCKET}
+    assert route.method in {"GET", "POST", "PUT", "PATCH", "DELETE", WEBSOCKET} | METHODS_OF_TERRAFORM
     if route.open:
         assert route.permission is None
         return
@@ -133,7 +138,21 @@ def test_routes_of_all_doors_fit_in_one_table() -> None:
     router = Router(DOORS)
     for door, route in ROUTES:
         path = re.sub(r"\{[^}]+\}", "x1", route.path)
-        assert router.find(route.method, path).door is door
+        scope = {"headers": [(b"accept", door.error_type.encode())]}
+        assert router.find(route.method, path, scope).door is door
+
+
+def test_paths_of_workspaces_go_to_the_door_whose_protocol_is_spoken() -> None:
+    router = Router(DOORS)
+    path = "/api/v2/workspaces/x1"
+    spoken = {"headers": [(b"accept", b"application/vnd.api+json")]}
+    assert router.find("DELETE", path, spoken).door.name == "terraform"
+    assert router.find("DELETE", path, {"headers": [(b"accept", b"application/json")]}).door.name == "firefly"
+    assert router.find("POST", f"{path}/actions/lock", {"headers": []}).door.name == "terraform"
+    assert router.find("POST", "/api/v2/workspaces/search", spoken).door.name == "firefly"
+    assert router.door_for(f"{path}/nothing", spoken) is not router.door_for(
+        f"{path}/nothing", {"headers": []}
+    )
 
 
 def test_only_health_and_documents_are_open() -> None:
@@ -142,13 +161,21 @@ def test_only_health_and_documents_are_open() -> None:
     logging_in = {"/v1/tokens", "/v2/login", "/v2/health"}
     dreadnode = {"/api/v1/health", "/api/v1/config", "/login/device"}
     dreadnode |= {f"/api/v1/auth/device/{part}" for part in ("code", "code/{code}", "token")}
-    assert found == health | logging_in | dreadnode | {"/openapi.json", "/docs", "/docs/{file}"}
+    terraform = {"/.well-known/terraform.json"}
+    terraform |= {f"/v2/.well-known/{name}" for name in ("openid-configuration", "jwks.json")}
+    documents = {"/openapi.json", "/docs", "/docs/{file}"}
+    closed_by_themselves = {
+        path for path in found if path.startswith(("/terraform/state/", "/api/v2/objects/"))
+    }
+    assert found == health | logging_in | dreadnode | terraform | documents | closed_by_themselves
 
 
 def test_openapi_has_every_route_with_examples_and_no_dangling_reference() -> None:
     document = openapi.document(DOORS)
     text = msgspec.json.encode(document).decode()
     for _, route in ROUTES:
+        if route.method in METHODS_OF_TERRAFORM:
+            continue  # OpenAPI has no word for them
         method = "get" if route.method == WEBSOCKET else route.method.lower()
         operation = document["paths"][route.path][method]
         assert all(

@@ -21,8 +21,6 @@ RESOURCES: Final = (
     "login", "health", "workspaces", "guardrails", "runners", "governance", "users", "api/integrations", "api/vcs",
 )  # fmt: skip
 """What the door's paths begin with, behind any of its prefixes."""
-_ELSEWHERE: Final = {"/api/v2/workspaces/"}
-"""Paths that another door speaks too, so that it has the word on what is unknown there."""
 _READ, _WRITE = Permission.WORKSPACES_READ, Permission.WORKSPACES_WRITE
 _RUN, _APPROVE, _ADMIN = Permission.WORKSPACES_RUN, Permission.WORKSPACES_APPROVE, Permission.ADMIN
 
@@ -306,9 +304,7 @@ def register(services: FireflyServices) -> Door:
         name="firefly",
         title="Firefly: workspaces, plans, guardrails, variables",
         routes=tuple(routes),
-        prefixes=tuple(
-            path for front in fronts for name in RESOURCES if (path := f"{front}{name}/") not in _ELSEWHERE
-        ),
+        prefixes=tuple(f"{front}{name}/" for front in fronts for name in RESOURCES),
         credential=reading.credential,
         write_error=write_error,
         error_body=ErrorOut,

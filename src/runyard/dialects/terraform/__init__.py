@@ -1,1 +1,1 @@
-"""The Terraform door: the `http` state backend and the `remote`/`cloud` protocol."""
+"""The Terraform door: the `http` state backend, the `remote`/`cloud` protocol, and the OpenID provider's documents."""

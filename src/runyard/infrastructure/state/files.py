@@ -1,12 +1,12 @@
 """The bytes of states, packed and sealed. Owns the folder of blobs; no byte of a state reaches the disk in the clear.
 
 A blob is written whole and synced before any row names it, so that a version which exists can always be read. What no
-row names is garbage of a write that was cut short, and swept at start.
+row names is garbage of a write that was cut short, and swept after a while.
 """
 
 import asyncio
 import zlib
-from collections.abc import Container
+from collections.abc import Sequence
 
 from runyard.kernel.blobs import BlobStore
 from runyard.kernel.crypto import CannotUnseal, Vault
@@ -60,16 +60,9 @@ class SealedFiles:
         """Remove a blob that no row names any more."""
         self._blobs.delete(digest)
 
-    async def sweep(self, used: Container[str]) -> int:
-        """Remove every blob that is not used and return how many; only while nothing is being written."""
-
-        def work() -> int:
-            unused = [digest for digest in self._blobs.digests() if digest not in used]
-            for digest in unused:
-                self._blobs.delete(digest)
-            return len(unused)
-
-        return await asyncio.to_thread(work)
+    async def listed(self, older_secs: float) -> Sequence[str]:
+        """Return the digests of all blobs that were written so long ago."""
+        return await asyncio.to_thread(lambda: list(self._blobs.digests(older_secs)))
 
     def _context(self, name: str) -> bytes:
         return f"{self._kind}:{name}".encode()

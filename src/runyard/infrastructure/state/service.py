@@ -6,7 +6,7 @@ lock and at the current version. Whoever reads a row can read its bytes, wheneve
 
 import asyncio
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Final
@@ -43,6 +43,7 @@ from runyard.kernel.paging import Page
 
 ANNOUNCED_FOR: Final = timedelta(hours=1)
 """How long the bytes of an announced version may take to come."""
+SWEPT_AFTER_SECONDS: Final = 3600.0
 _THREAD_BYTES = 256 << 10
 """Above this size documents are read in a thread: below it, the hand-over costs more."""
 
@@ -50,18 +51,33 @@ _THREAD_BYTES = 256 << 10
 class StateService:
     """The verbs of state versions."""
 
-    def __init__(self, database: Database, files: SealedFiles, *, max_bytes: int, now: Now = utc_now) -> None:
-        """Take the parts. `max_bytes` bounds one state."""
+    def __init__(
+        self,
+        database: Database,
+        files: SealedFiles,
+        *,
+        max_bytes: int,
+        on_kept: Callable[[StateVersion], Awaitable[None]] | None = None,
+        now: Now = utc_now,
+    ) -> None:
+        """Take the parts. `max_bytes` bounds one state; `on_kept` hears of every new version after its commit."""
         self._database = database
         self._files = files
+        self._on_kept = on_kept
         self._now = now
         self.max_bytes = max_bytes
 
-    async def start(self) -> int:
-        """Remove what writes left that were cut short; return how many files that was. Before anything is written."""
+    async def sweep(self, older_secs: float = SWEPT_AFTER_SECONDS) -> int:
+        """Remove the files that no version names: left by a write that was cut short, or of a workspace that is gone.
+        Return how many. The list of files is older than that of rows, and a write takes less than that age.
+        """
+        files = await self._files.listed(older_secs)
         async with self._database.scan() as tx:
             used = {blob for _, blob in await store.all_blobs(tx)}
-        return await self._files.sweep(used)
+        unused = [digest for digest in files if digest not in used]
+        for digest in unused:
+            self._files.delete(digest)
+        return len(unused)
 
     # --- reading ---
 
@@ -239,6 +255,8 @@ class StateService:
         finally:
             if kept is None or kept.blob != blob:
                 self._files.delete(blob)
+        if kept.blob == blob and self._on_kept is not None:
+            await self._on_kept(kept)
         return kept
 
     def _event(self, version: StateVersion) -> Event:
