@@ -1,0 +1,21 @@
+"""Errors of guardrails."""
+
+from runyard.kernel.errors import FailedPrecondition, NotFound
+
+
+class GuardrailNotFound(NotFound):
+    """There is no such guardrail."""
+
+    code = "guardrail_not_found"
+
+
+class VerdictNotFound(NotFound):
+    """The plan of this run was not judged."""
+
+    code = "verdict_not_found"
+
+
+class NotAcknowledgeable(FailedPrecondition):
+    """There is nothing here that could be acknowledged."""
+
+    code = "not_acknowledgeable"
