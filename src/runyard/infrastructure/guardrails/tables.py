@@ -33,7 +33,7 @@ verdicts = Table(
     Column("run_id", String(36), primary_key=True),
     Column("account_id", String(24), nullable=False),
     Column("project_path", PathText, nullable=False),
-    Column("workspace_id", String(36), nullable=False),
+    Column("workspace_id", String(36), ForeignKey("workspaces.id", ondelete="CASCADE"), nullable=False),
     Column("task_id", String(24), nullable=False),
     Column("blocked", String(8), nullable=False),
     Column("rules", Json, nullable=False),
@@ -45,6 +45,7 @@ verdicts = Table(
     CheckConstraint("acknowledged_by IS NULL OR blocked = 'flexible'", name="acknowledged"),
     CheckConstraint("(acknowledged_by IS NULL) = (acknowledged_at IS NULL)", name="acknowledged_when"),
     Index("ix_verdicts_task", "task_id"),
+    Index("ix_verdicts_workspace", "workspace_id"),
 )
 """`rules` has what each rule in scope found. Nobody acknowledges what no override is allowed for: the second check."""
 

@@ -95,6 +95,7 @@ class ChangedFileService:
         return {
             "run_id": subject.run_id,
             "path": patch.path[:4096],
+            "workspace_id": subject.workspace_id,
             "account_id": subject.account_id,
             "project_path": subject.project_path,
             "folder": folder[:4096],

@@ -22,7 +22,7 @@ plans = Table(
     Column("account_id", String(24), nullable=False),
     Column("project_id", String(24), nullable=False),
     Column("project_path", PathText, nullable=False),
-    Column("workspace_id", String(36), nullable=False),
+    Column("workspace_id", String(36), ForeignKey("workspaces.id", ondelete="CASCADE"), nullable=False),
     Column("task_id", String(24), nullable=False),
     Column("whole", Boolean, nullable=False),
     Column("summary", LargeBinary, nullable=False),
@@ -64,6 +64,7 @@ changed_files = Table(
     metadata,
     Column("run_id", String(36), primary_key=True),
     Column("path", String(4096), primary_key=True),
+    Column("workspace_id", String(36), ForeignKey("workspaces.id", ondelete="CASCADE"), nullable=False),
     Column("account_id", String(24), nullable=False),
     Column("project_path", PathText, nullable=False),
     Column("folder", String(4096), nullable=False),
@@ -78,5 +79,6 @@ changed_files = Table(
     Column("content", LargeBinary),
     Column("created_at", Timestamp, nullable=False),
     Index("ix_changed_files_created", "created_at"),
+    Index("ix_changed_files_workspace", "workspace_id"),
 )
 """Files that a run's commit changed; `patch` and `content` are masked and packed."""

@@ -1,4 +1,4 @@
-"""Guardrails, policies, variables, project settings."""
+"""Plans, guardrails, governance policies, notifications."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -71,9 +71,13 @@ def _verdicts() -> None:
             name=op.f("ck_verdicts_acknowledged_when"),
         ),
         sa.CheckConstraint("blocked IN ('none', 'flexible', 'strict')", name=op.f("ck_verdicts_blocked")),
+        sa.ForeignKeyConstraint(
+            ["workspace_id"], ["workspaces.id"], name=op.f("fk_verdicts_workspace_id"), ondelete="CASCADE"
+        ),
         sa.PrimaryKeyConstraint("run_id", name=op.f("pk_verdicts")),
     )
     op.create_index("ix_verdicts_task", "verdicts", ["task_id"], unique=False)
+    op.create_index("ix_verdicts_workspace", "verdicts", ["workspace_id"], unique=False)
 
 
 def _violations() -> None:
@@ -202,6 +206,9 @@ def _plans() -> None:
         sa.Column("summary", sa.LargeBinary(), nullable=False),
         sa.Column("variables", sa.LargeBinary(), nullable=False),
         sa.Column("created_at", Timestamp(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["workspace_id"], ["workspaces.id"], name=op.f("fk_plans_workspace_id"), ondelete="CASCADE"
+        ),
         sa.PrimaryKeyConstraint("run_id", name=op.f("pk_plans")),
     )
     op.create_index("ix_plans_created", "plans", ["created_at"], unique=False)
@@ -243,6 +250,7 @@ def _changed_files() -> None:
         "changed_files",
         sa.Column("run_id", sa.String(length=36), nullable=False),
         sa.Column("path", sa.String(length=4096), nullable=False),
+        sa.Column("workspace_id", sa.String(length=36), nullable=False),
         sa.Column("account_id", sa.String(length=24), nullable=False),
         sa.Column("project_path", PathText(), nullable=False),
         sa.Column("folder", sa.String(length=4096), nullable=False),
@@ -256,6 +264,13 @@ def _changed_files() -> None:
         sa.Column("patch", sa.LargeBinary(), nullable=False),
         sa.Column("content", sa.LargeBinary(), nullable=True),
         sa.Column("created_at", Timestamp(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["workspace_id"],
+            ["workspaces.id"],
+            name=op.f("fk_changed_files_workspace_id"),
+            ondelete="CASCADE",
+        ),
         sa.PrimaryKeyConstraint("run_id", "path", name=op.f("pk_changed_files")),
     )
     op.create_index("ix_changed_files_created", "changed_files", ["created_at"], unique=False)
+    op.create_index("ix_changed_files_workspace", "changed_files", ["workspace_id"], unique=False)
