@@ -71,7 +71,7 @@ class Evaluation:
 
     def __exit__(self, *_: object) -> None:
         """End the helper process."""
-        self._drop()
+        self.close()
 
     def feed(self, documents: Sequence[Document]) -> list[Finding]:
         """Evaluate documents and return what was found; look at `broken` afterwards."""
@@ -187,7 +187,8 @@ class Evaluation:
             ],
         }
 
-    def _drop(self) -> None:
+    def close(self) -> None:
+        """End the helper process."""
         if self._helper is not None:
             self._helper.close()
             self._helper = None
