@@ -232,6 +232,27 @@ class Infrastructure(_Group):
     """After so many days another key signs these tokens."""
 
 
+class Guardrails(_Group):
+    """Plans that are kept and the guardrails that judge them."""
+
+    plan_retention_days: Annotated[float, Field(ge=0)] = 90.0
+    """The resources and changed files of a plan are removed after so many days, its summary stays; 0 keeps them for ever."""
+    prices: Path | None = None
+    """File of prices by resource type, whose types win over those of the shipped table."""
+    estimator_url: str | None = None
+    """Where plans are posted, masked, for an estimate of their cost; without it, or without an answer, the prices count."""
+    estimator_timeout_secs: Annotated[float, Field(ge=0.1, le=600)] = 30.0
+    """How long the estimator is waited for, in seconds."""
+    policy_secs: Annotated[float, Field(ge=0.1, le=3600)] = 30.0
+    """Longest time of all policies over one plan, in seconds; what is not evaluated by then counts as violated."""
+    policy_step_secs: Annotated[float, Field(ge=0.05, le=60)] = 2.0
+    """Longest time of one policy over one resource, in seconds."""
+    webhook_hosts: tuple[str, ...] = ()
+    """Hosts that webhooks may reach, `*` allowed, private ones too; when empty, all hosts with a public address."""
+    webhook_private: bool = False
+    """Without a list of hosts, let webhooks reach private, loopback and link-local addresses."""
+
+
 class Logging(_Group):
     """The server's own log, on standard error."""
 
@@ -286,6 +307,8 @@ class Settings(BaseSettings):
     """Actions of packs."""
     environments: Environments = Environments()
     """Task packages, and the environments that are made from them."""
+    guardrails: Guardrails = Guardrails()
+    """Plans that are kept and the guardrails that judge them."""
     infrastructure: Infrastructure = Infrastructure()
     """Plans and applies."""
     logging: Logging = Logging()

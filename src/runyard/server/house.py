@@ -96,6 +96,7 @@ async def open_house(settings: Settings, stack: AsyncExitStack, *, new_admin_tok
     kept = house.infrastructure.kept
     _every(stack, SWEEP_SECONDS, kept.states.sweep)
     _every(stack, SWEEP_SECONDS, kept.configurations.sweep)
+    house.infrastructure.guards.start(stack)
     await house.infrastructure.line.start()
     stack.push_async_callback(house.infrastructure.line.stop)
     await house.checkpoints.start()
@@ -107,6 +108,7 @@ async def open_house(settings: Settings, stack: AsyncExitStack, *, new_admin_tok
     stack.push_async_callback(identity.flush_last_used)
     _every(stack, 30.0, identity.flush_last_used)
     _every(stack, 600.0, house.environments.packages.sweep)
+    _every(stack, 600.0, house.infrastructure.guards.forget_old)
     given = settings.admin_token.get_secret_value() if settings.admin_token else None
     # The last step: a token that is made by a start which then fails would never be shown to anybody.
     house.first_token = await identity.bootstrap(given)

@@ -5,8 +5,13 @@ from dataclasses import dataclass
 from runyard.database.engine import Database
 from runyard.identity.members import MemberService
 from runyard.identity.service import IdentityService
+from runyard.infrastructure.guardrails.judge import JudgeService
+from runyard.infrastructure.guardrails.service import GuardrailService
 from runyard.infrastructure.integrations.remote import RemoteReader
 from runyard.infrastructure.integrations.service import IntegrationService
+from runyard.infrastructure.plans.files import ChangedFileService
+from runyard.infrastructure.plans.service import PlanService
+from runyard.infrastructure.policies.service import PolicyService
 from runyard.infrastructure.projects.service import CheckEmpty, ProjectService
 from runyard.infrastructure.provisioner.git import Git
 from runyard.infrastructure.runs.line import RunLine
@@ -16,6 +21,7 @@ from runyard.infrastructure.variables.sets import VariableSetService
 from runyard.infrastructure.workspaces.service import WorkspaceService
 from runyard.kernel.crypto import Vault
 from runyard.server.actions import Shared
+from runyard.server.guarding import GuardHouse, make_guards
 from runyard.server.states import StateHouse, make_states
 from runyard.settings import Settings
 
@@ -38,6 +44,12 @@ class InfrastructureHouse:
     kept: StateHouse
     """States, their locks, uploaded code, tokens for clouds."""
     vault: Vault
+    guards: GuardHouse
+    plans: PlanService
+    changed_files: ChangedFileService
+    policies: PolicyService
+    guardrails: GuardrailService
+    judge: JudgeService
 
 
 def make_infrastructure(settings: Settings, shared: Shared, check_empty: CheckEmpty) -> InfrastructureHouse:
@@ -52,6 +64,7 @@ def make_infrastructure(settings: Settings, shared: Shared, check_empty: CheckEm
     git = Git(settings.data_dir / "git", local_roots=roots)
     reader = RemoteReader(git, settings.data_dir / "git" / "looks")
     projects = ProjectService(database, identity, members, runs, variables, check_empty)
+    guards = make_guards(settings, database, vault)
     return InfrastructureHouse(
         database=database,
         identity=identity,
@@ -66,4 +79,10 @@ def make_infrastructure(settings: Settings, shared: Shared, check_empty: CheckEm
         integrations=IntegrationService(database, vault, reader, roots),
         kept=make_states(settings, shared, projects, workspaces),
         vault=vault,
+        guards=guards,
+        plans=guards.plans,
+        changed_files=guards.files,
+        policies=guards.policies,
+        guardrails=guards.guardrails,
+        judge=guards.judge,
     )

@@ -8,9 +8,12 @@ from runyard.dialects.door import Door, Parameter, Route
 from runyard.dialects.firefly import reading, wire
 from runyard.dialects.firefly.declaring import BASE, route
 from runyard.dialects.firefly.errors import ErrorOut, write_error
+from runyard.dialects.firefly.governance import GovernanceHandlers, governance_routes
+from runyard.dialects.firefly.guardrails import GuardrailHandlers, guardrail_routes
 from runyard.dialects.firefly.integrations import IntegrationHandlers
 from runyard.dialects.firefly.login import LoginHandlers
 from runyard.dialects.firefly.projects import MemberHandlers, ProjectHandlers
+from runyard.dialects.firefly.resources import ResourceHandlers, resource_routes
 from runyard.dialects.firefly.runners import RunnersHandlers
 from runyard.dialects.firefly.services import FireflyServices
 from runyard.dialects.firefly.variables import VariableHandlers, VariableSetHandlers
@@ -298,6 +301,9 @@ def register(services: FireflyServices) -> Door:
         _sets(VariableSetHandlers(services)),
         _runners(runners),
         _integrations(IntegrationHandlers(services)),
+        guardrail_routes(GuardrailHandlers(services), _PAGE),
+        governance_routes(GovernanceHandlers(services)),
+        resource_routes(ResourceHandlers(services), _PAGE),
     )
     fronts = ("/", f"{BASE}/", "/api/v2/")
     return Door(

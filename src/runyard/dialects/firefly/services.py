@@ -5,7 +5,12 @@ from typing import Protocol
 from runyard.database.engine import Database
 from runyard.identity.members import MemberService
 from runyard.identity.service import IdentityService
+from runyard.infrastructure.guardrails.judge import JudgeService
+from runyard.infrastructure.guardrails.service import GuardrailService
 from runyard.infrastructure.integrations.service import IntegrationService
+from runyard.infrastructure.plans.files import ChangedFileService
+from runyard.infrastructure.plans.service import PlanService
+from runyard.infrastructure.policies.service import PolicyService
 from runyard.infrastructure.projects.service import ProjectService
 from runyard.infrastructure.runs.service import RunService
 from runyard.infrastructure.variables.service import VariableService
@@ -59,4 +64,29 @@ class FireflyServices(Protocol):
     @property
     def runs(self) -> RunService:
         """Their runs."""
+        ...
+
+    @property
+    def plans(self) -> PlanService:
+        """What was planned."""
+        ...
+
+    @property
+    def changed_files(self) -> ChangedFileService:
+        """Files that the commits of runs changed."""
+        ...
+
+    @property
+    def guardrails(self) -> GuardrailService:
+        """Rules for plans."""
+        ...
+
+    @property
+    def judge(self) -> JudgeService:
+        """What the rules found."""
+        ...
+
+    @property
+    def policies(self) -> PolicyService:
+        """Governance policies."""
         ...

@@ -7,6 +7,7 @@ import asyncio
 import os
 import stat
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -54,9 +55,10 @@ class ChangedFile(msgspec.Struct, frozen=True, kw_only=True):
 class ChangedFileService:
     """The changed files of all runs."""
 
-    def __init__(self, database: Database, now: Now = utc_now) -> None:
-        """Keep them in a database."""
+    def __init__(self, database: Database, retention: timedelta | None = None, now: Now = utc_now) -> None:
+        """Keep them in a database; None as the retention keeps them for ever."""
         self._database = database
+        self._retention = retention
         self._now = now
 
     async def keep(
@@ -127,6 +129,14 @@ class ChangedFileService:
         for row in rows:
             folders.setdefault(row.folder, []).append(_file(row))
         return folders
+
+    async def forget_old(self) -> int:
+        """Remove files beyond their retention; return how many."""
+        if self._retention is None:
+            return 0
+        async with self._database.transaction() as tx:
+            old = delete(changed_files).where(_f.created_at < self._now() - self._retention)
+            return (await tx.execute(old)).rowcount
 
 
 def read_beneath(root: Path, path: str) -> tuple[bytes | None, int | None]:

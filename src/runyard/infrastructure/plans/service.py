@@ -12,7 +12,7 @@ import msgspec
 
 from runyard.database.engine import Database
 from runyard.identity.model import Scope
-from runyard.infrastructure.costs.estimate import Estimate, ResourceCost
+from runyard.infrastructure.costs.estimate import Estimate
 from runyard.infrastructure.costs.table import Prices
 from runyard.infrastructure.plans import store
 from runyard.infrastructure.plans.applying import outcomes
@@ -57,36 +57,32 @@ class PlanService:
         self._options = options
         self._now = now
 
-    async def ingest(
-        self, subject: Subject, show_json: Path, secrets: Sequence[str] = (), estimate: Estimate | None = None
-    ) -> PlanSummary:
+    async def ingest(self, subject: Subject, show_json: Path, secrets: Sequence[str] = ()) -> PlanSummary:
         """Read what `show -json` wrote for a run and keep it, masked; again for the same run replaces it.
         `secrets` are values to hide wherever they are. Raises PlanUnreadable: nothing is kept then.
         """
         file = await asyncio.to_thread(PlanFile, show_json, secrets)
+        outputs = await asyncio.to_thread(file.outputs)
         summary = PlanSummary(
             run_id=subject.run_id,
             task_id=subject.task_id,
             workspace_id=subject.workspace_id,
+            terraform_version=file.terraform_version[:64],
+            outputs=outputs,
+            output_changes=sum(one.action != Action.NO_OP for one in outputs),
+            errored=file.errored,
             created_at=self._now(),
         )
         async with self._database.transaction() as tx:
             await store.begin(tx, subject, summary, file.variables())
-        tally = _Tally(self._prices, estimate)
-        changes = tally.counted(file.resources())
-        await self._write(subject.run_id, store.CHANGE, changes)
+        tally = _Tally(self._prices)
+        await self._write(subject.run_id, store.CHANGE, tally.counted(file.resources()))
         drift = await self._write(subject.run_id, store.DRIFT, file.drift())
-        outputs = await asyncio.to_thread(file.outputs)
-        changed_outputs = sum(one.action != Action.NO_OP for one in outputs)
         summary = msgspec.structs.replace(
             summary,
-            terraform_version=file.terraform_version[:64],
             counts=tally.counts(),
             drift=drift,
-            output_changes=changed_outputs,
-            has_changes=bool(tally.counts().changing or changed_outputs),
-            errored=file.errored,
-            outputs=outputs,
+            has_changes=bool(tally.counts().changing or summary.output_changes),
             cost=tally.cost(),
         )
         async with self._database.transaction() as tx:
@@ -103,15 +99,43 @@ class PlanService:
             written += len(batch)
         return written
 
+    async def put_estimate(self, summary: PlanSummary, estimate: Estimate) -> PlanSummary:
+        """Put the prices of an estimate in the place of those of the table."""
+        costs = list(estimate.resources.items())
+        for part in _parts(costs, _STATUS_BATCH):
+            async with self._database.transaction() as tx:
+                await store.set_costs(tx, summary.run_id, part)
+        cost = Cost(before=estimate.before, after=estimate.after, source=estimate.source[:64])
+        return await self._put_cost(summary, cost)
+
+    async def note_cost(self, summary: PlanSummary, note: str) -> PlanSummary:
+        """Say why the costs are no better."""
+        return await self._put_cost(summary, msgspec.structs.replace(summary.cost, note=note[:512]))
+
+    async def _put_cost(self, summary: PlanSummary, cost: Cost) -> PlanSummary:
+        changed = msgspec.structs.replace(summary, cost=cost)
+        async with self._database.transaction() as tx:
+            await store.finish(tx, changed)
+        return changed
+
     async def summary(self, scope: Scope, run_id: str) -> PlanSummary:
         """Return the plan of a run. Raises PlanNotFound."""
         return await self._found(scope, plans.c.run_id == run_id)
+
+    async def of_run(self, run_id: str) -> PlanSummary:
+        """Return the plan of a run for the server itself. Raises PlanNotFound."""
+        return await self._found(None, plans.c.run_id == run_id)
+
+    async def exists(self, scope: Scope, run_id: str) -> bool:
+        """Tell whether there is a plan of a run: one that failed, or is still being made, has none."""
+        async with self._database.read() as tx:
+            return await store.find(tx, scope, plans.c.run_id == run_id) is not None
 
     async def of_task(self, scope: Scope, task_id: str) -> PlanSummary:
         """Return the plan that an execution made. Raises PlanNotFound."""
         return await self._found(scope, plans.c.task_id == task_id)
 
-    async def _found(self, scope: Scope, wanted: Any) -> PlanSummary:  # noqa: ANN401  a condition on `plans`
+    async def _found(self, scope: Scope | None, wanted: Any) -> PlanSummary:  # noqa: ANN401  a condition on `plans`
         async with self._database.read() as tx:
             found = await store.find(tx, scope, wanted)
         if found is None:
@@ -145,10 +169,14 @@ class PlanService:
         return ResourceWalk(self._database, run_id, kind)
 
     async def document(self, scope: Scope, run_id: str) -> AsyncIterator[bytes]:
-        """Yield the plan as JSON in the form of `show -json`, masked, without what repeats the changes. Raises
-        PlanNotFound before the first piece.
+        """Return the plan in pieces as JSON in the form of `show -json`, masked, without what repeats the changes.
+        Raises PlanNotFound.
         """
-        summary = await self.summary(scope, run_id)
+        return self.pieces(await self.summary(scope, run_id))
+
+    async def pieces(self, summary: PlanSummary) -> AsyncIterator[bytes]:
+        """Yield the pieces of that document."""
+        run_id = summary.run_id
         async with self._database.read() as tx:
             variables = await store.variables_of(tx, run_id)
         head = {
@@ -215,9 +243,8 @@ class ResourceWalk:
 class _Tally:
     """Counts actions and adds up costs while resources pass by."""
 
-    def __init__(self, prices: Prices, estimate: Estimate | None) -> None:
+    def __init__(self, prices: Prices) -> None:
         self._prices = prices
-        self._estimate = estimate
         self._counts: dict[str, int] = {}
         self._before = self._after = 0.0
         self._unpriced = 0
@@ -226,37 +253,26 @@ class _Tally:
         for entry in entries:
             name = entry.action.value.replace("-", "_")
             self._counts[name] = self._counts.get(name, 0) + 1
-            cost = self._costs(entry)
-            if cost is None:
+            before, after = self._month(entry, "before"), self._month(entry, "after")
+            if before is None and after is None:
                 self._unpriced += entry.mode == "managed"
                 yield entry
                 continue
-            self._before += cost.before or 0.0
-            self._after += cost.after or 0.0
-            yield msgspec.structs.replace(entry, cost_before=cost.before, cost_after=cost.after)
+            self._before += before or 0.0
+            self._after += after or 0.0
+            yield msgspec.structs.replace(entry, cost_before=before, cost_after=after)
 
-    def _costs(self, entry: PlannedResource) -> ResourceCost | None:
-        if self._estimate is not None:
-            return self._estimate.resources.get(entry.address)
-        if entry.mode != "managed" or entry.type not in self._prices.types:
+    def _month(self, entry: PlannedResource, when: str) -> float | None:
+        value = entry.change["change"][when]
+        if value is None or entry.mode != "managed" or entry.type not in self._prices.types:
             return None
-        change = entry.change["change"]
-        before, after = (
-            None
-            if change[when] is None
-            else self._prices.month(entry.type, attributes_of(entry.type, change[when]))
-            for when in ("before", "after")
-        )
-        return None if before is None and after is None else ResourceCost(before, after)
+        return self._prices.month(entry.type, attributes_of(entry.type, value))
 
     def counts(self) -> Counts:
         return Counts(**self._counts)
 
     def cost(self) -> Cost:
         note = f"{self._unpriced} resources have no known price" if self._unpriced else ""
-        if self._estimate is not None:
-            known = self._estimate
-            return Cost(before=known.before, after=known.after, source=known.source, note=note)
         return Cost(before=round(self._before, 4), after=round(self._after, 4), note=note)
 
 

@@ -6,12 +6,13 @@ from datetime import datetime
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Row, delete, func, insert, select, update
+from sqlalchemy import Row, delete, insert, select, update
 from sqlalchemy.sql.elements import ColumnElement
 
 from runyard.database.engine import Transaction
 from runyard.identity.model import Scope
 from runyard.identity.scoping import scoped
+from runyard.infrastructure.costs.estimate import ResourceCost
 from runyard.infrastructure.plans.model import Action, PlannedResource, PlanSummary, Subject
 from runyard.infrastructure.plans.tables import plan_resources, plans
 
@@ -86,9 +87,11 @@ async def finish(tx: Transaction, summary: PlanSummary) -> None:
     await tx.execute(update(plans).where(_p.run_id == summary.run_id).values(values))
 
 
-async def find(tx: Transaction, scope: Scope, wanted: ColumnElement[bool]) -> PlanSummary | None:
-    """Read the newest whole plan that fits a condition on `plans`."""
-    statement = scoped(select(plans), plans, scope).where(wanted, _p.whole.is_(True))
+async def find(tx: Transaction, scope: Scope | None, wanted: ColumnElement[bool]) -> PlanSummary | None:
+    """Read the newest whole plan that fits a condition on `plans`; None as the scope is the server itself."""
+    statement = select(plans).where(wanted, _p.whole.is_(True))
+    if scope is not None:
+        statement = scoped(statement, plans, scope)
     row = await tx.one_or_none(statement.order_by(_p.created_at.desc()).limit(1))
     return None if row is None else msgspec.json.decode(unpacked(row.summary), type=PlanSummary)
 
@@ -134,6 +137,14 @@ async def set_status(tx: Transaction, run_id: str, addresses: Sequence[str], sta
     await tx.execute(update(plan_resources).where(wanted).values(status=status))
 
 
+async def set_costs(tx: Transaction, run_id: str, costs: Sequence[tuple[str, ResourceCost]]) -> None:
+    """Write what some resources cost."""
+    for address, cost in costs:
+        wanted = (_r.run_id == run_id) & (_r.kind == CHANGE) & (_r.address == address)
+        values = {"cost_before": cost.before, "cost_after": cost.after}
+        await tx.execute(update(plan_resources).where(wanted).values(values))
+
+
 async def forget_before(tx: Transaction, moment: datetime, limit: int) -> int:
     """Remove the resources and files of some plans that are older than a moment; return how many plans."""
     has_rows = select(_r.run_id).where(_r.run_id == _p.run_id).exists()
@@ -142,12 +153,6 @@ async def forget_before(tx: Transaction, moment: datetime, limit: int) -> int:
     if runs:
         await tx.execute(delete(plan_resources).where(_r.run_id.in_(runs)))
     return len(runs)
-
-
-async def count(tx: Transaction, run_id: str, kind: str) -> int:
-    """Count the resources of a plan."""
-    wanted = (_r.run_id == run_id) & (_r.kind == kind)
-    return int(await tx.scalar(select(func.count()).select_from(plan_resources).where(wanted)) or 0)
 
 
 def _resource(row: Row[Any]) -> PlannedResource:
