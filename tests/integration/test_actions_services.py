@@ -13,7 +13,9 @@ from runyard.actions.datastore import DatastoreService, NewKey
 from runyard.actions.errors import ActionExists, InvalidMetadata, KeyNotFound, ParameterUnresolved, RunRefused
 from runyard.actions.runners.job import Job, JobRunner, outcome
 from runyard.actions.runners.simple import noop
+from runyard.actions.runs import store
 from runyard.actions.runs.changes import Responder, RunChanges
+from runyard.actions.runs.counting import Counter
 from runyard.actions.runs.model import NewRun, Record, RunFilter
 from runyard.actions.runs.service import RunService
 from runyard.actions.runs.worker import ActionWorker
@@ -25,6 +27,7 @@ from runyard.executions.service import ExecutionService
 from runyard.executions.worker import RunContext
 from runyard.identity.model import Principal
 from runyard.identity.service import IdentityService
+from runyard.kernel.clock import utc_now
 from runyard.kernel.crypto import Vault
 from runyard.kernel.errors import InvalidArgument, NotFound
 
@@ -92,7 +95,7 @@ async def wing(database: Database, tmp_path: Path) -> AsyncIterator[Wing]:
     datastore, traces = DatastoreService(database, vault, clock), TraceService(database)
     runs = RunService(database, executions, catalogue, datastore, traces, vault)
     runners: dict[str, JobRunner] = {"local-shell-cmd": echo, "noop": noop, "http-request": until_ended}
-    ActionWorker(database, runs, catalogue, runners).register()
+    ActionWorker(database, runs, catalogue, identity, runners).register()
     await executions.recover()
     yield Wing(catalogue, datastore, traces, runs, RunChanges(runs), caller, clock, tmp_path)
     await executions.stop(5)
@@ -160,6 +163,37 @@ async def test_lists_agree_with_a_plain_model(wing: Wing) -> None:
         "action": ["core.local", "core.noop"],
         "runner": ["local-shell-cmd", "noop"],
     }
+
+
+async def test_counts_stay_exact_while_the_past_is_remembered(wing: Wing, database: Database) -> None:
+    still = Counter(utc_now, timedelta(0))
+    moving = Counter(utc_now, timedelta(0), timedelta(0))  # its border moves with every count
+    filters = (
+        RunFilter(), RunFilter(action="core.noop"), RunFilter(action="core.ask"), RunFilter(runner="local-shell-cmd"),
+        RunFilter(statuses=("succeeded",)), RunFilter(statuses=("waiting",)), RunFilter(absent=("parent",)),
+        RunFilter(user="admin"), RunFilter(action="core.local", absent=("parent",)), RunFilter(statuses=("canceled",)),
+    )  # fmt: skip
+
+    async def compare() -> list[int]:
+        async with database.read() as tx:
+            plain = [await store.count(tx, wing.caller.scope, one) for one in filters]
+            for counter in (still, moving):
+                assert [await counter.count(tx, wing.caller.scope, one) for one in filters] == plain
+        return plain
+
+    await wing.run("core.noop")
+    asked = [await wing.runs.create(wing.caller, NewRun(action="core.ask")) for _ in range(2)]
+    delayed = await wing.runs.create(wing.caller, NewRun(action="core.noop", delay_ms=3_600_000))
+    assert (await compare())[0] == 4
+    child = {"parent": {"execution_id": str(asked[0].execution.id)}}
+    await wing.runs.create(wing.caller, NewRun(action="core.noop", context=child))
+    await wing.run("core.local", cmd="x")
+    assert (await compare())[6] == 5
+    await wing.changes.respond(wing.caller, asked[0].execution.id, {"continue": True}, Responder(admin=True))
+    await wing.changes.cancel(wing.caller, delayed.execution.id)
+    assert (await compare())[5] == 1
+    await wing.run("core.noop")
+    assert (await compare())[0] == 7
 
 
 async def test_templates_read_keys_and_keys_named_by_keys(wing: Wing) -> None:

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import bindparam, delete, insert, select, update
+from sqlalchemy import bindparam, delete, insert, null, select, update
 
 from runyard.database.engine import Database, Prepared, Step, Transaction
 from runyard.database.tables import INSERT_EVENTS, event_from_row, event_values, events
@@ -249,9 +249,15 @@ async def history(tx: Transaction, execution_id: str) -> Sequence[Event]:
     return [event_from_row(row) for row in await tx.all(statement)]
 
 
-async def several(tx: Transaction, scope: Tenant, execution_ids: Sequence[str]) -> Sequence[Execution]:
-    """Read several executions; those that a scope may not see are left out."""
-    rows = await tx.all(select(executions).where(executions.c.id.in_(list(execution_ids))))
+_WITHOUT_RESULT = [null().label("result") if one.name == "result" else one for one in executions.c]
+
+
+async def several(
+    tx: Transaction, scope: Tenant, execution_ids: Sequence[str], *, results: bool = True
+) -> Sequence[Execution]:
+    """Read several executions, their results only where wanted; those that a scope may not see are left out."""
+    columns = executions.c if results else _WITHOUT_RESULT
+    rows = await tx.all(select(*columns).where(executions.c.id.in_(list(execution_ids))))
     found = {row.id: execution_from_row(row) for row in rows}
     wanted = [found[name] for name in dict.fromkeys(execution_ids) if name in found]
     return [

@@ -71,6 +71,18 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     """The execution is none of an action; its run is made up."""
 
 
+class Detail(msgspec.Struct, frozen=True, kw_only=True):
+    """How much to read of executions."""
+
+    secrets: bool = False
+    """In clear."""
+    history: bool = True
+    results: bool = True
+
+
+EVERYTHING = Detail()
+
+
 class NewRun(msgspec.Struct, frozen=True, kw_only=True):
     """What a caller asks for."""
 
@@ -122,6 +134,8 @@ class RunFilter(msgspec.Struct, frozen=True, kw_only=True):
 
 
 STAND_IN_PACK = "runyard"
+STAND_IN_RUNNER = "local-shell-cmd"
+"""What stands for an execution that came through another API."""
 
 
 def stand_in(execution: Execution) -> Run:
@@ -137,7 +151,7 @@ def stand_in(execution: Execution) -> Run:
         "description": f"Stands for an execution of the kind {name} that came through another API.",
         "enabled": True,
         "entry_point": "",
-        "runner_type": "local-shell-cmd",
+        "runner_type": STAND_IN_RUNNER,
         "parameters": {},
         "output_schema": {},
         "tags": [],
@@ -148,7 +162,7 @@ def stand_in(execution: Execution) -> Run:
         execution_id=execution.id,
         liveaction_id=settled_id(f"liveaction:{execution.id}"),
         action_ref=ref,
-        runner="local-shell-cmd",
+        runner=STAND_IN_RUNNER,
         user_name=execution.actor,
         created_at=execution.created_at,
         action=action,

@@ -25,8 +25,11 @@ from runyard.actions.masking import (
 )
 from runyard.actions.model import Action, RunnerType
 from runyard.actions.runs import store
+from runyard.actions.runs.counting import Counter
 from runyard.actions.runs.model import (
+    EVERYTHING,
     Asker,
+    Detail,
     NewRun,
     Record,
     Run,
@@ -91,6 +94,7 @@ class RunService:
         self._database = database
         self._vault = vault
         self._now = now
+        self._counter = Counter(now)
 
     # --- create ---
 
@@ -167,6 +171,8 @@ class RunService:
 
     async def _beside(self, tx: Transaction, execution: Execution, *, run: Run, trace_id: str | None) -> None:
         """Write run and trace of a new execution."""
+        # One time for both rows: lists are in its order, and either table may lead.
+        run = msgspec.structs.replace(run, created_at=execution.created_at)
         await store.insert_run(tx, execution.account_id, run)
         if trace_id is None:
             if execution.parent_id is not None:
@@ -257,42 +263,38 @@ class RunService:
             if found is None:
                 raise InvalidArgument("No executions found in the database")
             execution_id = found
-        records = await self.records(scope, [execution_id], secrets=secrets)
+        records = await self.records(scope, [execution_id], Detail(secrets=secrets))
         if not records:
             raise ExecutionNotFound(f'Unable to identify resource with id "{execution_id}".')
         return records[0]
 
     async def page(
-        self, scope: Scope, wanted: RunFilter, *, secrets: bool = False, history: bool = True
+        self, scope: Scope, wanted: RunFilter, detail: Detail = EVERYTHING
     ) -> tuple[list[Record], int]:
         """List executions and count all that the filter matches."""
         async with self._database.scan() as tx:
             ids = await store.page(tx, scope, wanted)
-            total = await store.count(tx, scope, wanted)
-        return await self.records(scope, ids, secrets=secrets, history=history), total
+            total = await self._counter.count(tx, scope, wanted)
+        return await self.records(scope, ids, detail), total
 
-    async def records(
-        self, scope: Scope, ids: Sequence[str], *, secrets: bool = False, history: bool = True
-    ) -> list[Record]:
+    async def records(self, scope: Scope, ids: Sequence[str], detail: Detail = EVERYTHING) -> list[Record]:
         """Return those executions that are there, in the order of the ids."""
         if len(ids) > _AT_ONCE:
             # A statement takes a bounded number of values.
             parts = [ids[start : start + _AT_ONCE] for start in range(0, len(ids), _AT_ONCE)]
-            return [
-                record
-                for part in parts
-                for record in await self.records(scope, part, secrets=secrets, history=history)
-            ]
+            return [record for part in parts for record in await self.records(scope, part, detail)]
         if not ids:
             return []
-        executions = await self.executions.several(scope, ids)
+        executions = await self.executions.several(scope, ids, results=detail.results)
         names = [one.id for one in executions]
-        happened = await self.executions.histories(names) if history else {}
+        happened = await self.executions.histories(names) if detail.history else {}
         async with self._database.read() as tx:
-            runs = await store.runs_of(tx, names)
+            runs = await store.runs_of(tx, names, secrets=detail.secrets)
             children = await store.children(tx, names)
         return [
-            self._record(one, runs.get(one.id), happened.get(one.id, ()), children.get(one.id, ()), secrets)
+            self._record(
+                one, runs.get(one.id), happened.get(one.id, ()), children.get(one.id, ()), detail.secrets
+            )
             for one in executions
         ]
 

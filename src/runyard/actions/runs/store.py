@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import (
     ColumnElement,
+    FromClause,
     Select,
     and_,
     bindparam,
@@ -18,23 +19,25 @@ from sqlalchemy import (
     func,
     insert,
     literal,
+    null,
     or_,
     select,
     update,
 )
 
-from runyard.actions.runs.model import STAND_IN_PACK, Asker, Cause, Run, RunFilter
+from runyard.actions.runs.model import STAND_IN_PACK, STAND_IN_RUNNER, Asker, Cause, Run, RunFilter
 from runyard.actions.tables import action_runs
 from runyard.database.engine import Prepared, Transaction
 from runyard.executions.tables import executions
 from runyard.identity.model import Scope
-from runyard.identity.scoping import visible
+from runyard.identity.scoping import is_whole_account, visible
 from runyard.kernel.clock import from_unix_micros, unix_micros
 
 _e, _r = executions.c, action_runs.c
 _ref = func.coalesce(_r.action_ref, literal(f"{STAND_IN_PACK}.") + _e.kind)
-_user = func.coalesce(_r.user_name, _e.actor)
-_kind = func.coalesce(_r.runner, literal("local-shell-cmd"))
+_user = _e.actor
+"""The user of a run is the actor of its execution, which has an index of its own."""
+_kind = func.coalesce(_r.runner, literal(STAND_IN_RUNNER))
 _SORTS: Mapping[str, ColumnElement[Any]] = {
     "timestamp": _e.created_at,
     "id": _e.id,
@@ -65,6 +68,7 @@ _READ = (
 )  # fmt: skip
 GET = Prepared(select(*(_r[name] for name in _READ)).where(_r.execution_id == bindparam("of_id")), ("of_id",))
 _JOINED = executions.outerjoin(action_runs, _r.execution_id == _e.id)
+_RUNS_FIRST = action_runs.join(executions, _r.execution_id == _e.id)
 
 
 async def insert_run(tx: Transaction, account: str, run: Run) -> None:
@@ -124,9 +128,13 @@ async def get(tx: Transaction, execution_id: str) -> Run | None:
     return _run(SimpleNamespace(**found))
 
 
-async def runs_of(tx: Transaction, execution_ids: Sequence[str]) -> dict[str, Run]:
-    """Read several runs by the ids of their executions."""
-    rows = await tx.all(select(action_runs).where(_r.execution_id.in_(list(execution_ids))))
+_WITHOUT_SEALED = [null().label("sealed_result") if one.name == "sealed_result" else one for one in _r]
+
+
+async def runs_of(tx: Transaction, execution_ids: Sequence[str], *, secrets: bool) -> dict[str, Run]:
+    """Read several runs by the ids of their executions, sealed results only where `secrets` are to be shown."""
+    columns = _r if secrets else _WITHOUT_SEALED
+    rows = await tx.all(select(*columns).where(_r.execution_id.in_(list(execution_ids))))
     return {row.execution_id: _run(row) for row in rows}
 
 
@@ -145,9 +153,10 @@ async def set_sealed_result(tx: Transaction, execution_id: str, sealed: bytes) -
 
 async def page(tx: Transaction, scope: Scope, wanted: RunFilter) -> Sequence[str]:
     """Return the ids of executions under a filter, in its order."""
-    statement: Select[Any] = select(_e.id).select_from(_JOINED).where(*_conditions(scope, wanted))
+    statement: Select[Any] = select(_e.id).select_from(_source(wanted)).where(*_conditions(scope, wanted))
     for name, ascending in wanted.sort:
-        column = _SORTS[name].asc() if ascending else _SORTS[name].desc()
+        by = _created(wanted) if name == "timestamp" else _SORTS[name]
+        column = by.asc() if ascending else by.desc()
         if name in _ABSENT_LAST:
             column = column.nulls_first() if ascending else column.nulls_last()
         statement = statement.order_by(column)
@@ -159,16 +168,57 @@ async def page(tx: Transaction, scope: Scope, wanted: RunFilter) -> Sequence[str
     return [row.id for row in await tx.all(statement)]
 
 
-async def count(tx: Transaction, scope: Scope, wanted: RunFilter) -> int:
-    """Count the executions under a filter, without the join where no column of a run is asked for."""
-    of_runs = (
-        wanted.action, wanted.liveaction, wanted.runner, wanted.user, wanted.owner, wanted.rule, wanted.trigger,
-        wanted.trigger_type, wanted.trigger_instance,
-    )  # fmt: skip
-    plain = all(one is None for one in of_runs) and not set(wanted.absent) - {"parent"}
-    source = executions if plain else _JOINED
-    statement = select(func.count()).select_from(source).where(*_conditions(scope, wanted))
-    return int(await tx.scalar(statement) or 0)
+async def count(
+    tx: Transaction,
+    scope: Scope,
+    wanted: RunFilter,
+    *,
+    younger: datetime | None = None,
+    older: datetime | None = None,
+) -> int:
+    """Count the executions under a filter, those created after `younger` and not after `older` where given."""
+    if "parent" in wanted.absent:
+        # Nearly all are without: an index has those with one, and another one all of them.
+        rest = msgspec.structs.replace(wanted, absent=[name for name in wanted.absent if name != "parent"])
+        whole = await count(tx, scope, rest, younger=younger, older=older)
+        # The account is an expression here, so that no planner takes its index instead of that of the children.
+        children_only = (_e.parent_id > "", _e.account_id + "" == scope.account_id)
+        return whole - await _counted(tx, scope, rest, younger, older, children_only)
+    return await _counted(tx, scope, wanted, younger, older)
+
+
+async def _counted(
+    tx: Transaction,
+    scope: Scope,
+    wanted: RunFilter,
+    younger: datetime | None,
+    older: datetime | None,
+    children_only: Sequence[ColumnElement[bool]] = (),
+) -> int:
+    conditions = _conditions(scope, wanted)
+    if children_only and is_whole_account(scope):
+        conditions = [*children_only, *conditions[1:]]
+    elif children_only:
+        conditions += children_only
+    created = _created(wanted)
+    if younger is not None:
+        conditions.append(created > younger)
+    if older is not None:
+        conditions.append(created <= older)
+    source: FromClause = _source(wanted)
+    if not children_only and _of_runs_alone(scope, wanted):
+        source, conditions = action_runs, conditions[1:]
+    elif source is _JOINED and not _needs_runs(wanted):
+        source = executions
+    return int(await tx.scalar(select(func.count()).select_from(source).where(*conditions)) or 0)
+
+
+async def live_until(tx: Transaction, until: datetime, limit: int) -> frozenset[str]:
+    """Return the executions of all accounts created until then that have not ended, at most `limit`."""
+    # By the index of those that have not ended: with one more condition in it, a planner takes a longer way.
+    statement = select(_e.id, _e.created_at).where(_e.ended_at.is_(None), _e.seq > 0).order_by(_e.seq)
+    found = await tx.all(statement.limit(limit))
+    return frozenset(row.id for row in found if row.created_at <= until)
 
 
 async def children(tx: Transaction, parents: Sequence[str]) -> dict[str, list[str]]:
@@ -207,8 +257,46 @@ async def overdue(tx: Transaction, now: datetime) -> Sequence[str]:
     return [row.execution_id for row in await tx.all(statement)]
 
 
+_BY_RUN = ("rule", "trigger", "trigger_type", "trigger_instance", "liveaction")
+
+
+def _led_by_runs(wanted: RunFilter) -> bool:
+    """Tell whether a filter finds its rows by an index of the runs: only runs have what it asks for."""
+    of_action = wanted.action is not None and wanted.action.partition(".")[0] != STAND_IN_PACK
+    of_runner = wanted.runner not in (None, STAND_IN_RUNNER)
+    return of_action or of_runner or any(getattr(wanted, name) is not None for name in _BY_RUN)
+
+
+def _needs_runs(wanted: RunFilter) -> bool:
+    return (
+        _led_by_runs(wanted)
+        or wanted.action is not None
+        or wanted.runner is not None
+        or bool(set(wanted.absent) - {"parent"})
+    )
+
+
+def _of_runs_alone(scope: Scope, wanted: RunFilter) -> bool:
+    """Tell whether nothing of the ledger is asked for: then its rows need not be looked at."""
+    ledger = wanted.nothing or wanted.ids or wanted.statuses or wanted.parent or wanted.absent or wanted.user
+    bounds = wanted.after or wanted.before or wanted.owner is not None
+    return _led_by_runs(wanted) and is_whole_account(scope) and not ledger and not bounds
+
+
+def _source(wanted: RunFilter) -> FromClause:
+    return _RUNS_FIRST if _led_by_runs(wanted) else _JOINED
+
+
+def _created(wanted: RunFilter) -> ColumnElement[Any]:
+    """Return the time of creation, which both tables have, from the table whose index leads."""
+    return _r.created_at if _led_by_runs(wanted) else _e.created_at
+
+
 def _conditions(scope: Scope, wanted: RunFilter) -> list[ColumnElement[bool]]:
+    """Return the conditions of a filter; the scope comes first."""
     found: list[ColumnElement[bool]] = [visible(executions, scope)]
+    if _led_by_runs(wanted):
+        found.append(_r.account_id == scope.account_id)
     if wanted.nothing:
         found.append(_e.id == "")
     if wanted.ids:
@@ -229,13 +317,16 @@ def _conditions(scope: Scope, wanted: RunFilter) -> list[ColumnElement[bool]]:
         if value is not None:
             found.append(_SORTS[name] == value)
     if wanted.runner is not None:
-        found.append(_kind == wanted.runner)
+        found.append(
+            _kind == wanted.runner if wanted.runner == STAND_IN_RUNNER else _r.runner == wanted.runner
+        )
     if wanted.user is not None:
         found.append(_user == wanted.user)
+    created = _created(wanted)
     if wanted.after is not None:
-        found.append(_e.created_at >= wanted.after if wanted.inclusive else _e.created_at > wanted.after)
+        found.append(created >= wanted.after if wanted.inclusive else created > wanted.after)
     if wanted.before is not None:
-        found.append(_e.created_at <= wanted.before if wanted.inclusive else _e.created_at < wanted.before)
+        found.append(created <= wanted.before if wanted.inclusive else created < wanted.before)
     return found
 
 

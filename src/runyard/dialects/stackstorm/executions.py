@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 
 from runyard.actions.errors import RunRefused
-from runyard.actions.runs.model import NewRun, Record
+from runyard.actions.runs.model import Detail, NewRun, Record
 from runyard.actions.runs.service import require_self
 from runyard.dialects.door import Answer, Call, send_answer
 from runyard.dialects.stackstorm import granting, reading
@@ -45,9 +45,13 @@ class ExecutionHandlers:
         offset, limit = reading.paging(call, values, 100)
         owner = granting.access_of(call).owner
         wanted = msgspec.structs.replace(filter_of(values), owner=owner, offset=offset, limit=limit)
-        history = not included or "log" in included
-        secrets = reading.shows_secrets(call, values)
-        found, total = await self._runs.page(call.caller.scope, wanted, secrets=secrets, history=history)
+        roots = {name.partition(".")[0] for name in included}
+        detail = Detail(
+            secrets=reading.shows_secrets(call, values),
+            history=not roots or "log" in roots,
+            results=not roots or bool(roots & {"result", "result_size"}),
+        )
+        found, total = await self._runs.page(call.caller.scope, wanted, detail)
         base = base_of(call)
         items = [narrowed_execution(execution_view(one, base), included, excluded) for one in found]
         await send_list(call, items, total, limit)

@@ -5,7 +5,7 @@ from typing import Any, Final
 from runyard.actions.access.service import denied
 from runyard.actions.datastore import Key, NewKey
 from runyard.actions.runs.changes import Responder
-from runyard.actions.runs.model import Record, RunFilter
+from runyard.actions.runs.model import Detail, Record, RunFilter
 from runyard.actions.traces import TraceFilter
 from runyard.dialects.door import Call
 from runyard.dialects.stackstorm import granting, reading
@@ -195,7 +195,7 @@ class InquiryHandlers:
         offset, limit = reading.paging(call, values, 20)
         owner = granting.access_of(call).owner
         wanted = RunFilter(runner="inquirer", statuses=("waiting",), owner=owner, offset=offset, limit=limit)
-        found, total = await self._services.runs.page(call.caller.scope, wanted, history=False)
+        found, total = await self._services.runs.page(call.caller.scope, wanted, Detail(history=False))
         await send_list(call, [_inquiry_view(one) for one in found], total, limit)
 
     async def get(self, call: Call) -> None:
