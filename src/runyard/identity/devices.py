@@ -45,10 +45,11 @@ class DeviceCodes:
 class DeviceService:
     """The log-ins of devices."""
 
-    def __init__(self, database: Database, now: Now = utc_now) -> None:
+    def __init__(self, database: Database, now: Now = utc_now, *, max_pending: int = MAX_PENDING) -> None:
         """Take the parts."""
         self._database = database
         self._now = now
+        self._max_pending = max_pending
 
     async def begin(self) -> DeviceCodes:
         """Begin a log-in. Raises LimitExceeded while too many wait."""
@@ -70,7 +71,7 @@ class DeviceService:
             waiting = await tx.scalar(
                 select(func.count()).select_from(device_logins).where(_d.expires_at > now)
             )
-            if int(waiting or 0) >= MAX_PENDING:
+            if int(waiting or 0) >= self._max_pending:
                 raise LimitExceeded("too many devices wait for their log-in", retry_after=30)
             await tx.execute(insert(device_logins), row)
         return codes

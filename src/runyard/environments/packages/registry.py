@@ -65,13 +65,17 @@ class RegistryLimits:
 
 @dataclass(slots=True)
 class Busy:
-    """Digests that a request is working on now: a sweep leaves them alone. One server owns the data folder."""
+    """Digests that requests work on: a sweep leaves them alone. One server owns the data folder."""
 
     counts: dict[str, int] = field(default_factory=dict)
+    seen: set[str] | None = None
+    """What was taken up since a sweep asked the database; None while no sweep runs."""
 
     def enter(self, digest: str) -> Callable[[], None]:
         """Mark a digest; return what takes the mark away."""
         self.counts[digest] = self.counts.get(digest, 0) + 1
+        if self.seen is not None:
+            self.seen.add(digest)
 
         def leave() -> None:
             self.counts[digest] -= 1
@@ -79,6 +83,10 @@ class Busy:
                 del self.counts[digest]
 
         return leave
+
+    def __contains__(self, digest: str) -> bool:
+        """Tell whether a request works on a digest, or did since the sweep asked."""
+        return digest in self.counts or (self.seen is not None and digest in self.seen)
 
 
 class Registry:
@@ -144,9 +152,12 @@ class Registry:
         hexes = digest_hex(digest)
         if incoming.digest != hexes:
             raise DigestMismatch(f"the bytes have the digest sha256:{incoming.digest}, not {digest}")
-        await self.check_room(account_id, incoming.size)
         with ExitStack() as stack:
             stack.callback(self.busy.enter(hexes))
+            async with self._database.read() as tx:
+                have = await store.blob_size(tx, account_id, hexes)
+            if have is None:
+                await self.check_room(account_id, incoming.size)
             await self._workers.run(incoming.keep)
             try:
                 async with self._database.transaction() as tx:

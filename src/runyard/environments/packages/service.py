@@ -8,7 +8,7 @@ from typing import Any, Final
 import structlog
 from sqlalchemy import Row
 
-from runyard.database.engine import Database
+from runyard.database.engine import Database, Transaction
 from runyard.database.errors import ReferenceViolation
 from runyard.environments.packages import store
 from runyard.environments.packages.errors import TaskNotFound
@@ -27,6 +27,7 @@ from runyard.runtimes.isolation.workers import Workers
 GRACE: Final = timedelta(hours=1)
 """How long bytes stay that nothing uses: a push uploads them before its manifest names them."""
 _SWEPT_AT_ONCE: Final = 1000
+_LOOKED_UP_AT_ONCE: Final = 200
 Holder = Callable[[], Awaitable[AbstractSet[str]]]
 """Tells which layers something still needs the files of, by digest."""
 _log = structlog.get_logger(__name__)
@@ -126,9 +127,9 @@ class PackageService:
 
     async def set_public(self, caller: Principal, name: str, *, public: bool) -> None:
         """Show all versions of a task of the caller's account to everybody, or to its account only. Raises TaskNotFound."""
-        account_id = caller.scope.account_id
-        async with self._database.transaction() as tx:
-            package = await store.lock_package(tx, account_id, name)
+
+        async def change(tx: Transaction) -> None:
+            package = await store.lock_package(tx, caller.scope.account_id, name)
             if package is None:
                 raise TaskNotFound(f"Task not found: {name[:200]}")
             if bool(package.is_public) != public:
@@ -136,12 +137,15 @@ class PackageService:
                 what = "published" if public else "unpublished"
                 await tx.record(self._event(caller, package.id, what, {"name": name}))
 
+        await self._database.run(change)
+
     async def delete(self, caller: Principal, name: str, version: Version | None) -> None:
         """Remove one version of a task of the caller's account, None meaning the latest one. Environments that were made
         from it live on. Raises TaskNotFound.
         """
         account_id = caller.scope.account_id
-        async with self._database.transaction() as tx:
+
+        async def remove(tx: Transaction) -> None:
             package = await store.lock_package(tx, account_id, name)
             row = None if package is None else await store.find(tx, account_id, name, version)
             if package is None or row is None:
@@ -153,9 +157,11 @@ class PackageService:
             body = {"name": name, "version": str(gone)}
             await tx.record(self._event(caller, package.id, "deleted", body))
 
+        await self._database.run(remove)
+
     async def sweep(self) -> int:
         """Remove the bytes and folders that nothing has used for a while; return how many blobs and folders went."""
-        before, gone = self._now() - GRACE, 0
+        before = self._now() - GRACE
         async with self._database.read() as tx:
             unused = await store.unused_blobs(tx, before, _SWEPT_AT_ONCE)
         for account_id, digest in unused:
@@ -165,37 +171,41 @@ class PackageService:
             except ReferenceViolation:
                 continue  # a push came in between
         held = set[str]().union(*[await holder() for holder in self.holders])
-        async with self._database.read() as tx:
-            known = await store.known_digests(tx)
-            layers = await store.known_layers(tx) | held
-        for digest in await self._workers.run(
-            lambda: [one for one in self._blobs.digests() if one not in known]
-        ):
-            gone += await self._remove(digest, known, self._blobs.delete)
-        for digest in await self._workers.run(lambda: list(self._trees.stale(GRACE.total_seconds()))):
-            gone += await self._remove(digest, layers, self._trees.hide)
+        blobs = await self._workers.run(lambda: list(self._blobs.digests()))
+        gone = await self._remove(blobs, store.used_blobs, self._blobs.delete)
+        trees = await self._workers.run(lambda: list(self._trees.stale(GRACE.total_seconds())))
+        gone += await self._remove(
+            [one for one in trees if one not in held], store.used_layers, self._trees.hide
+        )
         await self._workers.run(self._trees.drop_hidden)
         if gone:
             _log.info("packages.swept", removed=gone)
         return gone
 
+    async def _remove(
+        self,
+        digests: Sequence[str],
+        used: Callable[[Transaction, Sequence[str]], Awaitable[AbstractSet[str]]],
+        remove: Callable[[str], None],
+    ) -> int:
+        """Remove what nothing uses. A push that takes something up while the database is asked may be through before the
+        answer, which does not know of it; so what was taken up since is remembered. Nothing is awaited between that look
+        and the removals.
+        """
+        gone, busy = 0, self._registry.busy
+        for start in range(0, len(digests), _LOOKED_UP_AT_ONCE):
+            some, busy.seen = digests[start : start + _LOOKED_UP_AT_ONCE], set()
+            async with self._database.read() as tx:
+                needed = await used(tx, some)
+            doomed = [digest for digest in some if digest not in needed and digest not in busy]
+            for digest in doomed:
+                remove(digest)
+            gone, busy.seen = gone + len(doomed), None
+        return gone
+
     def hold(self, layer_digest: str) -> Callable[[], None]:
         """Keep the files of a layer for as long as whoever asks needs them; return what lets go."""
         return self._registry.busy.enter(layer_digest)
-
-    async def _remove(self, digest: str, needed: AbstractSet[str], remove: Callable[[str], None]) -> int:
-        """Remove something unless it is needed, or a request has taken it up since that was asked. The last look and the
-        removal are one step for everybody else: nothing is awaited between them.
-        """
-        if digest in needed or digest in self._registry.busy.counts:
-            return 0
-        async with self._database.read() as tx:
-            if await store.is_used(tx, digest):
-                return 0
-        if digest in self._registry.busy.counts:
-            return 0
-        remove(digest)
-        return 1
 
     async def _owner(self, scope: Scope, org: str) -> AccountId | None:
         own = await self._tenancy.account_of(scope)

@@ -229,18 +229,12 @@ async def drop_blob(tx: Transaction, account_id: str, digest: str, before: datet
     await tx.execute(delete(package_blobs).where(stale))
 
 
-async def is_used(tx: Transaction, digest: str) -> bool:
-    """Tell whether some account has a blob, or some version a layer, of a digest."""
-    if await tx.scalar(select(_b.digest).where(_b.digest == digest).limit(1)) is not None:
-        return True
-    return await tx.scalar(select(_v.id).where(_v.layer_digest == digest).limit(1)) is not None
+async def used_blobs(tx: Transaction, digests: Sequence[str]) -> set[str]:
+    """Return those of some digests that are blobs of an account."""
+    return {row.digest for row in await tx.all(select(_b.digest).where(_b.digest.in_(digests)).distinct())}
 
 
-async def known_digests(tx: Transaction) -> set[str]:
-    """Read the digests of all blobs that some account has."""
-    return {row.digest for row in await tx.all(select(_b.digest).distinct())}
-
-
-async def known_layers(tx: Transaction) -> set[str]:
-    """Read the digests of all layers that some version has."""
-    return {row.layer_digest for row in await tx.all(select(_v.layer_digest).distinct())}
+async def used_layers(tx: Transaction, digests: Sequence[str]) -> set[str]:
+    """Return those of some digests that are layers of a version."""
+    rows = await tx.all(select(_v.layer_digest).where(_v.layer_digest.in_(digests)).distinct())
+    return {row.layer_digest for row in rows}

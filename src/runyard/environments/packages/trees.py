@@ -65,7 +65,7 @@ class Trees:
         """Yield the digests of folders that were unpacked so long ago."""
         before = time.time() - older_than_secs
         for entry in os.scandir(self._root):
-            if not entry.name.startswith(".") and entry.stat(follow_symlinks=False).st_ctime < before:
+            if not entry.name.startswith(".") and entry.stat(follow_symlinks=False).st_mtime < before:
                 yield entry.name
 
     def hide(self, digest: str) -> None:
