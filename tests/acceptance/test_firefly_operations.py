@@ -1,0 +1,477 @@
+"""Every operation of the Firefly door with every parameter; what is secret, what belongs to others, what does not fit."""
+
+import json
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.firefly import Firefly, member_of, workspace_body
+from tests.support.server import ADMIN_TOKEN, Server
+from tests.support.tenant import add_account
+
+SECRET = "hunter22-very-secret-value"
+OTHER_SECRET = "swordfish-nobody-may-read"
+
+
+@pytest.fixture(scope="module")
+def firefly(server: Server) -> Iterator[Firefly]:
+    """Return a client of the session's server with the first key pair."""
+    with server.api() as api:
+        yield Firefly(api, "admin", ADMIN_TOKEN)
+
+
+@pytest.fixture(scope="module")
+def tree(firefly: Firefly) -> dict[str, str]:
+    """Return the ids of a small tree: `top`, below it `left` and `right`, below left `leaf`."""
+    made: dict[str, str] = {"root": firefly.root()}
+    for name, parent, more in (
+        ("top", "root", {"labels": ["ops-one"], "poolId": "123e4567-e89b-12d3-a456-426614174000"}),
+        ("left", "top", {"labels": ["ops-two"], "oidcAuthentication": True}),
+        ("right", "top", {}),
+        ("leaf", "left", {"cronExecutionPattern": "0 2 * * *"}),
+    ):
+        body = {"name": f"ops-{name}", "parentId": made[parent], **more}
+        made[name] = firefly.post("/v2/runners/projects", body, 201)["id"]
+    return made
+
+
+def test_projects_are_listed_flat_with_every_parameter(firefly: Firefly, tree: dict[str, str]) -> None:
+    def names(query: str) -> list[str]:
+        return [one["name"] for one in firefly.get(f"/v2/runners/projects/list?{query}")["data"]]
+
+    assert names("searchQuery=OPS-l") == ["ops-leaf", "ops-left"]
+    assert names("searchQuery=ops-&maxDepth=2") == ["ops-top"]
+    assert names("searchQuery=ops-&maxDepth=3&pageSize=1&offset=1") == ["ops-left"]
+    assert names("poolId=123e4567-e89b-12d3-a456-426614174000") == ["ops-top"]
+    whole = firefly.get("/v2/runners/projects/list?searchQuery=ops-&pageSize=1")
+    assert (len(whole["data"]), whole["totalCount"]) == (1, 4)
+    for wrong in ("pageSize=0", "pageSize=x", "offset=-1", "maxDepth=6", "maxDepth=0"):
+        assert firefly.ask("GET", f"/v2/runners/projects/list?{wrong}").status == 400
+    assert {"ops-one", "ops-two"} <= set(firefly.get("/v2/runners/projects/labels"))
+
+
+def test_projects_are_listed_as_a_tree_with_every_parameter(firefly: Firefly, tree: dict[str, str]) -> None:
+    made = firefly.post("/v2/runners/variables/variable-sets", {"name": "ops-tree"}, 201)["variableSetId"]
+    attach = f"/v2/runners/variables/projects/{tree['left']}/variable-sets/{made}/attach"
+    firefly.post(attach, {"consume": True}, 204)
+    beside = f"/v2/runners/variables/projects/{tree['right']}/variable-sets/{made}/attach"
+    firefly.post(beside, {"consume": False}, 204)
+
+    def paths(query: str) -> list[str]:
+        def walk(nodes: list[dict[str, Any]], above: str) -> Iterator[str]:
+            for node in nodes:
+                here = f"{above}/{node['name'].removeprefix('ops-')}"
+                yield here
+                yield from walk(node["children"], here)
+
+        return sorted(walk(firefly.get(f"/v2/runners/projects/tree?{query}")["data"], ""))
+
+    assert paths("searchQuery=ops-leaf") == [
+        "/global",
+        "/global/top",
+        "/global/top/left",
+        "/global/top/left/leaf",
+    ]
+    both = ["/global", "/global/top", "/global/top/left", "/global/top/right"]
+    assert paths(f"variableSetId={made}") == both
+    consumers = ["/global", "/global/top", "/global/top/left", "/global/top/left/leaf"]
+    assert paths(f"variableSetId={made}&consumedOnly=true") == consumers
+    firefly.get("/v2/runners/projects/tree?variableSetId=unknown", 404)
+    assert firefly.ask("GET", "/v2/runners/projects/tree?consumedOnly=true").status == 400
+    detach = f"/v2/runners/variables/projects/{tree['left']}/variable-sets/{made}/detach"
+    firefly.post(detach, None, 204)
+    assert paths(f"variableSetId={made}&consumedOnly=true") == []
+
+
+def test_projects_refuse_what_the_tree_does_not_allow(firefly: Firefly, tree: dict[str, str]) -> None:
+    deepest = firefly.post("/v2/runners/projects", {"name": "ops-deepest", "parentId": tree["leaf"]}, 201)[
+        "id"
+    ]
+    firefly.post("/v2/runners/projects", {"name": "ops-too-deep", "parentId": deepest}, 400)
+    firefly.delete(f"/v2/runners/projects/{tree['leaf']}", status=409)
+    firefly.delete(f"/v2/runners/projects/{tree['root']}", status=409)
+    firefly.delete(f"/v2/runners/projects/{deepest}")
+    firefly.post("/v2/runners/projects", {"name": "x", "parentId": "6745a2f09b1c8e5d3f7a0b12"}, 404)
+    same = {"name": "ops-left", "parentId": tree["right"]}
+    firefly.delete(f"/v2/runners/projects/{firefly.post('/v2/runners/projects', same, 201)['id']}")
+    renamed = firefly.ask("PATCH", f"/v2/runners/projects/{tree['right']}", {"name": "ops-left"})
+    assert renamed.status == 409
+    assert "already exists" in renamed.body.decode()
+    for wrong in (
+        {"cronExecutionPattern": "never"},
+        {"poolId": "x"},
+        {"labels": "a"},
+        {"labels": [""]},
+        {"name": ""},
+    ):
+        assert firefly.ask("PATCH", f"/v2/runners/projects/{tree['right']}", wrong).status == 400
+    cleared = {"labels": None, "poolId": None, "oidcAuthentication": None, "description": None}
+    assert firefly.patch(f"/v2/runners/projects/{tree['top']}", cleared)["poolId"] is None
+    assert firefly.get(f"/v2/runners/projects/{tree['left']}")["oidcAuthentication"] is True
+
+
+def test_members_have_three_roles_and_are_found_by_any_of_their_names(
+    firefly: Firefly, tree: dict[str, str]
+) -> None:
+    path = f"/v2/runners/projects/{tree['right']}/members"
+    new = [
+        {"userId": "ops-bob", "role": "member", "email": "bob@example.test"},
+        {"userId": "ops-eve", "role": "viewer"},
+    ]
+    assert firefly.post(path, new, 201) == [
+        {"userId": "ops-bob", "role": "member", "email": "bob@example.test"},
+        {"userId": "ops-eve", "role": "viewer"},
+    ]
+    bob = member_of(firefly.get("/v2/users?searchQuery=ops-bob"), "name", "ops-bob")
+    firefly.post(path, [{"userId": bob["userId"], "role": "admin"}], 201)
+    assert member_of(firefly.get(path), "userId", bob["id"])["role"] == "admin"
+    for wrong in (
+        [{"userId": "x", "role": "owner"}],
+        [{"userId": "x"}],
+        [{"role": "admin"}],
+        {"userId": "x"},
+        [1],
+    ):
+        assert firefly.ask("POST", path, wrong).status == 400
+    firefly.delete(path, ["bob@example.test", "nobody"])
+    assert [one["userId"] for one in firefly.get(path)] == ["ops-eve"]
+    firefly.delete(path, ["ops-eve"])
+    firefly.get("/v2/runners/projects/6745a2f09b1c8e5d3f7a0b12/members", 404)
+
+
+def test_variables_are_written_listed_and_deleted_by_id_or_key(
+    firefly: Firefly, tree: dict[str, str]
+) -> None:
+    workspace = firefly.workspace("ops-variables", project=tree["leaf"])
+    set_id = firefly.post("/v2/runners/variables/variable-sets", {"name": "ops-vars"}, 201)["variableSetId"]
+    project = f"/v2/runners/variables/projects/{tree['leaf']}"
+    places = (
+        (project, f"{project}/variables", "variableKeys"),
+        (f"/v2/runners/variables/workspaces/{workspace['id']}/variables", None, "variableIds"),
+        (f"/v2/runners/variables/variable-sets/{set_id}/variables", None, "variableIds"),
+    )
+    for listing, given, member in places:
+        writing = given or listing
+        body = {"variables": [
+            {"key": "A", "value": "1"},
+            {"key": "B", "value": SECRET, "sensitivity": "secret", "destination": "iac"},
+            {"key": "C", "value": "", "sensitivity": None, "destination": None},
+        ]}  # fmt: skip
+        firefly.post(writing, body, 204)
+        found = firefly.get(listing)
+        assert [(one["key"], one.get("value"), one["sensitivity"], one["destination"]) for one in found] == [
+            ("A", "1", "string", "env"), ("B", None, "secret", "iac"), ("C", "", "string", "env"),
+        ]  # fmt: skip
+        firefly.post(
+            writing,
+            {"variables": [{"key": "A", "value": "2"}, {"key": "A", "value": "x", "destination": "iac"}]},
+            204,
+        )
+        again = firefly.get(listing)
+        assert [one.get("value") for one in again] == ["2", None, "", "x"]
+        assert [one["id"] for one in again[:3]] == [one["id"] for one in found]
+        names = [found[2]["id"], "B"]
+        firefly.delete(writing, {member: names})
+        assert [one["key"] for one in firefly.get(listing)] == ["A", "A"]
+        firefly.delete(writing, {"variableIds": [again[3]["id"]], "variableKeys": ["unknown"]})
+        for wrong in ({}, {member: []}, {member: "A"}, {member: [1]}):
+            assert firefly.ask("DELETE", writing, wrong).status == 400
+        for wrong_one in ({"value": "x"}, {"key": "A", "value": 1}, {"key": "A B", "value": "x"}, {"key": "N"},
+                          {"key": "A", "value": "x", "destination": "file"}):  # fmt: skip
+            assert firefly.ask("POST", writing, {"variables": [wrong_one]}).status == 400
+        assert len(firefly.get(listing)) == 1
+    page = f"/v2/runners/variables/variable-sets/{set_id}/variables?page=1&pageSize=1"
+    assert firefly.get(page) == []
+    assert len(firefly.get(f"{places[1][0]}?pageSize=1&offset=0")) == 1
+    firefly.delete(f"/v2/workspaces/{workspace['id']}", status=200)
+
+
+def test_variable_sets_are_listed_bound_attached_and_in_conflict(
+    firefly: Firefly, tree: dict[str, str]
+) -> None:
+    def make(name: str, **more: Any) -> str:
+        return str(
+            firefly.post("/v2/runners/variables/variable-sets", {"name": name, **more}, 201)["variableSetId"]
+        )
+
+    one = make("ops-conflict-one", variables=[{"key": "K", "value": "1"}])
+    other = make(
+        "ops-conflict-two", variables=[{"key": "K", "value": "2"}], description="d", labels=["z", "a"]
+    )
+    listed = firefly.get("/v2/runners/variables/variable-sets?searchQuery=OPS-conflict&pageSize=1&offset=0")
+    assert listed == [{"id": other, "version": 1, "name": "ops-conflict-two", "description": "d",
+                       "labels": ["z", "a"], "parents": []}]  # fmt: skip
+    workspace = firefly.workspace("ops-sets", project=tree["leaf"], consumedVariableSets=[one])
+    bind = f"/v2/runners/variables/workspaces/{workspace['id']}/variable-sets"
+    assert firefly.ask("POST", f"{bind}/{other}/bind").status == 409
+    firefly.post(f"{bind}/{one}/unbind", None, 204)
+    firefly.post(f"{bind}/{other}/bind", None, 204)
+    body = workspace_body("ops-sets-refused", consumedVariableSets=[one, other], project=None)
+    assert firefly.ask("POST", "/v2/runners/workspaces", body).status == 409
+    unknown = workspace_body("ops-sets-refused", consumedVariableSets=["6745a2f09b1c8e5d3f7a0b12"])
+    assert firefly.ask("POST", "/v2/runners/workspaces", unknown).status == 404
+    assert firefly.post("/v2/workspaces/search", {"searchValue": "ops-sets-refused"}) == []
+    attach = f"/v2/runners/variables/projects/{tree['left']}/variable-sets"
+    firefly.post(f"{attach}/{one}/attach", {}, 204)
+    assert firefly.ask("POST", f"{attach}/{other}/attach", {"consume": True}).status == 409
+    assert firefly.ask("POST", f"{attach}/{other}/attach", {"consume": "yes"}).status == 400
+
+    def users(query: str) -> list[str]:
+        return [one["name"] for one in firefly.get(f"/v2/runners/projects/{tree['leaf']}/workspaces?{query}")]
+
+    assert users(f"variableSetId={one}") == ["ops-sets"]
+    assert users(f"variableSetId={one}&explicitConsumption=true") == []
+    assert users(f"variableSetId={other}&explicitConsumption=true") == ["ops-sets"]
+    assert users("searchQuery=OPS-SETS&pageSize=5&offset=0") == ["ops-sets"]
+    assert users("searchQuery=OPS-SETS&offset=1") == []
+    assert users("poolId=123e4567-e89b-12d3-a456-426614174000") == []
+    assert (
+        firefly.ask("GET", f"/v2/runners/projects/{tree['leaf']}/workspaces?explicitConsumption=true").status
+        == 400
+    )
+    parent = make("ops-parent")
+    child = make("ops-child", parents=[parent])
+    assert (
+        firefly.ask("PUT", f"/v2/runners/variables/variable-sets/{parent}", {"parents": [child]}).status
+        == 400
+    )
+    assert firefly.ask("DELETE", f"/v2/runners/variables/variable-sets/{parent}").status == 409
+    for gone in (child, parent, one, other):
+        firefly.delete(f"/v2/runners/variables/variable-sets/{gone}")
+    firefly.delete(f"/v2/runners/workspaces/{workspace['id']}?destroy=false&description=done", status=200)
+
+
+def test_workspaces_are_searched_filtered_sorted_and_projected(
+    firefly: Firefly, tree: dict[str, str]
+) -> None:
+    made = [
+        firefly.workspace(
+            "ops-s-a", labels=["x", "y"], repo="acme/one", vcsType="gitlab", project=tree["right"]
+        ),
+        firefly.workspace("ops-s-b", labels=["y"], repo="acme/two", project=tree["right"]),
+        firefly.workspace(
+            "ops-s-c", labels=["100%_x"], repo="acme/three", iacType="terraform", project=tree["right"]
+        ),
+    ]
+
+    def names(query: str = "", **body: Any) -> list[str]:
+        found = firefly.post(f"/workspaces/search?{query}", {"searchValue": "ops-s-", **body})
+        return [one["workspaceName"].removeprefix("ops-s-") for one in found]
+
+    assert names() == ["c", "b", "a"]
+    assert names("page=1&pageSize=2") == ["a"]
+    assert names(sort={"workspaceName": {"order": 1}}) == ["a", "b", "c"]
+    assert names(sort=[{"repository": {"order": -1}}, {"workspaceName": {"order": 1}}]) == ["b", "c", "a"]
+    for key in ("lastRunTime", "terraformVersion", "lastRunStatus", "ciTool"):
+        assert len(names(sort={key: {"order": -1}})) == 3
+    assert names(filters={"labels": ["x", "nothing"]}) == ["a"]
+    assert names(filters={"labels": ["100%_x"]}) == ["c"]
+    assert names(filters={"labels": ["y"], "repositories": ["acme/two"]}) == ["b"]
+    assert names(filters={"$or": {"vcsType": ["gitlab"], "repositories": ["acme/three"]}}) == ["c", "a"]
+    assert names(
+        filters={"workspaceName": ["ops-s-b"], "vcsType": ["github"], "ciTool": ["firefly_runners"]}
+    ) == ["b"]
+    assert names(filters={"status": ["plan_success"]}) == names(filters={"isManagedWorkflow": False}) == []
+    assert len(names(filters={"isManagedWorkflow": True})) == 3
+    few = firefly.post(
+        "/workspaces/search", {"searchValue": "ops-s-a", "projection": ["workspaceName", "labels", "zip"]}
+    )
+    assert [set(one) for one in few] == [{"id", "workspaceName", "labels"}]
+    assert {"x", "y", "100%_x"} <= set(firefly.get("/v2/runners/workspaces/labels"))
+    for wrong in ({"sort": {"color": {"order": 1}}}, {"sort": {"ciTool": {"order": 2}}}, {"sort": "x"}, {"filters": []},
+                  {"filters": {"labels": "x"}}, {"projection": "x"}, {"searchValue": 1}, []):  # fmt: skip
+        assert firefly.ask("POST", "/workspaces/search", wrong).status == 400
+    for wrong_page in ("page=-1", "pageSize=0", "pageSize=x", "page=1.5"):
+        assert firefly.ask("POST", f"/workspaces/search?{wrong_page}", {}).status == 400
+    for one in made:
+        firefly.delete(f"/workspaces/{one['id']}", status=200)
+        firefly.get(f"/v2/runners/workspaces/{one['id']}", 404)
+
+
+def test_workspace_creation_takes_every_member_and_names_what_is_missing(
+    firefly: Firefly, tree: dict[str, str]
+) -> None:
+    whole = workspace_body(
+        "ops-whole",
+        description="all",
+        labels=["b", "a"],
+        project=tree["leaf"],
+        poolId="123e4567-e89b-12d3-a456-426614174000",
+        oidcAuthentication=True,
+        isRemote=True,
+        variables=[{"key": "A", "value": "1"}],
+        terraformVariables={"size": 3, "zones": ["a"]},
+        terraformSensitiveVariables={"password": SECRET},
+        providersCredentials={"AWS_SECRET_ACCESS_KEY": OTHER_SECRET},
+        runnerEnvironment={"REGION": "eu"},
+    )
+    made = firefly.post("/v2/runners/workspaces", whole, 201)
+    assert (made["poolId"], made["oidcAuthentication"], made["description"]) == (whole["poolId"], True, "all")
+    found = firefly.get(f"/v2/runners/variables/workspaces/{made['id']}/variables")
+    assert sorted((one["key"], one.get("value"), one["sensitivity"], one["destination"]) for one in found if one.get("value")) == [
+        ("A", "1", "string", "env"), ("REGION", "eu", "string", "env"), ("size", "3", "string", "iac"),
+        ("zones", '["a"]', "string", "iac"),
+    ]  # fmt: skip
+    assert [one["key"] for one in found if "value" not in one] == ["password", "AWS_SECRET_ACCESS_KEY"]
+    for member, said in (
+        ("runnerType", "Runner Type"), ("iacType", "Iac Type"), ("workspaceName", "Workspace Name"), ("vcsId", "Vcs Id"),
+        ("repo", "Repo"), ("defaultBranch", "Default Branch"), ("vcsType", "Vcs Type"), ("workDir", "Work Dir"),
+    ):  # fmt: skip
+        body = {name: value for name, value in whole.items() if name != member}
+        answer = firefly.ask("POST", "/v2/runners/workspaces", body).expect(400)
+        assert answer.json()["message"] == f"{said} is required"
+    for wrong in (
+        {"runnerType": "abacus"}, {"iacType": "pulumi"}, {"vcsType": "svn"}, {"workDir": "../x"}, {"labels": "x"},
+        {"execution": {"triggers": ["never"]}}, {"execution": {"applyRule": "maybe"}}, {"execution": []},
+        {"variables": [{"key": "PATH", "value": "x"}]}, {"isRemote": "yes"}, {"workspaceName": ""},
+    ):  # fmt: skip
+        answer = firefly.ask(
+            "POST", "/v2/runners/workspaces", {**whole, "workspaceName": "ops-wrong", **wrong}
+        )
+        assert answer.status == 400, wrong
+    foreign = {**whole, "workspaceName": "ops-foreign", "project": "6745a2f09b1c8e5d3f7a0b12"}
+    assert firefly.ask("POST", "/v2/runners/workspaces", foreign).status == 404
+    path = f"/v2/runners/workspaces/{made['id']}"
+    every = {"description": "", "labels": [], "vcsIntegrationId": "v", "repository": "a/b", "defaultBranch": "trunk",
+             "vcs": "gitlab", "workingDirectory": "", "runnerType": "firefly_runners", "cronExecutionPattern": "1 2 * * *",
+             "parentId": tree["right"], "poolId": None, "oidcAuthentication": None, "name": "ops-renamed"}  # fmt: skip
+    changed = firefly.patch(path, every)
+    kept = {name: every[name] for name in every if name not in ("runnerType", "parentId")}
+    assert {name: changed[name] for name in kept} == kept
+    assert changed["projectId"] == tree["right"]
+    for wrong in ({"cronExecutionPattern": "x"}, {"vcs": "svn"}, {"labels": [1]}, {"parentId": "x"}):
+        assert firefly.ask("PATCH", path, wrong).status in (400, 404)
+    taken = firefly.workspace("ops-taken", project=tree["leaf"])
+    assert "already exists" in firefly.ask("PUT", path, {"name": "ops-taken"}).expect(409).body.decode()
+    firefly.delete(f"/v2/runners/workspaces/{taken['id']}", status=200)
+    firefly.delete(path, status=200)
+
+
+def test_secrets_are_readable_nowhere(fresh_server: Callable[..., Server], tmp_path: Path) -> None:
+    server = fresh_server()
+    with server.api() as api:
+        firefly = Firefly(api, "admin", ADMIN_TOKEN)
+        root, sealed = firefly.root(), {"sensitivity": "secret", "value": SECRET}
+        variables = [{"key": "A", **sealed}, {"key": "B", "destination": "iac", **sealed}]
+        project = firefly.post(
+            "/v2/runners/projects", {"name": "p", "parentId": root, "variables": variables}, 201
+        )
+        made = firefly.post("/v2/runners/variables/variable-sets", {"name": "s", "variables": variables}, 201)
+        workspace = firefly.workspace(
+            "w", project=project["id"], variables=variables, consumedVariableSets=[made["variableSetId"]],
+            terraformSensitiveVariables={"c": SECRET},
+        )  # fmt: skip
+        new = {"name": "hub", "type": "github", "password": SECRET, "ssh_key": OTHER_SECRET}
+        api.post("/runyard/v1/integrations", new).expect(201)
+        set_path = f"/v2/runners/variables/variable-sets/{made['variableSetId']}"
+        answers = [
+            firefly.ask("GET", path).body.decode()
+            for path in (
+                "/v2/runners/projects/tree", f"/v2/runners/projects/{project['id']}",
+                f"/v2/runners/variables/projects/{project['id']}", "/v2/runners/variables/variable-sets", set_path,
+                f"{set_path}/variables", f"/v2/runners/workspaces/{workspace['id']}", "/v2/api/integrations/global/vcs",
+                f"/v2/runners/variables/workspaces/{workspace['id']}/variables",
+            )
+        ]  # fmt: skip
+        answers.append(api.get("/runyard/v1/integrations").body.decode())
+        wrong = {"variables": [{"key": "bad key", "value": SECRET, "sensitivity": "secret"}]}
+        answers.append(firefly.ask("POST", f"{set_path}/variables", wrong).expect(400).body.decode())
+        answers.append(json.dumps(firefly.post("/workspaces/search", {})))
+    assert not [text for text in answers if SECRET in text or OTHER_SECRET in text]
+    assert server.stop() == 0
+    kept = [server.log_path.read_bytes()]
+    for path in server.data_dir.iterdir():
+        if path.suffix in (".db", ".sqlite", ".sqlite3"):
+            with closing(sqlite3.connect(path)) as database:
+                kept.append("\n".join(database.iterdump()).encode())
+    assert len(kept) == 2
+    assert not [text for text in kept if SECRET.encode() in text or OTHER_SECRET.encode() in text]
+
+
+def test_other_tenants_and_other_parts_of_the_tree_see_nothing(fresh_server: Callable[..., Server]) -> None:
+    server = fresh_server()
+    assert server.stop() == 0
+    foreign = add_account(server, "other")
+    server.start()
+    with server.api() as api, api.clone(foreign) as theirs:
+        mine, stranger = Firefly(api, "admin", ADMIN_TOKEN), Firefly(theirs, "admin", foreign)
+        root = mine.root()
+        project = mine.post("/v2/runners/projects", {"name": "p", "parentId": root}, 201)["id"]
+        beside = mine.post("/v2/runners/projects", {"name": "q", "parentId": root}, 201)["id"]
+        workspace = mine.workspace("w", project=project)["id"]
+        made = mine.post("/v2/runners/variables/variable-sets", {"name": "s"}, 201)["variableSetId"]
+        mine.post(f"/v2/runners/projects/{beside}/members", [{"userId": "bob", "role": "member"}], 201)
+        mine.post(f"/v2/runners/projects/{beside}/members", [{"userId": "eve", "role": "viewer"}], 201)
+        calls: list[tuple[str, str, Any]] = [
+            ("GET", f"/v2/runners/projects/{project}", None), ("PATCH", f"/v2/runners/projects/{project}", {}),
+            ("DELETE", f"/v2/runners/projects/{project}", None), ("GET", f"/v2/runners/projects/{project}/members", None),
+            ("POST", f"/v2/runners/projects/{project}/members", [{"userId": "x", "role": "admin"}]),
+            ("GET", f"/v2/runners/projects/{project}/workspaces", None),
+            ("GET", f"/v2/runners/variables/projects/{project}", None),
+            ("POST", f"/v2/runners/variables/projects/{project}/variables", {"variables": []}),
+            ("GET", f"/v2/runners/variables/workspaces/{workspace}/variables", None),
+            ("GET", f"/v2/runners/variables/variable-sets/{made}", None),
+            ("PUT", f"/v2/runners/variables/variable-sets/{made}", {}),
+            ("POST", f"/v2/runners/variables/projects/{project}/variable-sets/{made}/attach", {"consume": True}),
+            ("POST", f"/v2/runners/variables/workspaces/{workspace}/variable-sets/{made}/bind", None),
+            ("GET", f"/v2/runners/workspaces/{workspace}", None), ("PUT", f"/v2/runners/workspaces/{workspace}", {}),
+            ("POST", f"/v2/runners/workspaces/{workspace}", {"taskType": "plan"}),
+            ("POST", f"/v2/runners/workspaces/{workspace}/tasks/destroy", {}),
+            ("DELETE", f"/v2/runners/workspaces/{workspace}", None), ("DELETE", f"/workspaces/{workspace}", None),
+            ("PUT", f"/workspaces/{workspace}/labels", {"labels": []}),
+            ("POST", f"/workspaces/{workspace}/runs/search", {}),
+        ]  # fmt: skip
+        for method, path, body in calls:
+            assert stranger.ask(method, path, body).status == 404, (method, path)
+        assert stranger.post("/workspaces/search", {}) == []
+        assert stranger.get("/v2/runners/variables/variable-sets") == []
+        assert [one["name"] for one in stranger.get("/v2/users")] == ["admin"]
+        narrow = {}
+        for user in ("bob", "eve"):
+            token = {"name": user, "user": user, "project": beside}
+            narrow[user] = api.post("/runyard/v1/tokens", token).expect(201).json()["secret"]
+        bob, eve = Firefly(api, "bob", narrow["bob"]), Firefly(api, "eve", narrow["eve"])
+        for method, path, body in calls:
+            if path.startswith("/v2/runners/projects") and method != "GET":
+                assert bob.ask(method, path, body).status == 403  # only administrators change projects
+            else:
+                assert bob.ask(method, path, body).status == 404, (method, path)
+        assert [one["name"] for one in bob.get("/v2/runners/projects/list")["data"]] == ["q"]
+        assert bob.root() == beside
+        own = bob.workspace("own", project=None)
+        assert own["accountId"] == mine.get("/v2/runners/projects/list")["data"][0]["accountId"]
+        assert [one["workspaceName"] for one in eve.post("/workspaces/search", {})] == ["own"]
+        assert eve.ask("POST", "/v2/runners/workspaces", workspace_body("hers")).status == 403
+        assert eve.ask("POST", f"/v2/runners/workspaces/{own['id']}", {"taskType": "plan"}).status == 403
+
+
+def test_calls_without_a_valid_credential_are_refused_before_anything_is_looked_at(server: Server) -> None:
+    with server.api() as api:
+        for token in (None, "ry_wrong", "eyJhbGciOiJub25lIn0.e30."):
+            client = api.anonymous() if token is None else api.clone(token)
+            for method, path in (
+                ("GET", "/v2/runners/projects/list"),
+                ("POST", "/workspaces/search"),
+                ("DELETE", "/api/v2/runners/workspaces/x"),
+            ):
+                Firefly.check_words(
+                    client.request(method, path, {} if method == "POST" else None).expect(401)
+                )
+
+
+def test_bodies_that_are_no_json_are_refused(server: Server, firefly: Firefly) -> None:
+    firefly.login()
+    with server.api().clone(firefly._token) as api:
+        for body in (b"{", b"\xff", b"[" * 100_000, b'{"name": "a"} x', b'"text"', b'{"name":"\\ud800"}'):
+            answer = api.request("POST", "/v2/runners/projects", body, {"Content-Type": "application/json"})
+            Firefly.check_words(answer.expect(400))
+        for path in (
+            "/v2/runners/workspaces/%00",
+            "/v2/runners/workspaces/%ff",
+            "/v2/runners/projects/" + "x" * 5000,
+        ):
+            assert api.get(path).status in (400, 404)

@@ -1,0 +1,269 @@
+"""What the published provider and importer send, call by call, with the codes and bodies on which they insist."""
+
+import base64
+import itertools
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from tests.support.firefly import AGENT, Firefly, member_of, workspace_body
+from tests.support.http import Api
+from tests.support.server import ADMIN_TOKEN, Server
+
+_names = itertools.count(1)
+
+
+@pytest.fixture
+def firefly(server: Server) -> Iterator[Firefly]:
+    """Return a client of the session's server with the first key pair."""
+    with server.api() as api:
+        yield Firefly(api, "admin", ADMIN_TOKEN)
+
+
+@pytest.fixture
+def unique() -> Callable[[str], str]:
+    """Return names that no other test of the session uses."""
+    mark = next(_names)
+    return lambda name: f"{name}-{mark}"
+
+
+def test_log_in_gives_tokens_that_live_beside_each_other(server: Server, firefly: Firefly) -> None:
+    first, second = firefly.login(), firefly.login()
+    assert set(first) == {"accessToken", "expiresAt", "tokenType"}
+    assert first["tokenType"] == "Bearer"
+    assert isinstance(first["expiresAt"], int)
+    assert 3500 < first["expiresAt"] - time.time() <= 3600
+    api = server.api()
+    for token in (first["accessToken"], second["accessToken"], ADMIN_TOKEN):
+        api.clone(token).get("/v2/runners/projects/labels").expect(200)
+    for wrong in (
+        {"accessKey": "admin", "secretKey": "wrong"},
+        {"accessKey": "other", "secretKey": ADMIN_TOKEN},
+        {"accessKey": "admin", "secretKey": first["accessToken"]},
+    ):
+        Firefly.check_words(api.anonymous().post("/v2/login", wrong).expect(401))
+    for part, said in (({"accessKey": "admin"}, "Secret Key is required"), ({}, "Access Key is required")):
+        assert api.anonymous().post("/v2/login", part).expect(400).json()["message"] == said
+    for path in ("/v2/health", "/api/v2/health", "/health", "//v2/health"):
+        api.anonymous().get(path).expect(204)
+
+
+def test_key_pair_counts_as_basic_credentials_on_every_call(server: Server) -> None:
+    def asked(user: str, secret: str) -> int:
+        coded = base64.b64encode(f"{user}:{secret}".encode()).decode()
+        anonymous = server.api().anonymous()
+        return anonymous.request("GET", "/v2/users", headers={"Authorization": f"Basic {coded}"}).status
+
+    made = server.api().post("/runyard/v1/tokens", {"name": "pair"}).expect(201).json()
+    assert asked("admin", ADMIN_TOKEN) == 200
+    assert asked(made["token"]["id"], made["secret"]) == 200
+    assert asked("other", ADMIN_TOKEN) == 401
+    assert asked("admin", "wrong") == 401
+    for header in ("", "Basic", "Basic x", "Basic YWJj", "Digest x", "Bearer"):
+        anonymous = server.api().anonymous()
+        refused = anonymous.request("GET", "/v2/users", headers={"Authorization": header}).expect(401)
+        Firefly.check_words(refused)
+
+
+def test_provider_creates_refreshes_updates_and_destroys(
+    firefly: Firefly, unique: Callable[[str], str]
+) -> None:
+    root = firefly.root()
+    listed = firefly.get("/v2/runners/projects/list?pageSize=100&offset=0&searchQuery=global")
+    assert (listed["totalCount"], listed["data"][0]["name"]) == (1, "global")
+    project = {
+        "name": unique("payments"),
+        "labels": ["team-pay", "tier-1"],
+        "cronExecutionPattern": "15 3 * * *",
+        "parentId": root,
+        "variables": [
+            {"key": "AWS_REGION", "value": "eu-west-1", "sensitivity": "string", "destination": "env"}
+        ],
+    }
+    made = firefly.post("/v2/runners/projects", project, 201)
+    project_path = f"/v2/runners/projects/{made['id']}"
+    got = firefly.get(project_path)
+    assert got == made
+    assert (got["parentId"], got["labels"], got["accountId"]) == (
+        root,
+        project["labels"],
+        listed["data"][0]["accountId"],
+    )
+    assert "variables" not in got
+    assert (got["membersCount"], got["workspaceCount"]) == (0, 0)
+
+    added = firefly.post(f"{project_path}/members", [{"userId": "u-ana", "email": "", "role": "admin"}], 201)
+    assert member_of(added, "userId", "u-ana")["role"] == "admin"
+    base = {"name": unique("aws-base"), "labels": ["shared"], "variables": [
+        {"key": "AWS_ROLE_ARN", "value": "arn:aws:iam::0:role/demo", "sensitivity": "secret", "destination": "env"},
+    ]}  # fmt: skip
+    base_id = firefly.post("/v2/runners/variables/variable-sets", base, 201)["variableSetId"]
+    child = {"name": unique("aws-prod"), "labels": ["prod"], "parents": [base_id], "variables": [
+        {"key": "instance_count", "value": "3", "sensitivity": "string", "destination": "iac"},
+    ]}  # fmt: skip
+    set_id = firefly.post("/v2/runners/variables/variable-sets", child, 201)["variableSetId"]
+    set_path = f"/v2/runners/variables/variable-sets/{set_id}"
+    got_set = firefly.get(set_path)
+    assert (got_set["name"], got_set["labels"], got_set["parents"], got_set["version"]) == (
+        child["name"], ["prod"], [base_id], 1,
+    )  # fmt: skip
+    assert "variables" not in got_set
+    assert firefly.get(f"/v2/runners/variables/variable-sets/{base_id}")["descendants"] == [set_id]
+
+    workspace = firefly.workspace(
+        unique("net-prod"), labels=["net", "prod"], consumedVariableSets=[set_id], project=made["id"]
+    )
+    path = f"/v2/runners/workspaces/{workspace['id']}"
+    got_workspace = firefly.get(path)
+    assert got_workspace == workspace
+    expected = {
+        "repository": "acme/infra", "workingDirectory": "net/prod", "vcsIntegrationId": "64f0c0ffee0123456789abcd",
+        "vcs": "github", "defaultBranch": "main", "cronExecutionPattern": "", "labels": ["net", "prod"],
+        "iacProvisioner": {"type": "opentofu", "version": "1.9.1"}, "projectId": made["id"], "description": "",
+        "accountId": got["accountId"],
+    }  # fmt: skip
+    assert {name: got_workspace[name] for name in expected} == expected
+
+    labels = firefly.put(f"/workspaces/{workspace['id']}/labels", {"labels": ["Imported", "prod"]})
+    refreshed = firefly.post("/workspaces/search?page=0&pageSize=100", {})
+    item = member_of(refreshed, "workspaceId", workspace["id"])
+    assert (item["id"], item["labels"]) == (labels["id"], ["Imported", "prod"])
+    assert labels["workspaceName"] == workspace["name"]
+    assert labels["updatedAt"]
+    assert firefly.get(project_path)["workspaceCount"] == 1
+    assert member_of(firefly.get(f"{project_path}/members"), "userId", "u-ana")["role"] == "admin"
+
+    update = {
+        "name": workspace["name"], "labels": ["net", "prod", "eu"], "vcsIntegrationId": "64f0c0ffee0123456789abcd",
+        "repository": "acme/infra", "defaultBranch": "main", "workingDirectory": "net/prod",
+        "cronExecutionPattern": "0 4 * * *", "iacProvisioner": {"type": "opentofu", "version": "1.9.2"},
+        "consumedVariableSets": [set_id],
+    }  # fmt: skip
+    changed = firefly.put(path, update)
+    assert (changed["labels"], changed["cronExecutionPattern"]) == (["net", "prod", "eu"], "0 4 * * *")
+    assert changed["iacProvisioner"]["version"] == "1.9.2"
+    assert firefly.get(path) == changed
+    assert firefly.put(set_path, {**child, "description": "d"}) == ""
+    assert firefly.get(set_path)["version"] == 2
+    patched = firefly.patch(
+        project_path, {"name": project["name"], "description": "Payments", "variables": []}
+    )
+    assert (patched["description"], patched["labels"]) == ("Payments", project["labels"])
+    firefly.delete(f"{project_path}/members", ["u-ana"])
+    firefly.post(f"{project_path}/members", [{"userId": "u-ana", "email": "", "role": "viewer"}], 201)
+    assert member_of(firefly.get(f"{project_path}/members"), "userId", "u-ana")["role"] == "viewer"
+
+    firefly.put(f"/workspaces/{workspace['id']}/labels", {"labels": []})
+    assert firefly.delete(path, status=200)["workspaceId"] == workspace["id"]
+    firefly.delete(f"{project_path}/members", ["u-ana"])
+    firefly.delete(set_path)
+    firefly.delete(f"/v2/runners/variables/variable-sets/{base_id}")
+    firefly.delete(project_path)
+    for gone in (path, set_path, project_path):
+        firefly.get(gone, 404)
+
+
+def test_workspace_without_a_project_shows_none_and_survives_what_clients_send(
+    firefly: Firefly, unique: Callable[[str], str]
+) -> None:
+    body = workspace_body(
+        unique("bare"), workDir="", project=None, isRemote=False, runnerType="firefly_runners"
+    )
+    body["execution"] = {"triggers": None, "applyRule": "auto", "terraformVersion": ""}
+    made = firefly.post("/v2/runners/workspaces", body, 201)
+    assert "projectId" not in made
+    assert (made["workingDirectory"], made["isRemote"], made["labels"]) == ("", False, [])
+    item = firefly.post("/v2/workspaces/search", {"searchValue": made["name"].upper()})[0]
+    assert (item["runnerType"], item["isWorkflowManaged"]) == ("firefly", True)
+    assert isinstance(item["lastRunStatus"], str)
+    named = firefly.patch(f"/v2/runners/workspaces/{made['id']}", {"parentId": firefly.root()})
+    assert named["projectId"] == firefly.root()
+    assert "projectId" not in firefly.put(
+        f"/v2/runners/workspaces/{item['id']}", {"parentId": None, "name": None}
+    )
+    assert firefly.delete(f"/workspaces/{item['id']}", status=200)["status"] == 200
+
+
+def test_importer_makes_everything_once_and_skips_it_the_second_time(
+    firefly: Firefly, unique: Callable[[str], str]
+) -> None:
+    folders = [f"{unique('acme')}/infra/{name}" for name in ("net", "db", "app")]
+    name = unique("imported")
+
+    def one(folder: str) -> str:
+        body = workspace_body(folder, workDir=f"/{folder}", project=None, isRemote=True)
+        mine = Firefly(firefly.api.clone(), firefly.access_key, firefly.secret_key)
+        answer = mine.ask("POST", "/v2/runners/workspaces", body)
+        if answer.status == 409:
+            assert "already exists" in answer.body.decode().lower()
+            return "skipped"
+        assert answer.expect(201).json()["workingDirectory"] == f"/{folder}"
+        return "made"
+
+    def run() -> tuple[int, list[str]]:
+        tree = firefly.get("/v2/runners/projects/tree")["data"]
+        root = next(node for node in tree if not node.get("parentId"))
+        known = [node["name"] for node in root["children"]]
+        made = firefly.ask("POST", "/v2/runners/projects", {"name": name, "parentId": root["id"]})
+        assert made.status == (409 if name in known else 201)
+        assert made.status == 201 or "already exists" in made.body.decode()
+        nodes = firefly.get("/v2/runners/projects/tree")["data"][0]["children"]
+        project = member_of(nodes, "name", name)["id"]
+        firefly.post(f"/v2/runners/projects/{project}/members", [{"userId": "u-imp", "role": "member"}], 201)
+        variables = {
+            "variables": [
+                {"key": "TF_VAR_region", "value": "eu", "sensitivity": "string", "destination": "iac"}
+            ]
+        }
+        firefly.post(f"/v2/runners/variables/projects/{project}/variables", variables, 204)
+        with ThreadPoolExecutor(3) as pool:
+            return made.status, list(pool.map(one, folders))
+
+    buckets = firefly.get("/v2/api/integrations/global/vcs")
+    assert {"github", "gitlab", "bitbucket", "bitbucketdc", "codecommit", "azuredevops"} <= buckets.keys()
+    assert run() == (201, ["made"] * 3)
+    assert run() == (409, ["skipped"] * 3)
+
+
+@pytest.mark.parametrize("what", ["project", "workspace", "variable set"])
+def test_of_ten_creations_at_once_with_one_name_one_wins(
+    server: Server, firefly: Firefly, unique: Callable[[str], str], what: str
+) -> None:
+    name, root = unique("race"), firefly.root()
+    firefly.login()
+    path, body = {
+        "project": ("/v2/runners/projects", {"name": name, "parentId": root}),
+        "workspace": ("/v2/runners/workspaces", workspace_body(name, project=None)),
+        "variable set": ("/v2/runners/variables/variable-sets", {"name": name}),
+    }[what]
+    ready = threading.Barrier(10)
+
+    def make(_: int) -> tuple[int, str]:
+        with Api("127.0.0.1", server.port, firefly._token) as api:
+            api.get("/v2/health")
+            ready.wait(30)
+            answer = api.request("POST", path, body, AGENT)
+            return answer.status, answer.body.decode()
+
+    with ThreadPoolExecutor(10) as pool:
+        answers = list(pool.map(make, range(10)))
+    assert sorted(status for status, _ in answers) == [201] + [409] * 9
+    assert all("already exists" in text for status, text in answers if status == 409)
+
+
+def test_prefixes_are_three_names_of_one_thing(firefly: Firefly, unique: Callable[[str], str]) -> None:
+    made = firefly.workspace(unique("prefixed"))
+    for prefix in ("", "/v2", "/api/v2"):
+        assert firefly.get(f"{prefix}/runners/workspaces/{made['id']}") == made
+        found: list[dict[str, Any]] = firefly.post(
+            f"{prefix}/workspaces/search?pageSize=1", {"searchValue": made["name"]}
+        )
+        assert [one["workspaceId"] for one in found] == [made["id"]]
+        assert firefly.post(f"{prefix}/workspaces/{made['id']}/runs/search", {}) == []
+        firefly.get(f"{prefix}/runners/no/such/path", 404)
+    assert firefly.ask("PUT", "/v2/runners/projects", {}).status == 405
+    firefly.delete(f"/api/v2/workspaces/{made['id']}", status=200)
