@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -69,9 +70,37 @@ def test_key_pair_counts_as_basic_credentials_on_every_call(server: Server) -> N
         Firefly.check_words(refused)
 
 
-def test_provider_creates_refreshes_updates_and_destroys(
-    firefly: Firefly, unique: Callable[[str], str]
-) -> None:
+@dataclass
+class Stack:
+    """What the provider has made: bodies that were sent, and answers."""
+
+    root: str
+    account: str
+    project: dict[str, Any]
+    sent_project: dict[str, Any]
+    base_id: str
+    set_id: str
+    sent_set: dict[str, Any]
+    workspace: dict[str, Any]
+
+    @property
+    def project_path(self) -> str:
+        """Where the project is."""
+        return f"/v2/runners/projects/{self.project['id']}"
+
+    @property
+    def set_path(self) -> str:
+        """Where the set is."""
+        return f"/v2/runners/variables/variable-sets/{self.set_id}"
+
+    @property
+    def path(self) -> str:
+        """Where the workspace is."""
+        return f"/v2/runners/workspaces/{self.workspace['id']}"
+
+
+def applied(firefly: Firefly, unique: Callable[[str], str]) -> Stack:
+    """Send what a first apply sends."""
     root = firefly.root()
     listed = firefly.get("/v2/runners/projects/list?pageSize=100&offset=0&searchQuery=global")
     assert (listed["totalCount"], listed["data"][0]["name"]) == (1, "global")
@@ -80,23 +109,11 @@ def test_provider_creates_refreshes_updates_and_destroys(
         "labels": ["team-pay", "tier-1"],
         "cronExecutionPattern": "15 3 * * *",
         "parentId": root,
-        "variables": [
-            {"key": "AWS_REGION", "value": "eu-west-1", "sensitivity": "string", "destination": "env"}
-        ],
+        "variables": [{"key": "REGION", "value": "eu-west-1", "sensitivity": "string", "destination": "env"}],
     }
     made = firefly.post("/v2/runners/projects", project, 201)
-    project_path = f"/v2/runners/projects/{made['id']}"
-    got = firefly.get(project_path)
-    assert got == made
-    assert (got["parentId"], got["labels"], got["accountId"]) == (
-        root,
-        project["labels"],
-        listed["data"][0]["accountId"],
-    )
-    assert "variables" not in got
-    assert (got["membersCount"], got["workspaceCount"]) == (0, 0)
-
-    added = firefly.post(f"{project_path}/members", [{"userId": "u-ana", "email": "", "role": "admin"}], 201)
+    members = f"/v2/runners/projects/{made['id']}/members"
+    added = firefly.post(members, [{"userId": "u-ana", "email": "", "role": "admin"}], 201)
     assert member_of(added, "userId", "u-ana")["role"] == "admin"
     base = {"name": unique("aws-base"), "labels": ["shared"], "variables": [
         {"key": "AWS_ROLE_ARN", "value": "arn:aws:iam::0:role/demo", "sensitivity": "secret", "destination": "env"},
@@ -106,64 +123,89 @@ def test_provider_creates_refreshes_updates_and_destroys(
         {"key": "instance_count", "value": "3", "sensitivity": "string", "destination": "iac"},
     ]}  # fmt: skip
     set_id = firefly.post("/v2/runners/variables/variable-sets", child, 201)["variableSetId"]
-    set_path = f"/v2/runners/variables/variable-sets/{set_id}"
-    got_set = firefly.get(set_path)
-    assert (got_set["name"], got_set["labels"], got_set["parents"], got_set["version"]) == (
-        child["name"], ["prod"], [base_id], 1,
-    )  # fmt: skip
-    assert "variables" not in got_set
-    assert firefly.get(f"/v2/runners/variables/variable-sets/{base_id}")["descendants"] == [set_id]
-
     workspace = firefly.workspace(
         unique("net-prod"), labels=["net", "prod"], consumedVariableSets=[set_id], project=made["id"]
     )
-    path = f"/v2/runners/workspaces/{workspace['id']}"
-    got_workspace = firefly.get(path)
-    assert got_workspace == workspace
+    return Stack(root, listed["data"][0]["accountId"], made, project, base_id, set_id, child, workspace)
+
+
+def check_refresh(firefly: Firefly, stack: Stack) -> None:
+    """Read everything as a refresh does: nothing may differ from what was sent."""
+    got = firefly.get(stack.project_path)
+    assert {**got, "membersCount": 0, "workspaceCount": 0} == stack.project
+    assert (got["parentId"], got["labels"]) == (stack.root, stack.sent_project["labels"])
+    assert (got["accountId"], got["membersCount"], got["workspaceCount"]) == (stack.account, 1, 1)
+    assert "variables" not in got
+    assert member_of(firefly.get(f"{stack.project_path}/members"), "userId", "u-ana")["role"] == "admin"
+    got_set = firefly.get(stack.set_path)
+    sent = stack.sent_set
+    assert (got_set["name"], got_set["labels"], got_set["parents"]) == (
+        sent["name"],
+        ["prod"],
+        [stack.base_id],
+    )
+    assert got_set["version"] == 1
+    assert "variables" not in got_set
+    base = firefly.get(f"/v2/runners/variables/variable-sets/{stack.base_id}")
+    assert base["descendants"] == [stack.set_id]
+    workspace = firefly.get(stack.path)
+    assert workspace == stack.workspace
     expected = {
         "repository": "acme/infra", "workingDirectory": "net/prod", "vcsIntegrationId": "64f0c0ffee0123456789abcd",
         "vcs": "github", "defaultBranch": "main", "cronExecutionPattern": "", "labels": ["net", "prod"],
-        "iacProvisioner": {"type": "opentofu", "version": "1.9.1"}, "projectId": made["id"], "description": "",
-        "accountId": got["accountId"],
+        "iacProvisioner": {"type": "opentofu", "version": "1.9.1"}, "projectId": stack.project["id"],
+        "description": "", "accountId": stack.account,
     }  # fmt: skip
-    assert {name: got_workspace[name] for name in expected} == expected
+    assert {name: workspace[name] for name in expected} == expected
 
-    labels = firefly.put(f"/workspaces/{workspace['id']}/labels", {"labels": ["Imported", "prod"]})
-    refreshed = firefly.post("/workspaces/search?page=0&pageSize=100", {})
-    item = member_of(refreshed, "workspaceId", workspace["id"])
-    assert (item["id"], item["labels"]) == (labels["id"], ["Imported", "prod"])
-    assert labels["workspaceName"] == workspace["name"]
-    assert labels["updatedAt"]
-    assert firefly.get(project_path)["workspaceCount"] == 1
-    assert member_of(firefly.get(f"{project_path}/members"), "userId", "u-ana")["role"] == "admin"
 
-    update = {
-        "name": workspace["name"], "labels": ["net", "prod", "eu"], "vcsIntegrationId": "64f0c0ffee0123456789abcd",
-        "repository": "acme/infra", "defaultBranch": "main", "workingDirectory": "net/prod",
+def update(firefly: Firefly, stack: Stack) -> None:
+    """Send what later applies send."""
+    sent = {
+        "name": stack.workspace["name"], "labels": ["net", "prod", "eu"], "repository": "acme/infra",
+        "vcsIntegrationId": "64f0c0ffee0123456789abcd", "defaultBranch": "main", "workingDirectory": "net/prod",
         "cronExecutionPattern": "0 4 * * *", "iacProvisioner": {"type": "opentofu", "version": "1.9.2"},
-        "consumedVariableSets": [set_id],
+        "consumedVariableSets": [stack.set_id],
     }  # fmt: skip
-    changed = firefly.put(path, update)
+    changed = firefly.put(stack.path, sent)
     assert (changed["labels"], changed["cronExecutionPattern"]) == (["net", "prod", "eu"], "0 4 * * *")
     assert changed["iacProvisioner"]["version"] == "1.9.2"
-    assert firefly.get(path) == changed
-    assert firefly.put(set_path, {**child, "description": "d"}) == ""
-    assert firefly.get(set_path)["version"] == 2
-    patched = firefly.patch(
-        project_path, {"name": project["name"], "description": "Payments", "variables": []}
-    )
-    assert (patched["description"], patched["labels"]) == ("Payments", project["labels"])
-    firefly.delete(f"{project_path}/members", ["u-ana"])
-    firefly.post(f"{project_path}/members", [{"userId": "u-ana", "email": "", "role": "viewer"}], 201)
-    assert member_of(firefly.get(f"{project_path}/members"), "userId", "u-ana")["role"] == "viewer"
+    assert firefly.get(stack.path) == changed
+    assert firefly.put(stack.set_path, {**stack.sent_set, "description": "d"}) == ""
+    assert firefly.get(stack.set_path)["version"] == 2
+    given = {"name": stack.sent_project["name"], "description": "Payments", "variables": []}
+    patched = firefly.patch(stack.project_path, given)
+    assert (patched["description"], patched["labels"]) == ("Payments", stack.sent_project["labels"])
+    members = f"{stack.project_path}/members"
+    firefly.delete(members, ["u-ana"])
+    firefly.post(members, [{"userId": "u-ana", "email": "", "role": "viewer"}], 201)
+    assert member_of(firefly.get(members), "userId", "u-ana")["role"] == "viewer"
 
-    firefly.put(f"/workspaces/{workspace['id']}/labels", {"labels": []})
-    assert firefly.delete(path, status=200)["workspaceId"] == workspace["id"]
-    firefly.delete(f"{project_path}/members", ["u-ana"])
-    firefly.delete(set_path)
-    firefly.delete(f"/v2/runners/variables/variable-sets/{base_id}")
-    firefly.delete(project_path)
-    for gone in (path, set_path, project_path):
+
+def check_labels(firefly: Firefly, stack: Stack) -> None:
+    """Label the workspace and find it again as the provider does."""
+    labels = firefly.put(f"/workspaces/{stack.workspace['id']}/labels", {"labels": ["Imported", "prod"]})
+    found = firefly.post("/workspaces/search?page=0&pageSize=100", {})
+    item = member_of(found, "workspaceId", stack.workspace["id"])
+    assert (item["id"], item["labels"]) == (labels["id"], ["Imported", "prod"])
+    assert labels["workspaceName"] == stack.workspace["name"]
+    assert labels["updatedAt"]
+
+
+def test_provider_creates_refreshes_updates_and_destroys(
+    firefly: Firefly, unique: Callable[[str], str]
+) -> None:
+    stack = applied(firefly, unique)
+    check_refresh(firefly, stack)
+    update(firefly, stack)
+    check_labels(firefly, stack)
+    firefly.put(f"/workspaces/{stack.workspace['id']}/labels", {"labels": []})
+    assert firefly.delete(stack.path, status=200)["workspaceId"] == stack.workspace["id"]
+    firefly.delete(f"{stack.project_path}/members", ["u-ana"])
+    firefly.delete(stack.set_path)
+    firefly.delete(f"/v2/runners/variables/variable-sets/{stack.base_id}")
+    firefly.delete(stack.project_path)
+    for gone in (stack.path, stack.set_path, stack.project_path):
         firefly.get(gone, 404)
 
 
