@@ -311,6 +311,7 @@ class EnvironmentKeeper:
         """End an environment; again is harmless. What is left of it goes in the background."""
         if not resident.environment.ended:
             await self.order(resident, TearDown(reason), actor)
+            await self._provisioner.unpublish(resident.living)
         self.clear_away(resident)
         return resident.environment
 

@@ -331,12 +331,16 @@ class Provisioner:
         """Return the names of all layers that an environment may have, those of an earlier server included."""
         return sorted(known | set(self._engine.layers(str(resident.environment.id))))
 
-    async def let_go(self, living: Living) -> None:
-        """Stop publishing ports and following services; sandboxes stay."""
-        for proxy in living.proxies:
+    async def unpublish(self, living: Living) -> None:
+        """Stop publishing ports."""
+        proxies, living.proxies = living.proxies, []
+        for proxy in proxies:
             with suppress(RunyardError, OSError):
                 await proxy.close()
-        living.proxies.clear()
+
+    async def let_go(self, living: Living) -> None:
+        """Stop publishing ports and following services; sandboxes stay."""
+        await self.unpublish(living)
         for service in living.services.values():
             if service.task is not None and service.ended is None:
                 service.task.cancel()
