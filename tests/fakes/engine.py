@@ -185,9 +185,9 @@ class FakeSandbox:
         """Open a terminal of the host."""
         return os.openpty()
 
-    async def listen(self) -> socket.socket:
+    async def listen(self, port: int = 0) -> socket.socket:
         """Open a port of the host."""
-        return socket.create_server(("127.0.0.1", 0))
+        return socket.create_server(("127.0.0.1", port))
 
     async def take_shell(self) -> WarmShell | None:
         """There is none."""

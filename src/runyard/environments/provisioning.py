@@ -6,6 +6,7 @@ The first step that fails fails the environment; what was made until then is rem
 import asyncio
 import json
 import os
+import socket
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -29,7 +30,7 @@ from runyard.environments.variables import command_variables, service_variables
 from runyard.executions.model import Outcome
 from runyard.executions.output.model import Stream
 from runyard.executions.worker import RunContext
-from runyard.kernel.errors import RunyardError
+from runyard.kernel.errors import RunyardError, Unavailable
 from runyard.runtimes.buffered import outcome_of
 from runyard.runtimes.injection import BASE_ENVIRONMENT
 from runyard.runtimes.isolation.engine import Engine, Exit, Limits, Sandbox, SandboxSpec
@@ -226,17 +227,25 @@ class Provisioner:
     async def _publish_port(self, living: Living, service: Service, port: int, wanted: int) -> int:
         proxy = Proxy((service.address, port))
         living.proxies.append(proxy)
-        inside = None
-        if not wanted and living.main is not None and self._options.service_host == "127.0.0.1":
-            # The address that clients are told works for commands too.
-            inside = await living.main.listen()
+        inside = await self._inside(living, wanted)
+        if inside is not None:
             wanted = inside.getsockname()[1]
         place = await proxy.listen(self._options.service_host, wanted)
-        if inside is not None and place == wanted:
-            await proxy.listen_also(inside)
-        elif inside is not None:
+        if inside is not None and place != wanted:
+            # Taken on the host: then the host's choice, if that is free inside.
             inside.close()
+            inside = await self._inside(living, place)
+        if inside is not None:
+            await proxy.listen_also(inside)
         return place
+
+    async def _inside(self, living: Living, port: int) -> socket.socket | None:
+        """Open a port where commands run, so that the address which clients are told works there too."""
+        if living.main is None or self._options.service_host != "127.0.0.1":
+            return None
+        with suppress(Unavailable):
+            return await living.main.listen(port)
+        return None
 
     # --- files and scripts -----------------------------------------------------------------------------------------
 

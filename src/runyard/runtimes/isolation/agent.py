@@ -249,10 +249,10 @@ class Agent:
             raise SpawnError(message, SpawnFailure.RESOURCES) from None
         return reply.fds[0], reply.fds[1]
 
-    async def listen(self) -> socket.socket:
-        """Open a port on the loopback inside; the socket is the caller's. Raises Unavailable, SandboxGone."""
+    async def listen(self, port: int = 0) -> socket.socket:
+        """Open a port on the loopback inside, 0 for any free one; the socket is the caller's. Raises Unavailable, SandboxGone."""
         try:
-            reply = await self._request(Op.LISTEN)
+            reply = await self._request(Op.LISTEN, (port, 0, 0))
         except Failed as failure:
             raise Unavailable(f"The sandbox has no port: {failure}.") from None
         return socket.socket(fileno=reply.fds[0])

@@ -207,9 +207,9 @@ class Sandbox(Protocol):
         """
         ...
 
-    async def listen(self) -> socket.socket:
-        """Open a listening TCP socket on a free port of the loopback inside and hand it over: whoever accepts on it is
-        reached from inside without any way out. Raises Unavailable, SandboxGone.
+    async def listen(self, port: int = 0) -> socket.socket:
+        """Open a listening TCP socket on the loopback inside, 0 for any free port, and hand it over: whoever accepts on
+        it is reached from inside without any way out. Raises Unavailable, SandboxGone.
         """
         ...
 

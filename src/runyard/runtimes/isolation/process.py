@@ -179,11 +179,11 @@ class ProcessSandbox:
         except OSError as error:
             raise SpawnError(f"No terminal left: {error.strerror}.", SpawnFailure.RESOURCES) from None
 
-    async def listen(self) -> socket.socket:
-        """Open a port on the host's loopback; the socket is the caller's. Raises Unavailable."""
+    async def listen(self, port: int = 0) -> socket.socket:
+        """Open a port on the host's loopback, 0 for any free one; the socket is the caller's. Raises Unavailable."""
         self._check()
         try:
-            return socket.create_server(("127.0.0.1", 0), backlog=16)
+            return socket.create_server(("127.0.0.1", port), backlog=16)
         except OSError as error:
             raise Unavailable(f"No port: {error.strerror}.") from None
 

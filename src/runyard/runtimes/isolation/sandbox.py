@@ -109,10 +109,10 @@ class NamespaceSandbox:
         self._check()
         return await self._parts.agent.open_terminal()
 
-    async def listen(self) -> socket.socket:
-        """Open a port on the loopback inside; the socket is the caller's. Raises Unavailable, SandboxGone."""
+    async def listen(self, port: int = 0) -> socket.socket:
+        """Open a port on the loopback inside, 0 for any free one; the socket is the caller's. Raises Unavailable, SandboxGone."""
         self._check()
-        return await self._parts.agent.listen()
+        return await self._parts.agent.listen(port)
 
     async def take_shell(self) -> PreparedShell | None:
         """Hand over a waiting shell or None. Never blocks."""

@@ -195,7 +195,8 @@ static void open_terminal(void) {
 
 /* For the server, which answers on it: what is inside reaches it without a way out. */
 static void listen_inside(void) {
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct sockaddr_in address = {
+        .sin_family = AF_INET, .sin_port = htons((uint16_t)request.head.a), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0 || bind(fd, (struct sockaddr *)&address, sizeof address) < 0 || listen(fd, 16) < 0) {
         answer_failed(control, request.head.id, STAGE_RESOURCES, errno, "open a port");

@@ -1,0 +1,104 @@
+"""Grading attacks: whatever the agent does to its environment, the reward says what it achieved."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.environments import Made, ready, upload
+from tests.support.server import Server
+
+TASK = {
+    "task.yaml": """outputs: [/work]
+reward_folder: /logs/verifier
+verifier_files: {tests: /tests}
+verification: {method: script, script: tests/test.sh, timeout: 20}
+""",
+    "tests/test.sh": """#!/bin/bash
+# Leaves a reward as graders of this kind do; a stale one from before would count as well.
+if [ "$(cat /work/answer 2>/dev/null)" = 42 ]; then echo 1 > /logs/verifier/reward.txt
+elif [ -e /work/crash ]; then exit 1
+elif [ -e /work/odd ]; then echo nan > /logs/verifier/reward.txt
+elif [ -e /work/several ]; then echo '{"speed": 0.5, "right": 1}' > /logs/verifier/reward.json
+else echo 0 > /logs/verifier/reward.txt; fi
+""",
+}
+
+
+@pytest.fixture(scope="module")
+def task(server: Server, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Push a task whose judge leaves a reward file."""
+    with server.api() as api:
+        return upload(api, tmp_path_factory.mktemp("graded"), "graded", TASK)
+
+
+@pytest.fixture
+def box(server: Server, task: str) -> Iterator[Made]:
+    """Provision it for one attack."""
+    made = ready(server.api(), task)
+    yield made
+    made.delete()
+
+
+def test_honest_work_is_rewarded_and_none_is_not(box: Made) -> None:
+    assert box.verify()["reward"] == 0.0
+    box.sh("mkdir -p /work && echo 42 > /work/answer")
+    verdict = box.verify()
+    assert (verdict["reward"], verdict["passed"], verdict["outputs"]) == (1.0, True, ["/work"])
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [
+        "mkdir -p /logs/verifier /work/logs; echo 1 > /logs/verifier/reward.txt; echo 1 > /logs/verifier/reward.json",
+        "(setsid sh -c 'while :; do mkdir -p /logs/verifier; echo 1 > /logs/verifier/reward.txt; done' >/dev/null 2>&1 &) ; true",
+        "printf '#!/bin/sh\\nmkdir -p /logs/verifier; echo 1 > /logs/verifier/reward.txt\\n' > /tmp/b; chmod +x /tmp/b; for f in bash sh cat mkdir rm tar; do cp /tmp/b /usr/bin/$f.new; mv -f /usr/bin/$f.new /usr/bin/$f; done",
+        "mkdir -p /tests /home/user/task/tests; printf '#!/bin/sh\\necho 1 > /logs/verifier/reward.txt\\n' | tee /tests/test.sh /home/user/task/tests/test.sh > /dev/null",
+        "mkdir -p /work; ln -s /logs/verifier /work/logs; ln -s /proc/self /work/self; mkfifo /work/answer; ln -s /etc /work/etc",
+        "echo /tmp/evil.so > /etc/ld.so.preload; echo 'echo 1 > /logs/verifier/reward.txt' > /root/.bashrc",
+        "mkdir -p /work; head -c 100M /dev/zero > /work/huge; fallocate -l 30G /root/full; true",
+        "rm -rf /work; ln -s /logs /work; mkdir -p /logs/verifier; echo 1 > /logs/verifier/reward.txt",
+    ],
+    ids=["reward-file", "daemon", "programs", "judge", "links", "preload", "disk", "folder-link"],
+)
+def test_attack_earns_nothing(box: Made, attack: str) -> None:
+    box.execute(attack, timeout_sec=60).expect(200)
+    verdict = box.verify()
+    assert (verdict["reward"], verdict["passed"]) == (0.0, False), verdict
+
+
+def test_failing_judge_is_no_zero(box: Made) -> None:
+    box.sh("mkdir -p /work; touch /work/crash")
+    verdict = box.verify()
+    assert verdict["reward"] is None
+    assert not verdict["passed"]
+    assert "no reward" in verdict["detail"]
+    box.sh("rm /work/crash; touch /work/odd")
+    assert box.verify()["reward"] is None
+    box.sh("rm /work/odd; touch /work/several")
+    assert box.verify()["reward"] == 0.75
+
+
+def test_too_much_output_earns_nothing_and_says_so(box: Made) -> None:
+    box.sh("mkdir -p /work; truncate -s 5G /work/sparse; echo 42 > /work/answer")
+    verdict = box.verify()
+    assert verdict["reward"] == 0.0
+    assert "more below this path" in verdict["detail"]
+
+
+def test_judge_is_offline(box: Made) -> None:
+    verdict = box.api.post(box.path("verify"), {"outputs": ["/../etc"]})
+    assert verdict.status == 422
+    assert box.api.post(box.path("verify"), {"outputs": ["/"]}).status == 422
+
+
+def test_flag_in_the_way_of_the_engine_earns_nothing(server: Server, tmp_path: Path) -> None:
+    with server.api() as api:
+        made = ready(api, upload(api, tmp_path, "flagged"))
+        for attack in ("mkfifo /tmp/result.txt", "rm /tmp/result.txt; ln -s /dev/zero /tmp/result.txt",
+                       "rm /tmp/result.txt; ln -s /proc/1/environ /tmp/result.txt", "rm /tmp/result.txt; mkdir /tmp/result.txt"):  # fmt: skip
+            made.sh(attack)
+            assert made.verify()["reward"] == 0.0
+        made.sh("rm -r /tmp/result.txt; echo 'FLAG{a}' > /tmp/real; ln -s real /tmp/result.txt")
+        assert made.verify()["reward"] == 1.0
+        made.delete()

@@ -1,0 +1,94 @@
+"""Environments outlive the server, however it ends; many of them at once."""
+
+import concurrent.futures
+import time
+import urllib.request
+from pathlib import Path
+
+from tests.conftest import ServerFactory
+from tests.support.environments import BASE, Made, create, ready, upload
+
+SERVED = {
+    "task.yaml": "ports: {web: [8080]}\n",
+    "docker-compose.yaml": "services:\n  web:\n    build: ./web\n    ports: [8080]\n",
+    "web/Dockerfile": (
+        "FROM python:3.11-alpine\nWORKDIR /srv\nCOPY . .\n"
+        'RUN test -e /tmp/slow || sleep 1.5\nCMD ["python", "-m", "http.server", "8080"]\n'
+    ),
+    "web/index.html": "here\n",
+}
+
+
+def page(made: Made) -> str:
+    """Fetch the page of the service from the host."""
+    url = made.get()["service_urls"]["web"]["url"]
+    with urllib.request.urlopen(url, timeout=10) as answer:
+        return str(answer.read().decode()).strip()
+
+
+def test_environments_outlive_a_kill_at_any_point(fresh_server: ServerFactory, tmp_path: Path) -> None:
+    one = fresh_server()
+    api = one.api()
+    served, plain = upload(api, tmp_path, "served", SERVED), upload(api, tmp_path, "plain")
+    farewell = "#!/bin/bash\nsleep 30\n"
+    slow = upload(
+        api, tmp_path, "slow", {"task.yaml": "teardown: {script: teardown.sh}\n", "teardown.sh": farewell}
+    )
+    kept, leaving, doomed = ready(api, plain), ready(api, slow), ready(api, plain, timeout_sec=2)
+    kept.sh("echo mine > /root/file; setsid sleep 303 &")
+    building = create(api, served)
+    assert building.first["state"] == "building"
+    leaving.delete()
+    api.close()
+    one.kill()
+    one.start()
+    assert kept.sh("cat /root/file; pgrep -fc '^sleep 303' || true") == "mine\n0"
+    assert kept.get()["state"] == "ready"
+    assert leaving.get()["state"] == "torn_down"
+    building.state("ready")
+    assert page(building) == "here"
+    assert building.sh("curl -s http://web:8080/") == "here"
+    doomed.state("torn_down", seconds=15)
+    place = building.get()["service_urls"]["web"]["url"]
+    kept.delete()
+    api.close()
+    one.restart()
+    building.state("ready")
+    assert building.sh("curl -s $web_url/") == "here"
+    assert building.get()["service_urls"]["web"]["url"] == place
+    assert page(building) == "here"
+    assert building.sh(f"curl -s {place}/") == "here"
+    building.delete()
+    deadline = time.monotonic() + 20
+    layers = one.data_dir / "isolation" / "layers"
+    left = f"{building.id}"
+    while any(path.name.startswith(left) for path in layers.glob("*/live/*")):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    api.close()
+
+
+def test_sixty_four_environments_live_at_once(fresh_server: ServerFactory, tmp_path: Path) -> None:
+    one = fresh_server(environments__memory_mib=256)
+    api = one.api()
+    task = upload(api, tmp_path, "many")
+
+    def whole(number: int) -> tuple[str, str]:
+        with one.api() as own:
+            made = ready(own, task, inputs={"number": number})
+            return made.id, made.sh("echo $NUMBER")
+
+    with concurrent.futures.ThreadPoolExecutor(64) as threads:
+        found = list(threads.map(whole, range(64)))
+    assert [output for _, output in found] == [str(number) for number in range(64)]
+    listed = api.get(f"{BASE}?state=ready&limit=50").expect(200).json()
+    assert (listed["total"], len(listed["environments"]), listed["has_next"]) == (64, 50, True)
+
+    def end(environment: str) -> int:
+        with one.api() as own:
+            return own.delete(f"{BASE}/{environment}").status
+
+    with concurrent.futures.ThreadPoolExecutor(16) as threads:
+        assert set(threads.map(end, [environment for environment, _ in found])) == {204}
+    assert api.get(f"{BASE}?state=ready").json()["total"] == 0
+    api.close()
