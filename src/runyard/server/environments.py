@@ -12,6 +12,7 @@ from runyard.environments.packages.service import PackageService
 from runyard.environments.packages.trees import Trees
 from runyard.environments.provisioning import Provisioner
 from runyard.environments.service import EnvironmentParts, EnvironmentService
+from runyard.environments.usage import UsageService
 from runyard.environments.usersecrets.service import UserSecretService
 from runyard.environments.verification import Verifier
 from runyard.identity.devices import DeviceService
@@ -40,6 +41,7 @@ class EnvironmentHouse:
     lifetimes: Lifetimes
     keeper: EnvironmentKeeper
     environments: EnvironmentService
+    usage: UsageService
     closing: Sequence[Callable[[], None]]
     """What gives back what the parts opened."""
 
@@ -96,5 +98,6 @@ def make_environments(settings: Settings, shared: Shared) -> EnvironmentHouse:
         lifetimes=chosen.lifetimes,
         keeper=keeper,
         environments=EnvironmentService(parts),
+        usage=UsageService(database),
         closing=(workers.close, commands.close, verifier.close, provisioner.close, images.close),
     )

@@ -13,6 +13,7 @@ from runyard.dialects.dreadnode.environments import environment_routes
 from runyard.dialects.dreadnode.errors import DOCUMENTED, ErrorPayload, write_error
 from runyard.dialects.dreadnode.identity import IdentityHandlers, KeyHandlers
 from runyard.dialects.dreadnode.registry import RegistryHandlers
+from runyard.dialects.dreadnode.sandboxes import SandboxHandlers
 from runyard.dialects.dreadnode.secrets import SecretHandlers
 from runyard.dialects.dreadnode.services import DreadnodeServices
 from runyard.dialects.dreadnode.tasks import TaskHandlers
@@ -122,6 +123,19 @@ def _registry(h: RegistryHandlers) -> Iterator[Route]:
     yield route("GET", "/{org}/{task}/tags/list", "listTags", "List versions.", h.tags, **read)
 
 
+def _sandboxes(h: SandboxHandlers) -> Iterator[Route]:
+    base, one = "/org/{org}/sandboxes", "/org/{org}/sandboxes/{sandbox}"
+    read: dict[str, Any] = {"permission": Permission.ENVIRONMENTS_READ}
+    yield route("GET", base, "listSandboxes", "List sandboxes.", h.list, **read)
+    yield route("GET", f"{base}/usage", "getSandboxUsage", "Tell how long they lived.", h.usage, **read)
+    yield route("GET", one, "getSandbox", "Tell about a sandbox.", h.get, **read)
+    yield route("GET", f"{one}/logs", "getSandboxLogs", "Send the log of its making.", h.logs, **read)
+    yield route(
+        "DELETE", one, "deleteSandbox", "End a sandbox.", h.delete, status=204,
+        permission=Permission.ENVIRONMENTS_WRITE,
+    )  # fmt: skip
+
+
 def register(services: DreadnodeServices) -> Door:
     """Build the door over the domain services."""
     routes = itertools.chain(
@@ -133,6 +147,7 @@ def register(services: DreadnodeServices) -> Door:
         _tasks(TaskHandlers(services)),
         _registry(RegistryHandlers(services)),
         environment_routes(services),
+        _sandboxes(SandboxHandlers(services)),
         absent_routes(),
     )
     return Door(

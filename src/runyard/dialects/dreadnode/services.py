@@ -6,6 +6,7 @@ from runyard.environments.lifetimes import Lifetimes
 from runyard.environments.packages.registry import Registry
 from runyard.environments.packages.service import PackageService
 from runyard.environments.service import EnvironmentService
+from runyard.environments.usage import UsageService
 from runyard.environments.usersecrets.service import UserSecretService
 from runyard.identity.devices import DeviceService
 from runyard.identity.keys import KeyService
@@ -59,4 +60,9 @@ class DreadnodeServices(Protocol):
     @property
     def lifetimes(self) -> Lifetimes:
         """How long environments may live."""
+        ...
+
+    @property
+    def usage(self) -> UsageService:
+        """How long environments lived."""
         ...

@@ -8,8 +8,10 @@ from runyard.dialects.door import Call
 from runyard.dialects.dreadnode import places, reading
 from runyard.dialects.dreadnode.replies import send_json, send_nothing, time_of
 from runyard.dialects.dreadnode.services import DreadnodeServices
+from runyard.environments.errors import EnvironmentNotFound
 from runyard.environments.packages.model import SORTS, ScriptUse, TaskFilter, TaskPackage
 from runyard.environments.packages.service import parsed
+from runyard.environments.variables import service_variables, text_of
 from runyard.kernel.errors import InvalidArgument, NotFound, PermissionDenied
 
 MAX_PAGE: Final = 100_000
@@ -23,6 +25,7 @@ class TaskHandlers:
         """Take the services."""
         self._packages = services.packages
         self._tenancy = services.tenancy
+        self._environments = services.environments
 
     async def list(self, call: Call) -> None:
         """List the latest version of each task."""
@@ -76,9 +79,16 @@ class TaskHandlers:
         await send_json(call, {"instruction": rendered(found.manifest.instruction, variables)})
 
     async def _variables(self, call: Call, environment: str) -> Mapping[str, str]:
-        """Return the variables of a live environment."""
-        del call, environment
-        raise NotFound("Sandbox not found")
+        """Return what the placeholders mean in an environment; what its maker gave wins. Raises NotFound."""
+        try:
+            found = await self._environments.get(call.caller.scope, environment)
+        except EnvironmentNotFound:
+            raise NotFound("Sandbox not found") from None
+        values = {**found.variables, **found.definition.inputs}
+        return {
+            **service_variables(found.service_urls or {}),
+            **{name: text_of(one) for name, one in values.items()},
+        }
 
     async def set_visibility(self, call: Call) -> None:
         """Publish a task or take it back, all versions together."""
