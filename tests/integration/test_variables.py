@@ -41,6 +41,7 @@ from runyard.infrastructure.workspaces.service import WorkspaceService
 from runyard.kernel.crypto import Vault
 from runyard.kernel.errors import NotFound, PermissionDenied, RunyardError, Unauthenticated
 from runyard.kernel.ids import ProjectId
+from tests.support.infrastructure import Neighbours
 
 
 class NoGit:
@@ -112,7 +113,7 @@ async def wing(database: Database, tmp_path: Path) -> Wing:
     executions = ExecutionService(database, OutputLog(tmp_path / "output"))
     workspaces = WorkspaceService(database, identity)
     line = RunLine(database, executions, workspaces, 2)
-    runs = RunService(database, executions, workspaces, line, vault)
+    runs = RunService(database, executions, workspaces, line, vault, Neighbours())
     members = MemberService(database, identity)
     service = VariableService(database, identity, vault)
     (tmp_path / "git").mkdir()

@@ -32,6 +32,7 @@ from runyard.infrastructure.workspaces.model import (
 )
 from runyard.infrastructure.workspaces.service import WorkspaceService
 from runyard.kernel.crypto import Vault
+from tests.support.infrastructure import Neighbours
 
 
 @dataclass
@@ -59,7 +60,7 @@ async def parts(database: Database, tmp_path: Path) -> AsyncIterator[Parts]:
     executions = ExecutionService(database, output)
     workspaces = WorkspaceService(database, identity)
     line = RunLine(database, executions, workspaces, 4)
-    runs = RunService(database, executions, workspaces, line, Vault(tmp_path / "keys"))
+    runs = RunService(database, executions, workspaces, line, Vault(tmp_path / "keys"), Neighbours())
     caller = await identity.system_principal()
     yield Parts(caller, identity, executions, workspaces, runs, line)
     await executions.stop(1)

@@ -1,5 +1,6 @@
 """The composition of infrastructure: its services over the shared parts. A wing of the house, like that of actions."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from runyard.database.engine import Database
@@ -19,9 +20,11 @@ from runyard.infrastructure.runs.service import RunService
 from runyard.infrastructure.variables.service import VariableService
 from runyard.infrastructure.variables.sets import VariableSetService
 from runyard.infrastructure.workspaces.service import WorkspaceService
+from runyard.kernel.blobs import BlobStore
 from runyard.kernel.crypto import Vault
 from runyard.server.actions import Shared
 from runyard.server.guarding import GuardHouse, make_guards
+from runyard.server.runs import Given, Neighbours, RunHouse, make_runs
 from runyard.server.states import StateHouse, make_states
 from runyard.settings import Settings
 
@@ -50,21 +53,38 @@ class InfrastructureHouse:
     policies: PolicyService
     guardrails: GuardrailService
     judge: JudgeService
+    archives: Mapping[str, BlobStore]
+    """Where uploaded code is, by the name that `Archive.store` has."""
+    running: RunHouse
+    """What runs plans and applies."""
 
 
 def make_infrastructure(settings: Settings, shared: Shared, check_empty: CheckEmpty) -> InfrastructureHouse:
     """Put the services of infrastructure together; `check_empty` looks for what other domains have in a project."""
     database, identity, vault = shared.database, shared.identity, shared.vault
-    workspaces = WorkspaceService(shared.database, shared.identity)
-    line = RunLine(shared.database, shared.executions, workspaces, settings.infrastructure.runs_at_once)
-    runs = RunService(shared.database, shared.executions, workspaces, line, shared.vault)
+    guards = make_guards(settings, database, vault)
+    workspaces = WorkspaceService(database, identity)
+    line = RunLine(database, shared.executions, workspaces, settings.infrastructure.runs_at_once)
+    runs = RunService(database, shared.executions, workspaces, line, vault, guards.run_judge)
     members = MemberService(database, identity)
     variables = VariableService(database, identity, vault)
     roots = settings.infrastructure.local_repositories
     git = Git(settings.data_dir / "git", local_roots=roots)
     reader = RemoteReader(git, settings.data_dir / "git" / "looks")
     projects = ProjectService(database, identity, members, runs, variables, check_empty)
-    guards = make_guards(settings, database, vault)
+    integrations = IntegrationService(database, vault, reader, roots)
+    kept = make_states(settings, shared, projects, workspaces)
+    remote = BlobStore(settings.data_dir / "archives" / "remote")
+    archives = {"remote": remote, "configurations": kept.archives}
+    given = Given(workspaces=workspaces, line=line, git=git, archives=archives, runs=runs)
+    around = Neighbours(
+        variables=variables,
+        repositories=integrations,
+        state=kept.access,
+        plans=guards.run_plans,
+        judge=guards.run_judge,
+        oidc=kept.tokens,
+    )
     return InfrastructureHouse(
         database=database,
         identity=identity,
@@ -76,8 +96,8 @@ def make_infrastructure(settings: Settings, shared: Shared, check_empty: CheckEm
         variables=variables,
         variable_sets=VariableSetService(database, identity, vault),
         git=git,
-        integrations=IntegrationService(database, vault, reader, roots),
-        kept=make_states(settings, shared, projects, workspaces),
+        integrations=integrations,
+        kept=kept,
         vault=vault,
         guards=guards,
         plans=guards.plans,
@@ -85,4 +105,6 @@ def make_infrastructure(settings: Settings, shared: Shared, check_empty: CheckEm
         policies=guards.policies,
         guardrails=guards.guardrails,
         judge=guards.judge,
+        archives=archives,
+        running=make_runs(settings, shared, given, around),
     )

@@ -86,6 +86,7 @@ async def _serve(
         shown = f"[{host}]" if ":" in host else host
         server.on_started = lambda: ready(f"http://{shown}:{port}", house)
         house.actions.reach.protocol = server.protocol
+        house.infrastructure.running.inside.app = app
         await server.serve(sockets=listeners)
         _log.info("server.stopping")
     return 0

@@ -8,6 +8,7 @@ from runyard.environments.options import EnvironmentOptions
 from runyard.environments.packages.registry import RegistryLimits
 from runyard.executions.output.log import OutputOptions
 from runyard.executions.service import ExecutionOptions
+from runyard.infrastructure.provisioner.box import BoxOptions as RunBoxOptions
 from runyard.kernel.tarballs import TarballLimits
 from runyard.runtimes.definition import ResourceLimits
 from runyard.runtimes.isolation.engine import Limits, Network
@@ -72,6 +73,19 @@ def box_options(settings: Settings) -> BoxOptions:
         limits=limits,
         kill_grace_secs=settings.exec.kill_grace_secs,
         ready=chosen.ready if bounded else 0,
+    )
+
+
+def run_box_options(settings: Settings) -> RunBoxOptions:
+    """Return how sandboxes of plans and applies are made."""
+    chosen = settings.infrastructure
+    bounded = settings.runtimes.engine != "process"
+    limits = Limits(memory_bytes=chosen.memory_mib << 20, pids=chosen.pids) if bounded else Limits()
+    return RunBoxOptions(
+        base=settings.runtimes.default_base,
+        network=Network.OPEN if chosen.network == "open" else Network.NONE,
+        limits=limits,
+        interrupt_grace_secs=chosen.interrupt_grace_secs,
     )
 
 

@@ -37,6 +37,18 @@ from runyard.runtimes.pipes import Source, make_ends
 _UNPACK_SECONDS: Final = 300.0
 
 
+class Sink(Protocol):
+    """Takes the output of a command."""
+
+    def write(self, data: bytes, /) -> int:
+        """Take some bytes."""
+        ...
+
+    def flush(self) -> None:
+        """Take the end."""
+        ...
+
+
 class Inside(Protocol):
     """Answers on a port inside a sandbox."""
 
@@ -140,12 +152,12 @@ class Box:
         *,
         folder: str,
         timeout_secs: float,
-        kept: IO[bytes] | None = None,
+        kept: Sink | None = None,
         limit: int = 0,
     ) -> Ended:
         """Run a command to its end, its time-out or the end that somebody asked for: an interrupt first, as Ctrl-C
         gives it, and the kill later. Output goes to the log; with `kept` its standard output goes there instead, at
-        most `limit` bytes. Raises SpawnError, SandboxGone, TooLarge.
+        most `limit` bytes when that is not 0. Raises SpawnError, SandboxGone, TooLarge.
         """
         ends = make_ends(self._devnull, with_stdin=False)
         command = Command(
@@ -234,12 +246,12 @@ class Boxes:
         await self._engine.delete_layer(name)
 
 
-async def _copy(source: Source, target: IO[bytes], limit: int) -> None:
-    left = limit
+async def _copy(source: Source, target: Sink, limit: int) -> None:
+    total = 0
     try:
         while data := await source.read():
-            left -= len(data)
-            if left < 0:
+            total += len(data)
+            if limit and total > limit:
                 raise TooLarge(f"the tool printed more than {limit} bytes")
             target.write(data)
         target.flush()

@@ -255,10 +255,14 @@ class Git:
             environment["GIT_SSH_COMMAND"] = _ssh(Path(name), access)
             yield environment
 
+    def _own_folder(self) -> Path:
+        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return self._folder
+
     def _helpers(self) -> tuple[Path, Path]:
         ask, config = self._folder / "ask", self._folder / "config"
         if not ask.exists() or not config.exists():
-            self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._own_folder()
             _write(config, _CONFIG, 0o600)
             _write(ask, _ASK, 0o700)
         return ask, config

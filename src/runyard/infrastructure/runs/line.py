@@ -43,6 +43,8 @@ _AT_WORK: Final = frozenset({RunStatus.PENDING, RunStatus.PLANNING, RunStatus.AP
 _DONE: Final = frozenset({RunStatus.APPLY_SUCCESS, RunStatus.APPLY_NO_CHANGES, RunStatus.PLAN_NO_CHANGES})
 _log = structlog.get_logger(__name__)
 
+Consent = Callable[[Transaction], Awaitable[None]]
+"""Notes that somebody accepts the violations of a run, or refuses that by an error."""
 Settler = Callable[[Run], Awaitable[None]]
 """Clears away what a run left behind; idempotent."""
 
@@ -168,8 +170,12 @@ class RunLine:
             await self.settle(decision.value, advance=False)
         return True
 
-    async def begin_apply(self, run: Run, *, actor: str) -> Changed[Run] | Refused:
-        """Let a run that waits go on to its apply, once: of two who approve at once the second is refused."""
+    async def begin_apply(
+        self, run: Run, *, actor: str, consent: Consent | None = None
+    ) -> Changed[Run] | Refused:
+        """Let a run that waits go on to its apply, once: of two who approve at once the second is refused. `consent` is
+        asked in the same transaction when guardrails stopped it, and may refuse by an error.
+        """
         task_id = ExecutionId.new()
         made: list[Changed[Run]] = []
 
@@ -177,6 +183,8 @@ class RunLine:
             decision = await self._decided(tx, run.id, Approve(task_id), actor)
             if isinstance(decision, Refused):
                 raise _RefusedApproval(decision)
+            if decision.value.status is RunStatus.ACKNOWLEDGED and consent is not None:
+                await consent(tx)
             made.append(decision)
 
         assignment = self._assignment(APPLY_RUNNER, run)

@@ -104,7 +104,7 @@ class Judge(Protocol):
         ...
 
     async def acknowledge(self, tx: Transaction, caller: Principal, workspace: Workspace, run: Run) -> None:
-        """Note in the transaction that lets a run go on that a person accepts its violations. Raises
+        """Note, in the transaction that lets a run go on, that a person accepts its violations. Raises
         PermissionDenied, FailedPrecondition (it is not theirs to accept), which undoes that transaction.
         """
         ...

@@ -10,6 +10,7 @@ from typing import Final
 import msgspec
 
 from runyard.database.engine import Database, Transaction
+from runyard.database.errors import UniqueViolation
 from runyard.executions.model import Execution, Wait
 from runyard.executions.service import ExecutionService
 from runyard.identity.model import Permission, Principal, Scope
@@ -30,6 +31,7 @@ from runyard.infrastructure.runs.model import (
     Step,
     Trigger,
 )
+from runyard.infrastructure.runs.ports import Judge
 from runyard.infrastructure.workspaces.errors import WorkspaceBusy
 from runyard.infrastructure.workspaces.model import ApplyRule, Workspace
 from runyard.infrastructure.workspaces.service import LARGEST_PAGE, WorkspaceService
@@ -53,9 +55,11 @@ class RunService:
         workspaces: WorkspaceService,
         line: RunLine,
         vault: Vault,
+        judge: Judge,
         now: Now = utc_now,
     ) -> None:
         """Take the parts."""
+        self._judge = judge
         self._database = database
         self.executions = executions
         self.workspaces = workspaces
@@ -85,7 +89,11 @@ class RunService:
                 return known
         run = self._made(caller, workspace, new)
         await self._supersede(run)
-        await self._record(run, caller)
+        try:
+            await self._record(run, caller)
+        except UniqueViolation:
+            # The same request twice at once: the other one made it.
+            return await self.get(caller.scope, run.id)
         await self.line.advance(run.workspace_id)
         return await self.get(caller.scope, run.id)
 
@@ -187,9 +195,12 @@ class RunService:
         run = await self.get(caller.scope, reference)
         if run.status is RunStatus.BLOCKED and run.ended and run.block is not Block.NONE:
             raise RunBlocked if run.block is Block.STRICT else RunOver("the run is over (blocked)")
-        if run.status is RunStatus.BLOCKED:
-            caller.require(Permission.ADMIN)
-        return raised(await self.line.begin_apply(run, actor=caller.actor))
+        workspace = await self.workspaces.by_id(run.workspace_id)
+
+        async def consent(tx: Transaction) -> None:
+            await self._judge.acknowledge(tx, caller, workspace, run)
+
+        return raised(await self.line.begin_apply(run, actor=caller.actor, consent=consent))
 
     async def discard(self, caller: Principal, reference: str) -> Run:
         """Give up a run that waits for a person or in line. Raises RunNotFound, RunOver, RunNotReady."""

@@ -1,0 +1,421 @@
+"""The two phases of a run, as runners of the ledger. Owns the order of steps; how each is done is the parts' matter.
+
+The run's row is written before its execution ends, so that an end of the execution without a word in the row always
+means that the worker was lost. An apply uses the plan file that was judged, or nothing.
+"""
+
+import asyncio
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Final
+
+import structlog
+
+from runyard.database.engine import Database
+from runyard.executions.dispatch.port import Assignment
+from runyard.executions.model import Outcome, Status
+from runyard.executions.service import ExecutionService
+from runyard.executions.worker import RunContext, Runner
+from runyard.infrastructure.provisioner.applylog import ApplyLines
+from runyard.infrastructure.provisioner.box import Box, Boxes
+from runyard.infrastructure.provisioner.planfiles import PlanFiles
+from runyard.infrastructure.provisioner.tools import Tools
+from runyard.infrastructure.runs import job as inside
+from runyard.infrastructure.runs import store
+from runyard.infrastructure.runs.changes import (
+    Advance,
+    Applied,
+    Applying,
+    Cancelled,
+    CheckedOut,
+    Fail,
+    Planned,
+    RunCommand,
+)
+from runyard.infrastructure.runs.entries import APPLY_RUNNER, PLAN_RUNNER, change
+from runyard.infrastructure.runs.job import Failed, Job, Stopped, backend_type
+from runyard.infrastructure.runs.line import ACTOR, RunLine
+from runyard.infrastructure.runs.model import Block, Run, RunKind, RunStatus, Step
+from runyard.infrastructure.runs.ports import Judge, Oidc, Plans, PlanSummary, State, Variables, Verdict
+from runyard.infrastructure.runs.source import Sources
+from runyard.infrastructure.workspaces.service import WorkspaceService
+from runyard.kernel.clock import Now, utc_now
+from runyard.kernel.errors import RunyardError
+from runyard.kernel.ids import RunId
+from runyard.kernel.transitions import Changed, Refused
+
+SHOW_BYTES: Final = 2 << 30
+PLAN_BYTES: Final = 1 << 30
+LINES_BYTES: Final = 64 << 20
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerOptions:
+    """Limits of runs."""
+
+    folder: Path
+    """Of the server's own, for files on their way."""
+    command_secs: float = 1800.0
+    run_secs: float = 5400.0
+    window: timedelta = timedelta(hours=48)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """What the phases use."""
+
+    database: Database
+    executions: ExecutionService
+    workspaces: WorkspaceService
+    line: RunLine
+    boxes: Boxes
+    tools: Tools
+    sources: Sources
+    plan_files: PlanFiles
+    variables: Variables
+    state: State
+    plans: Plans
+    judge: Judge
+    oidc: Oidc
+    own_variables: Callable[[Run], Mapping[str, str]]
+    providers: Callable[[Run], Awaitable[Path]]
+    """Gives the folder of the provider plugins that runs of an account share."""
+
+
+class RunWorker:
+    """Obeys the assignments of plans and applies."""
+
+    def __init__(self, parts: Parts, options: WorkerOptions, now: Now = utc_now) -> None:
+        """Take the parts."""
+        self._parts = parts
+        self._options = options
+        self._now = now
+
+    def register(self) -> None:
+        """Tell the ledger who obeys, and the line how to clear away; before what was left is offered again."""
+        self._parts.executions.register_runner(PLAN_RUNNER, self._factory(self._plan))
+        self._parts.executions.register_runner(APPLY_RUNNER, self._factory(self._apply))
+        self._parts.line.settlers.append(self.settle)
+
+    async def settle(self, run: Run) -> None:
+        """Remove what a run that is over left: its files, its plan, its access to the state with the lock."""
+        await self._parts.boxes.forget(box_name(run.id))
+        await self._parts.plan_files.delete(run.id)
+        await self._parts.state.release(run)
+
+    def _factory(
+        self, phase: Callable[[RunContext, Run], Awaitable[Outcome]]
+    ) -> Callable[[Assignment], Runner]:
+        def make(assignment: Assignment) -> Runner:
+            async def run(context: RunContext) -> Outcome:
+                async with self._parts.database.read() as tx:
+                    found = await store.by_id(tx, str(assignment.document["run_id"]))
+                if found is None or found.ended:
+                    return Outcome(status=Status.CANCELED, reason="the run is over")
+                return await phase(context, found)
+
+            return run
+
+        return make
+
+    # --- plan ---
+
+    async def _plan(self, context: RunContext, run: Run) -> Outcome:
+        done: list[tuple[PlanSummary, Verdict]] = []
+
+        async def work() -> None:
+            done.append(await self._planned(context, run))
+
+        failed = await self._guarded(context, run, work)
+        if failed is not None:
+            return failed
+        summary, verdict = done[0]
+        command = Planned(
+            has_changes=summary.has_changes,
+            counts=summary.counts,
+            block=verdict.block,
+            violations=verdict.violations,
+            window=self._options.window,
+        )
+        decision = await self._change(run, command)
+        if isinstance(decision, Refused):
+            return Outcome(status=Status.CANCELED, reason=decision.reason)
+        after = decision.value
+        if after.ended:
+            await self._parts.line.settle(after)
+        elif after.auto_apply and after.block is Block.NONE:
+            await self._parts.line.begin_apply(after, actor=run.actor)
+        blocked = after.ended and after.status is RunStatus.BLOCKED
+        return Outcome(
+            status=Status.FAILED if blocked else Status.SUCCEEDED,
+            reason=after.reason if blocked else None,
+            result={
+                "run_id": str(run.id),
+                "status": after.status.value,
+                "has_changes": summary.has_changes,
+                "counts": dict(summary.counts),
+                "violations": len(verdict.violations),
+            },
+        )
+
+    async def _planned(self, context: RunContext, run: Run) -> tuple[PlanSummary, Verdict]:
+        parts = self._parts
+        async with AsyncExitStack() as stack:
+            job = await self._job(context, run, "plan")
+            stack.push_async_callback(parts.state.release, run)
+            await parts.boxes.forget(box_name(run.id))
+            opening = asyncio.ensure_future(stack.enter_async_context(self._box(job)))
+            try:
+                code = await stack.enter_async_context(parts.sources.code(job))
+            finally:
+                await asyncio.wait((opening,))
+                unopened = opening.exception()
+            if unopened is not None:
+                raise unopened
+            box = opening.result()
+            job.check_stopped()
+            title = run.title if code.origin.archive is not None else code.origin.commit_title or run.title
+            job.run = self._accepted(
+                await self._change(run, CheckedOut(code.origin, title, job.tool.version))
+            )
+            await box.unpack(code.tar, inside.CODE)
+            folder = "/".join(part for part in (inside.CODE, code.working) if part)
+            await self._furnish(job, box, folder)
+            address = await stack.enter_async_context(parts.boxes.serving(box, job.access.path))
+            environment = job.environment(box, address)
+            await self._step(job, Step.INIT)
+            await job.tool_command(box, environment, ("init", "-input=false", "-no-color"), folder=folder)
+            await self._check_backend(box)
+            await self._step(job, Step.PLAN)
+            changed = await job.tool_command(
+                box, environment, self._plan_arguments(job, box), folder=folder, good=(0, 2)
+            )
+            await self._step(job, Step.GUARDRAILS)
+            return await self._judged(job, box, environment, folder, changed == 2)
+
+    def _plan_arguments(self, job: Job, box: Box) -> Sequence[str]:
+        destroy = ("-destroy",) if job.run.kind is RunKind.DESTROY else ()
+        fixed = ("plan", "-input=false", "-no-color", "-detailed-exitcode", "-lock-timeout=30s")
+        return (*fixed, f"-out={box.place(inside.PLAN)}", *destroy, *job.run.arguments)
+
+    async def _judged(
+        self, job: Job, box: Box, environment: Mapping[str, str], folder: str, changed: bool
+    ) -> tuple[PlanSummary, Verdict]:
+        parts = self._parts
+        with tempfile.NamedTemporaryFile(dir=self._options.folder, suffix=".json") as shown:
+            await job.tool_command(
+                box,
+                environment,
+                ("show", "-json", "-no-color", box.place(inside.PLAN)),
+                folder=folder,
+                kept=shown,
+                limit=SHOW_BYTES,
+            )
+            shown.flush()
+            path = Path(shown.name)
+            summary = await parts.plans.ingest(job.workspace, job.run, path, job.secrets)
+            verdict = await parts.judge.judge(job.workspace, job.run, path)
+        job.check_stopped()
+        for violation in verdict.violations[:50]:
+            job.say(_violation(violation))
+        plan = await box.get(inside.PLAN, PLAN_BYTES)
+        if plan is None:
+            raise Failed(f"{job.tool.program} plan left no plan")
+        await parts.plan_files.put(job.run.id, plan)
+        await box.put(inside.PLAN, b"")
+        await box.put(_FOLDER_NOTE, folder.encode())
+        if changed and not summary.has_changes:
+            summary = PlanSummary(has_changes=True, counts=summary.counts)
+        return summary, verdict
+
+    # --- apply ---
+
+    async def _apply(self, context: RunContext, run: Run) -> Outcome:
+        decision = await self._change(run, Applying())
+        if isinstance(decision, Refused):
+            return Outcome(status=Status.CANCELED, reason=decision.reason)
+        run = decision.value
+        failed = await self._guarded(context, run, lambda: self._applied(context, run))
+        if failed is not None:
+            return failed
+        after = await self._change(run, Applied(changed=bool(run.has_changes)))
+        if isinstance(after, Changed):
+            await self._parts.line.settle(after.value)
+        return Outcome(status=Status.SUCCEEDED, result={"run_id": str(run.id), "counts": dict(run.counts)})
+
+    async def _applied(self, context: RunContext, run: Run) -> None:
+        parts = self._parts
+        async with AsyncExitStack() as stack:
+            job = await self._job(context, run, "apply")
+            stack.push_async_callback(parts.state.release, run)
+            plan = await parts.plan_files.get(run.id)
+            box = await stack.enter_async_context(self._box(job))
+            note = await box.get(_FOLDER_NOTE, 4096)
+            if plan is None or note is None:
+                raise Failed("what was planned is no longer there; plan again")
+            folder = note.decode()
+            await box.put(inside.PLAN, plan)
+            if job.token is not None:
+                await box.put(inside.TOKEN, job.token.encode())
+            address = await stack.enter_async_context(parts.boxes.serving(box, job.access.path))
+            environment = job.environment(box, address)
+            arguments = (
+                "apply",
+                "-input=false",
+                "-no-color",
+                "-json",
+                "-lock-timeout=30s",
+                *_tuning(run.arguments),
+            )
+            with tempfile.TemporaryFile(dir=self._options.folder) as kept:
+                lines = ApplyLines(job.write, kept, LINES_BYTES)
+                try:
+                    await job.tool_command(
+                        box, environment, (*arguments, box.place(inside.PLAN)), folder=folder, kept=lines
+                    )
+                finally:
+                    await asyncio.shield(
+                        asyncio.ensure_future(self._after_apply(job, box, environment, folder, kept))
+                    )
+
+    async def _after_apply(
+        self,
+        job: Job,
+        box: Box,
+        environment: Mapping[str, str],
+        folder: str,
+        kept: Any,  # noqa: ANN401
+    ) -> None:
+        """Note what became of each resource, and bring home a state that the tool could not write."""
+        kept.seek(0)
+        try:
+            await self._parts.plans.mark_applied(job.run, kept)
+            if await box.get(f"{folder}/errored.tfstate", PLAN_BYTES) is not None:
+                job.say("the state was left in errored.tfstate; it is written now")
+                await box.run(
+                    job.context,
+                    (f"{box.place(inside.TOOLS)}/{job.tool.program}", "state", "push", "errored.tfstate"),
+                    environment,
+                    folder=folder,
+                    timeout_secs=self._options.command_secs,
+                )
+        except RunyardError as error:
+            _log.warning("infrastructure.after_apply", run_id=job.run.id, error=error.message)
+
+    # --- both ---
+
+    async def _guarded(
+        self, context: RunContext, run: Run, work: Callable[[], Awaitable[None]]
+    ) -> Outcome | None:
+        """Do the work of a phase; return how it ended when that was no success, with the run's row written."""
+        try:
+            await work()
+        except Stopped as stopped:
+            await self._end(run, Cancelled(context.mask(stopped.message)))
+            return Outcome(status=Status.CANCELED, reason=stopped.message)
+        except Failed as failed:
+            await self._end(run, Fail(context.mask(failed.message), failed.timed_out))
+            status = Status.TIMEOUT if failed.timed_out else Status.FAILED
+            return Outcome(
+                status=status, reason=failed.message, ended_by="timeout" if failed.timed_out else None
+            )
+        except RunyardError as error:
+            await self._end(run, Fail(context.mask(error.message)))
+            return Outcome(status=Status.FAILED, reason=error.message)
+        except Exception as error:
+            await self._end(run, Fail(f"internal error: {type(error).__name__}"))
+            raise
+        return None
+
+    async def _end(self, run: Run, command: RunCommand) -> None:
+        decision = await self._change(run, command)
+        if isinstance(decision, Changed):
+            await self._parts.line.settle(decision.value)
+
+    async def _job(self, context: RunContext, run: Run, phase: str) -> Job:
+        parts = self._parts
+        workspace = await parts.workspaces.by_id(run.workspace_id)
+        tool = await parts.tools.choose(workspace.iac_type, run.iac_version)
+        resolved = await parts.variables.resolve(workspace)
+        job = Job(
+            context=context,
+            run=run,
+            workspace=workspace,
+            phase=phase,
+            tool=tool,
+            resolved=resolved,
+            own=parts.own_variables(run),
+            access=await parts.state.backend(workspace, run, phase),
+            token=await parts.oidc.token(workspace, run, phase),
+            deadline=asyncio.get_running_loop().time() + self._options.run_secs,
+            command_secs=self._options.command_secs,
+        )
+        job.hide()
+        job.say(f"{tool.kind.value} {tool.version}")
+        return job
+
+    @asynccontextmanager
+    async def _box(self, job: Job) -> AsyncIterator[Box]:
+        shared = {
+            inside.TOOLS: await self._parts.tools.shown(job.tool),
+            inside.PROVIDERS: await self._parts.providers(job.run),
+        }
+        async with self._parts.boxes.box(box_name(job.run.id), shared) as box:
+            yield box
+
+    async def _furnish(self, job: Job, box: Box, folder: str) -> None:
+        """Write what the tool finds beside the code."""
+        await box.put(f"{folder}/{inside.OVERRIDE}", inside.BACKEND, 0o644)
+        await box.put(f"{folder}/{inside.VARIABLES}", job.variables())
+        await box.put(f"{inside.HOME}/.keep", b"")
+        await box.put(inside.CLI_CONFIG, cli_config(box.place(inside.PROVIDERS)))
+        if job.token is not None:
+            await box.put(inside.TOKEN, job.token.encode())
+
+    async def _check_backend(self, box: Box) -> None:
+        """Refuse code that has its state elsewhere by a trick: the server would neither keep nor lock it."""
+        noted = await box.get(f"{inside.DATA}/terraform.tfstate", 1 << 20)
+        if backend_type(noted) != "http":
+            raise Failed("the code keeps its state elsewhere than in this server, which is not allowed")
+
+    async def _step(self, job: Job, step: Step) -> None:
+        self._accepted(await self._change(job.run, Advance(step)))
+
+    async def _change(self, run: Run, command: RunCommand) -> Changed[Run] | Refused:
+        return await change(self._parts.database, self._now, run.id, command, actor=ACTOR)
+
+    def _accepted(self, decision: Changed[Run] | Refused) -> Run:
+        if isinstance(decision, Refused):
+            raise Stopped(decision.reason)
+        return decision.value
+
+
+_FOLDER_NOTE: Final = "working-folder"
+
+
+def box_name(run_id: RunId) -> str:
+    """Return the id of the sandbox of a run, and of the files that are kept of it."""
+    return f"run-{run_id}"
+
+
+def cli_config(providers: str) -> bytes:
+    """Return the configuration of the tool's command line: plugins from the shared folder first."""
+    return (
+        "disable_checkpoint = true\n"
+        f'provider_installation {{\n  filesystem_mirror {{\n    path = "{providers}"\n  }}\n  direct {{}}\n}}\n'
+    ).encode()
+
+
+def _tuning(arguments: Sequence[str]) -> Sequence[str]:
+    """Return the extra arguments that an apply of a plan file takes too."""
+    return [one for one in arguments if one.startswith(("-parallelism", "-compact-warnings"))]
+
+
+def _violation(violation: Mapping[str, Any]) -> str:
+    name, address = violation.get("rule_name", ""), violation.get("address") or "plan"
+    return f"guardrail {name!r}: {address}: {violation.get('message', 'violated')}"

@@ -1,0 +1,244 @@
+"""Runs of a fake `terraform` that behaves as told, and of the real one where it is there."""
+
+import asyncio
+import io
+import tarfile
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import pytest
+
+from runyard.database.engine import Database
+from runyard.infrastructure.runs.errors import RunBlocked, RunNotReady, RunOver
+from runyard.infrastructure.runs.model import (
+    Archive,
+    Block,
+    Origin,
+    RunKind,
+    RunStatus,
+)
+from runyard.infrastructure.runs.ports import Resolved, Verdict
+from runyard.infrastructure.workspaces.model import WorkspaceChanges, WorkspaceQuery
+from tests.support.engines import make_engine
+from tests.support.infrastructure import Site, fake_tool, open_site
+from tests.support.repositories import make_repository
+
+
+def archive(files: dict[str, str]) -> bytes:
+    """Pack files as a gzip tar."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as packed:
+        for name, text in files.items():
+            item = tarfile.TarInfo(name)
+            item.size = len(text.encode())
+            packed.addfile(item, io.BytesIO(text.encode()))
+    return buffer.getvalue()
+
+
+def uploaded(site: Site, files: dict[str, str] | None = None) -> Origin:
+    """Upload code."""
+    return Origin(archive=Archive(blob=site.archives.put(archive(files or {"main.tf": ""}))))
+
+
+@pytest.fixture
+async def site(tmp_path: Path) -> AsyncIterator[Site]:
+    """Put everything together over SQLite and the engine that isolates nothing: for the fake tool."""
+    async with AsyncExitStack() as stack:
+        database = await Database.open(None, tmp_path)
+        stack.push_async_callback(database.close)
+        await database.create_all()
+        engine = make_engine("process", tmp_path / "engine")
+        await engine.start()
+        stack.push_async_callback(engine.stop)
+        yield await open_site(stack, database, engine, tmp_path, command_secs=1.0)
+
+
+async def test_run_goes_from_plan_through_approval_to_apply(site: Site) -> None:
+    """A manual apply waits with its plan, goes on when it is let, and leaves nothing behind."""
+    fake_tool(site.tools_folder, {})
+    made = await site.workspace()
+    run = await site.run(made, kind=RunKind.APPLY, origin=uploaded(site), arguments=["--target", "a.b"])
+    assert (run.status, run.waits, run.counts["add"]) == (RunStatus.PLAN_SUCCESS, True, 1)
+    assert "-target=a.b" in await site.output(run.plan_task_id)
+    with pytest.raises(RunNotReady):
+        await site.runs.approve(site.caller, (await site.run(made, until=[RunStatus.PENDING])).id)
+    both = await asyncio.gather(
+        *(site.runs.approve(site.caller, run.id) for _ in range(2)), return_exceptions=True
+    )
+    assert sum(isinstance(one, Exception) for one in both) == 1
+    done = await site.until(run)
+    assert (done.status, done.held) == (RunStatus.APPLY_SUCCESS, False)
+    assert "applied apply" in await site.output(str(done.apply_task_id))
+    assert run.id in site.state.released
+    with pytest.raises(RunOver):
+        await site.runs.discard(site.caller, run.id)
+    await asyncio.sleep(0)
+    assert not list((site.tools_folder.parent / "plans").glob("*"))
+
+
+@pytest.mark.parametrize(
+    ("verb", "script", "status", "said"),
+    [
+        ("init", "echo no such provider >&2; exit 1", RunStatus.INIT_ERROR, "terraform init failed"),
+        ("init", "mkdir -p $TF_DATA_DIR", RunStatus.INIT_ERROR, "state elsewhere"),
+        ("plan", "exit 1", RunStatus.PLAN_ERROR, "plan failed with status 1"),
+        ("plan", "kill -9 $$", RunStatus.PLAN_ERROR, "signal 9"),
+        ("show", "echo '{broken'", RunStatus.PLAN_ERROR, "cannot be read"),
+        (
+            "plan",
+            "trap '' INT TERM; while :; do sleep 0.1; done",
+            RunStatus.PLAN_ERROR,
+            "longer than 1 seconds",
+        ),
+        ("plan", "exit 0", RunStatus.PLAN_ERROR, "left no plan"),
+    ],
+)
+async def test_tool_that_misbehaves_ends_the_run_truthfully(
+    site: Site, verb: str, script: str, status: RunStatus, said: str
+) -> None:
+    """Whatever the tool does, the run ends with the reason and the workspace is free."""
+    fake_tool(site.tools_folder, {verb: script})
+    made = await site.workspace()
+    run = await site.run(made, kind=RunKind.APPLY, origin=uploaded(site))
+    assert (run.status, run.held) == (status, False), run.reason
+    assert said in str(run.reason)
+    assert await site.executions.wait(site.caller.scope, run.plan_task_id)
+    assert run.timed_out == ("longer" in said)
+
+
+async def test_secrets_do_not_show(site: Site) -> None:
+    """Secrets that the tool or a provisioner prints are masked, as they are and as JSON writes them."""
+    secret = 'pa"ss\\word-1'
+    site.around.resolved = Resolved(
+        environment={"TF_VAR_key": secret, "TF_DATA_DIR": "/elsewhere", "TF_CLI_ARGS": "-x"}, secrets=[secret]
+    )
+    script = 'printf "%s\\n" "$TF_VAR_key" "$TF_HTTP_PASSWORD" "${TF_CLI_ARGS:-none}"; printf \'{"v":"pa\\\\"ss\\\\\\\\word-1"}\'; exit 1'
+    fake_tool(site.tools_folder, {"plan": script})
+    run = await site.run(await site.workspace(), origin=uploaded(site))
+    output = await site.output(run.plan_task_id)
+    assert "word-1" not in output
+    assert "pass-plan" not in output
+    assert output.count("[masked]") == 3
+    assert "none" in output
+
+
+async def test_cancel_interrupts_first(site: Site) -> None:
+    """The tool gets the interrupt, ends by itself, and the run is cancelled with its lock released."""
+    fake_tool(
+        site.tools_folder,
+        {"plan": "trap 'echo interrupted; exit 1' INT; echo begun; while :; do sleep 0.05; done"},
+    )
+    made = await site.workspace()
+    run = await site.run(made, until=[RunStatus.PLANNING], origin=uploaded(site))
+    async with asyncio.timeout(10):
+        async for part in site.executions.output.follow(run.plan_task_id):
+            if b"begun" in part.data:
+                break
+    await site.runs.cancel(site.caller, run.id)
+    done = await site.until(run)
+    assert done.status is RunStatus.CANCELLED
+    assert "interrupted" in await site.output(run.plan_task_id)
+    assert run.id in site.state.released
+
+
+async def test_guardrails_block_and_are_acknowledged(site: Site) -> None:
+    """A strict violation ends the run; a flexible one waits for an administrator."""
+    fake_tool(site.tools_folder, {})
+    made = await site.workspace()
+    site.around.verdict = Verdict(
+        block=Block.STRICT, violations=[{"rule_name": "cost", "message": "too dear"}]
+    )
+    run = await site.run(made, kind=RunKind.APPLY, origin=uploaded(site), auto_apply=True)
+    assert (run.status, run.ended) == (RunStatus.BLOCKED, True)
+    assert "guardrail 'cost': plan: too dear" in await site.output(run.plan_task_id)
+    with pytest.raises(RunBlocked):
+        await site.runs.approve(site.caller, run.id)
+    site.around.verdict = Verdict(block=Block.FLEXIBLE, violations=[{"rule_name": "tags"}])
+    run = await site.run(made, kind=RunKind.APPLY, origin=uploaded(site), auto_apply=True)
+    assert (run.status, run.waits) == (RunStatus.BLOCKED, True)
+    let = await site.runs.approve(site.caller, run.id)
+    assert let.status in (RunStatus.ACKNOWLEDGED, RunStatus.APPLYING, RunStatus.APPLY_SUCCESS)
+    assert (await site.until(run)).status is RunStatus.APPLY_SUCCESS
+    assert site.around.acknowledged_by == [site.caller.actor]
+
+
+async def test_auto_apply_runs_one_after_the_other_and_deletes_at_last(site: Site, tmp_path: Path) -> None:
+    """Runs that were asked for at once all apply, one at a time; a destruction takes the workspace with it."""
+    fake_tool(
+        site.tools_folder,
+        {"apply": "mkdir /tmp/$RUNYARD_WORKSPACE_ID || exit 1; sleep 0.05; rmdir /tmp/$RUNYARD_WORKSPACE_ID"},
+    )
+    made = await site.workspace(apply_rule="auto")
+    runs = [
+        await site.run(made, until=[*RunStatus], kind=RunKind.APPLY, origin=uploaded(site)) for _ in range(3)
+    ]
+    assert {(await site.until(run)).status for run in runs} == {RunStatus.APPLY_SUCCESS}
+    repository = make_repository(tmp_path / "repositories" / "infra")
+    repository.commit("First", {"main.tf": ""})
+    site.around.access_url = repository.url
+    last = await site.runs.delete_workspace(site.caller, made.id, destroy=True)
+    assert last is not None
+    topic = f"workspace:{made.id}"
+    with site.database.broker.subscribe(topic) as events:
+        async with asyncio.timeout(20):
+            while await site.workspaces.search(site.caller.scope, WorkspaceQuery()):
+                await events.next()
+
+
+async def test_archive_that_is_hostile_is_refused(site: Site) -> None:
+    """Names out of the folder and working directories that are not there end the run before the tool begins."""
+    fake_tool(site.tools_folder, {})
+    made = await site.workspace()
+    for files, folder, said in (
+        ({"../out.tf": ""}, "", "out.tf"),
+        ({"main.tf": ""}, "nowhere", "there is no folder"),
+        ({"main.tf": ""}, "../..", "must not contain"),
+    ):
+        blob = site.archives.put(archive(files))
+        run = await site.run(made, origin=Origin(archive=Archive(blob=blob, folder=folder)))
+        assert run.status is RunStatus.INIT_ERROR
+        assert said in str(run.reason), run.reason
+    run = await site.run(made, origin=Origin(archive=Archive(blob="0" * 64)))
+    assert "no longer there" in str(run.reason)
+
+
+async def test_repository_is_planned_at_its_commit(site: Site, tmp_path: Path) -> None:
+    """The run knows commit, title and changes; links out of the tree are refused where they matter."""
+    fake_tool(site.tools_folder, {"plan": "cat main.tf; exit 1"})
+    repository = make_repository(tmp_path / "repositories" / "infra")
+    first = repository.commit("First", {"net/main.tf": "# one\n"})
+    second = repository.commit("Second", {"net/main.tf": "# two\n"})
+    site.around.access_url = repository.url
+    made = await site.workspace()
+    changed = await site.workspaces.update(site.caller, made.id, working("net"))
+    run = await site.run(changed)
+    assert (run.origin.commit, run.title, run.iac_version) == (second, "Second", "9.9.9")
+    assert "# two" in await site.output(run.plan_task_id)
+    assert b"+# two" in site.around.diffs[0]
+    run = await site.run(changed, origin=Origin(branch="main", commit=first))
+    assert "# one" in await site.output(run.plan_task_id)
+    (repository.folder / "net/etc").symlink_to("/etc")
+    (repository.folder / "other").symlink_to("/etc")
+    repository.commit("Links", {})
+    run = await site.run(changed)
+    assert run.status is RunStatus.INIT_ERROR
+    assert "'net/etc' leads out" in str(run.reason)
+    await site.workspaces.update(site.caller, made.id, working("/other/"))
+    run = await site.run(changed)
+    assert "leads out of the repository by a link" in str(run.reason)
+
+
+async def test_version_that_is_not_installed_is_named(site: Site) -> None:
+    """The run says what is wanted and what is there."""
+    fake_tool(site.tools_folder, {}, version="1.2.3")
+    made = await site.workspace(iac_version="1.9.1")
+    run = await site.run(made, origin=uploaded(site))
+    assert run.status is RunStatus.INIT_ERROR
+    assert "terraform 1.9.1 is not installed" in str(run.reason)
+    assert "terraform 1.2.3" in str(run.reason)
+
+
+def working(folder: str) -> WorkspaceChanges:
+    """Return the change of a working directory."""
+    return WorkspaceChanges(working_directory=folder)
