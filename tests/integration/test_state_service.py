@@ -8,7 +8,6 @@ import pytest
 
 from runyard.database.engine import Database
 from runyard.identity.model import Scope
-from runyard.infrastructure.state import service as state_service
 from runyard.infrastructure.state.document import read_facts
 from runyard.infrastructure.state.errors import (
     LockLost,
@@ -19,11 +18,12 @@ from runyard.infrastructure.state.errors import (
 )
 from runyard.infrastructure.state.grants import LIFETIME, GrantService
 from runyard.infrastructure.state.model import Lock, StateVersion, Writer
+from runyard.infrastructure.state.service import How
 from runyard.kernel.clock import utc_now
 from runyard.kernel.crypto import Vault
 from runyard.kernel.errors import InvalidArgument, TooLarge, Unauthenticated
 from runyard.kernel.ids import AccountId
-from tests.support.states import ANN, BOB, Place, States, state
+from tests.support.states import ANN, BOB, States, state
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def states(database: Database, tmp_path: Path) -> States:
 
 
 async def test_write_grows_the_history_only_on_change(states: States) -> None:
-    place = Place()
+    place = await states.place()
     with pytest.raises(NoState):
         await states.versions.read(place.id)
     first = await states.versions.write(place, ANN, state(1))
@@ -53,20 +53,20 @@ async def test_write_grows_the_history_only_on_change(states: States) -> None:
 
 
 async def test_write_what_does_not_follow_is_refused_unless_forced(states: States) -> None:
-    place = Place()
+    place = await states.place()
     await states.versions.write(place, ANN, state(5))
     for stale in (state(4), state(5, secret="other"), state(6, lineage="another")):
         with pytest.raises(StaleState):
             await states.versions.write(place, ANN, stale)
     with pytest.raises(TooLarge):
         await states.versions.write(place, ANN, state(6, padding=2 << 20))
-    forced = await states.versions.write(place, ANN, state(4), force=True)
+    forced = await states.versions.write(place, ANN, state(4), how=How(force=True))
     assert (forced.number, forced.facts.serial, forced.forced) == (2, 4, True)
     assert len(states.digests()) == 2
 
 
 async def test_write_at_once_exactly_one_follows(states: States) -> None:
-    place = Place()
+    place = await states.place()
     await states.versions.write(place, ANN, state(1))
     tries = [states.versions.write(place, ANN, state(2, secret=f"s{n}")) for n in range(8)]
     done = await asyncio.gather(*tries, return_exceptions=True)
@@ -78,7 +78,7 @@ async def test_write_at_once_exactly_one_follows(states: States) -> None:
 
 
 async def test_lock_parallel_takers_exactly_one_wins(states: States) -> None:
-    place = Place()
+    place = await states.place()
     tries = [states.locks.acquire(place, ANN, f"id-{n}", {"Who": f"who-{n}"}) for n in range(12)]
     done = await asyncio.gather(*tries, return_exceptions=True)
     won = [one for one in done if isinstance(one, Lock)]
@@ -91,12 +91,12 @@ async def test_lock_parallel_takers_exactly_one_wins(states: States) -> None:
 
 
 async def test_lock_guards_writes_and_a_broken_one_is_of_no_more_use(states: States) -> None:
-    place = Place()
+    place = await states.place()
     await states.locks.acquire(place, ANN, "one", {})
     for wrong in (None, "two"):
         with pytest.raises(StateLocked):
-            await states.versions.write(place, BOB, state(1), lock_id=wrong)
-    await states.versions.write(place, ANN, state(1), lock_id="one")
+            await states.versions.write(place, BOB, state(1), how=How(lock_id=wrong))
+    await states.versions.write(place, ANN, state(1), how=How(lock_id="one"))
     with pytest.raises(StateLocked):
         await states.locks.release(place, BOB, "two")
     with pytest.raises(StateLocked):
@@ -105,7 +105,7 @@ async def test_lock_guards_writes_and_a_broken_one_is_of_no_more_use(states: Sta
     assert broken is not None
     assert broken.actor == "ann"
     with pytest.raises(LockLost):
-        await states.versions.write(place, ANN, state(2), lock_id="one")
+        await states.versions.write(place, ANN, state(2), how=How(lock_id="one"))
     assert await states.locks.release(place, ANN, "one") is None
     await states.locks.acquire(place, BOB, "two", {})
     assert await states.locks.release(place, BOB, "two") is not None
@@ -115,7 +115,7 @@ async def test_lock_guards_writes_and_a_broken_one_is_of_no_more_use(states: Sta
 async def test_release_run_frees_its_lock_and_ends_its_credentials(
     states: States, database: Database
 ) -> None:
-    place, other = Place(), Place()
+    place, other = await states.place(), await states.place()
     moment = [utc_now()]
     grants = GrantService(database, lambda: moment[0])
     secret = await grants.make(place, "run-1", "ann")
@@ -136,7 +136,7 @@ async def test_release_run_frees_its_lock_and_ends_its_credentials(
 
 
 async def test_announced_version_counts_only_with_its_bytes(states: States) -> None:
-    place = Place()
+    place = await states.place()
     body = state(1)
     announced = await states.versions.announce(place, ANN, read_facts(body))
     assert await states.versions.current(place.id) is None
@@ -157,7 +157,7 @@ async def test_announced_version_counts_only_with_its_bytes(states: States) -> N
 
 
 async def test_get_version_of_another_tenant_is_not_found(states: States) -> None:
-    place = Place()
+    place = await states.place()
     kept = await states.versions.write(place, ANN, state(1))
     own = Scope(place.account_id, place.project_id, place.project_path)
     assert (await states.versions.get(own, kept.id)).id == kept.id
@@ -168,7 +168,7 @@ async def test_get_version_of_another_tenant_is_not_found(states: States) -> Non
 
 
 async def test_nothing_of_a_state_is_on_the_disk_in_the_clear(states: States, tmp_path: Path) -> None:
-    place, secret = Place(), "correct horse battery staple"
+    place, secret = await states.place(), "correct horse battery staple"
     await states.versions.write(place, ANN, state(1, secret=secret))
     await states.locks.acquire(place, ANN, "one", {})
     with pytest.raises(StateLocked):
@@ -181,9 +181,9 @@ async def test_nothing_of_a_state_is_on_the_disk_in_the_clear(states: States, tm
 
 
 async def test_sweep_removes_what_no_row_names_and_rotation_seals_again(states: States) -> None:
-    place = Place()
+    place = await states.place()
     kept = await states.versions.write(place, ANN, state(1))
-    orphan = await states.files.put("nobody", b"{}")
+    orphan = states.blobs.put(b"nobody")
     assert await states.versions.sweep() == 0
     assert await states.versions.sweep(older_secs=0) == 1
     assert orphan not in states.digests()
@@ -201,12 +201,12 @@ async def test_sweep_removes_what_no_row_names_and_rotation_seals_again(states: 
 
 
 async def test_sealed_blob_of_one_version_does_not_open_as_another(states: States) -> None:
-    place = Place()
+    place = await states.place()
     first = await states.versions.write(place, ANN, state(1))
     second = await states.versions.write(place, ANN, state(2))
     assert first.blob is not None
     with pytest.raises(Exception, match="cannot be opened"):
-        await states.files.get(second.id, first.blob)
+        await states.files.read(second.id, first.blob, bytes)
 
 
 async def test_write_of_a_large_state_keeps_the_loop_free(states: States, database: Database) -> None:
@@ -221,7 +221,7 @@ async def test_write_of_a_large_state_keeps_the_loop_free(states: States, databa
             ticks += 1
 
     ticking = asyncio.create_task(tick())
-    kept = await states.versions.write(Place(), ANN, body)
+    kept = await states.versions.write(await states.place(), ANN, body)
     assert await states.versions.content(kept) == body
     ticking.cancel()
     assert ticks > 3
@@ -232,4 +232,3 @@ def test_key_ring_of_another_folder_opens_nothing(tmp_path: Path) -> None:
     one, two = Vault(tmp_path / "a"), Vault(tmp_path / "b")
     with pytest.raises(Exception, match="cannot be opened"):
         two.open(one.seal(b"x", b"c"), b"c")
-    assert state_service.content_md5(b"").hex() == "d41d8cd98f00b204e9800998ecf8427e"

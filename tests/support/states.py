@@ -2,17 +2,19 @@
 
 import json
 import uuid
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from runyard.database.engine import Database
+from runyard.identity.service import IdentityService
 from runyard.infrastructure.state.files import SealedFiles
 from runyard.infrastructure.state.locks import LockService
 from runyard.infrastructure.state.model import Writer
 from runyard.infrastructure.state.service import StateService
+from runyard.infrastructure.workspaces.model import NewWorkspace, Workspace
+from runyard.infrastructure.workspaces.service import WorkspaceService
 from runyard.kernel.blobs import BlobStore
 from runyard.kernel.crypto import Vault
-from runyard.kernel.ids import AccountId, ProjectId
 
 ANN = Writer(actor="ann", user_id="a" * 24)
 BOB = Writer(actor="bob", user_id="b" * 24)
@@ -32,20 +34,6 @@ def state(serial: int, lineage: str = "lineage", secret: str = "plain", padding:
     return json.dumps(document).encode()
 
 
-@dataclass(frozen=True)
-class Place:
-    """A workspace, as far as state is concerned."""
-
-    id: str = field(default_factory=lambda: str(uuid.uuid4()))
-    account_id: AccountId = field(default_factory=AccountId.new)
-    project_id: ProjectId = field(default_factory=ProjectId.new)
-
-    @property
-    def project_path(self) -> str:
-        """Return a path of one component."""
-        return f"/{self.project_id}/"
-
-
 @dataclass
 class States:
     """The services of state over one database."""
@@ -61,6 +49,14 @@ class States:
         self.files = SealedFiles(self.blobs, self.vault, "state")
         self.versions = StateService(self.database, self.files, max_bytes=self.max_bytes)
         self.locks = LockService(self.database)
+
+    async def place(self) -> Workspace:
+        """Make a workspace."""
+        identity = IdentityService(self.database)
+        await identity.bootstrap("only-for-tests")
+        caller = await identity.system_principal()
+        new = NewWorkspace(name=f"w-{uuid.uuid4()}")
+        return await WorkspaceService(self.database, identity).create(caller, new)
 
     def digests(self) -> set[str]:
         """Return the digests of all blobs on the disk."""

@@ -19,9 +19,10 @@ from runyard.dialects.terraform.finding import refuse_manual, workspace, writer_
 from runyard.dialects.terraform.replies import send_json, send_nothing, send_state, time_of
 from runyard.dialects.terraform.services import TerraformServices
 from runyard.identity.model import Permission
-from runyard.infrastructure.state.errors import NoState, StateLocked
+from runyard.infrastructure.state.errors import StateLocked
 from runyard.infrastructure.state.grants import PREFIX
 from runyard.infrastructure.state.model import Owner, StateVersion, Writer
+from runyard.infrastructure.state.service import How
 from runyard.kernel.errors import InvalidArgument, NotFound
 
 _LARGEST_LOCK: Final = 64 << 10
@@ -58,26 +59,23 @@ class BackendHandlers:
     async def read(self, call: Call) -> None:
         """Send the current state, or nothing when there is none."""
         opened = await self._open(call, Permission.STATE_READ)
-        try:
-            version, body = await self._services.states.read(opened.owner.id)
-        except NoState:
+        version = await self._services.states.current(opened.owner.id)
+        if version is None:
             await send_nothing(call)
             return
-        await send_state(call, body, _headers(version))
+        await send_state(call, version, self._services.states.stream(version), _headers(version))
 
     async def write(self, call: Call) -> None:
         """Keep a state. `ID` names the lock that the writer holds."""
         opened = await self._open(call, Permission.STATE_WRITE)
         values = reading.query(call)
-        body = await reading.read_bounded(call, self._services.states.max_bytes)
-        reading.check_md5(call, body)
-        await self._services.states.write(
-            opened.owner,
-            opened.writer,
-            body,
+        how = How(
             lock_id=values.get("ID") or None,
             force=boolean(values, "force"),
+            md5=reading.content_md5(call),
         )
+        body = reading.pieces(call, self._services.states.max_bytes)
+        await self._services.states.write(opened.owner, opened.writer, body, how=how)
         await send_nothing(call, 200)
 
     async def lock(self, call: Call) -> None:
@@ -126,11 +124,10 @@ class BackendHandlers:
         opened = await self._open(call, Permission.STATE_READ)
         number = integer(call.params, "number", 0, 1, 2**31)
         version = await self._services.states.numbered(opened.owner.id, number)
-        await send_state(call, await self._services.states.content(version), _headers(version))
+        await send_state(call, version, self._services.states.stream(version), _headers(version))
 
     async def _lock_info(self, call: Call) -> Mapping[str, Any]:
         body = await reading.read_bounded(call, _LARGEST_LOCK)
-        reading.check_md5(call, body)
         return decode(_lock, body) if body.strip() else {}
 
     async def _open(self, call: Call, permission: Permission) -> Opened:

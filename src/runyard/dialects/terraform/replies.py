@@ -1,6 +1,6 @@
 """Sends answers of the protocol. Owns the encoder, the media type and the headers that clients look for."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -8,6 +8,7 @@ import msgspec
 
 from runyard.dialects.door import Answer, Call, send_answer
 from runyard.dialects.terraform.errors import MEDIA_TYPE
+from runyard.infrastructure.state.model import StateVersion
 
 API_VERSION: Final = "2.6"
 """Of the protocol that this door speaks."""
@@ -90,7 +91,25 @@ async def send_nothing(call: Call, status: int = 204) -> None:
     await send_answer(call, Answer(status, content_type=None, headers=HEADERS))
 
 
-async def send_state(call: Call, body: bytes, headers: Sequence[tuple[bytes, bytes]] = ()) -> None:
-    """Send a state; nobody on the way may keep it."""
-    kept = (b"cache-control", b"no-store")
-    await send_answer(call, Answer(200, body, "application/json", [kept, *HEADERS, *headers]))
+async def send_state(
+    call: Call,
+    version: StateVersion,
+    body: AsyncIterator[bytes],
+    headers: Sequence[tuple[bytes, bytes]] = (),
+) -> None:
+    """Send a state piece by piece; nobody on the way may keep it. The first piece is opened before anything is said, so
+    that a file which cannot be read is still an error and no broken answer.
+    """
+    first = await anext(body, b"")
+    call.started = True
+    head = [
+        (b"x-request-id", call.request_id.encode()),
+        (b"content-type", b"application/json"),
+        (b"content-length", str(version.facts.size).encode()),
+        (b"cache-control", b"no-store"),
+    ]
+    await call.send({"type": "http.response.start", "status": 200, "headers": [*head, *HEADERS, *headers]})
+    await call.send({"type": "http.response.body", "body": first, "more_body": True})
+    async for piece in body:
+        await call.send({"type": "http.response.body", "body": piece, "more_body": True})
+    await call.send({"type": "http.response.body", "body": b""})

@@ -18,9 +18,10 @@ from runyard.dialects.terraform.replies import (
 )
 from runyard.dialects.terraform.services import TerraformServices
 from runyard.identity.model import Principal
-from runyard.infrastructure.state.document import Output, read_facts
+from runyard.infrastructure.state.document import Output
 from runyard.infrastructure.state.errors import NoState
 from runyard.infrastructure.state.model import Facts, HolderKind, StateVersion
+from runyard.infrastructure.state.service import How
 from runyard.infrastructure.workspaces.model import Workspace
 from runyard.kernel.errors import InvalidArgument, NotFound
 
@@ -50,7 +51,8 @@ class StateHandlers:
 
     async def download(self, call: Call) -> None:
         """Send the bytes of a version."""
-        await send_state(call, await self._states.content(await self._version(call)))
+        version = await self._version(call)
+        await send_state(call, version, self._states.stream(version))
 
     async def list(self, call: Call) -> None:
         """List the versions of a workspace, which a filter names, the newest first."""
@@ -81,10 +83,8 @@ class StateHandlers:
         writer = writer_of(call.caller)
         inline = reading.attribute(asked, "state", str, "")
         if inline:
-            body = _decoded(inline)
-            if md5 and read_facts(body).md5 != md5:
-                raise InvalidArgument("md5 is not that of the state")
-            version = await self._states.write(found, writer, body, lock_id=lock_id, force=force)
+            how = How(lock_id=lock_id, force=force, md5=md5 or None)
+            version = await self._states.write(found, writer, _decoded(inline), how=how)
             await send_resource(call, self._shown(call, version), 201)
             return
         if not md5:
@@ -95,14 +95,13 @@ class StateHandlers:
             md5=md5.lower(),
             size=0,
         )
-        version = await self._states.announce(found, writer, facts, lock_id=lock_id, force=force)
+        version = await self._states.announce(found, writer, facts, how=How(lock_id=lock_id, force=force))
         await send_resource(call, self._shown(call, version, lock_id, sending=True), 201)
 
     async def receive(self, call: Call) -> None:
         """Take the bytes of an announced version; the address is the permission."""
         version_id, lock_id = self._addresses.open(call.params["address"], Purpose.STATE)
-        body = await reading.read_bounded(call, self._states.max_bytes)
-        reading.check_md5(call, body)
+        body = reading.pieces(call, self._states.max_bytes)
         await self._states.finish(version_id, body, lock_id or None)
         await send_nothing(call, 200)
 

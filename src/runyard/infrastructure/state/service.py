@@ -4,10 +4,8 @@ Owns the order of things: bytes on the disk first, then the row that names them,
 lock and at the current version. Whoever reads a row can read its bytes, whenever the process was killed.
 """
 
-import asyncio
-import hashlib
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Final
 
@@ -36,6 +34,7 @@ from runyard.infrastructure.state.model import (
     Writer,
     judge,
 )
+from runyard.kernel.blobs import Incoming
 from runyard.kernel.clock import Now, utc_now
 from runyard.kernel.errors import InvalidArgument, TooLarge
 from runyard.kernel.events import Event
@@ -44,8 +43,25 @@ from runyard.kernel.paging import Page
 ANNOUNCED_FOR: Final = timedelta(hours=1)
 """How long the bytes of an announced version may take to come."""
 SWEPT_AFTER_SECONDS: Final = 3600.0
-_THREAD_BYTES = 256 << 10
-"""Above this size documents are read in a thread: below it, the hand-over costs more."""
+
+
+Body = bytes | AsyncIterator[bytes]
+"""The bytes of a state, at once or as they come."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class How:
+    """How a state is written."""
+
+    lock_id: str | None = None
+    """The lock that the writer says it holds."""
+    force: bool = False
+    """Without a look at serial and lineage."""
+    md5: str | None = None
+    """What the bytes must have, in hex."""
+
+
+PLAINLY: Final = How()
 
 
 class StateService:
@@ -95,13 +111,15 @@ class StateService:
 
     async def content(self, version: StateVersion) -> bytes:
         """Return the bytes of a version, exactly as they came. Raises StateVersionNotFound while they have not."""
-        if version.blob is None:
-            raise StateVersionNotFound("the content of this version has not been uploaded")
-        return await self._files.get(version.id, version.blob)
+        return await self._files.read(version.id, _blob(version), bytes)
+
+    def stream(self, version: StateVersion) -> AsyncIterator[bytes]:
+        """Yield the bytes of a version in pieces: `facts.size` of them. Raises as `content`."""
+        return self._files.stream(version.id, _blob(version))
 
     async def outputs(self, version: StateVersion) -> Mapping[str, Output]:
         """Return the outputs of a version by name, sensitive ones in the clear."""
-        return await asyncio.to_thread(read_outputs, await self.content(version))
+        return await self._files.read(version.id, _blob(version), read_outputs)
 
     async def get(self, scope: Scope, version_id: str) -> StateVersion:
         """Return a version of the scope. Raises StateVersionNotFound."""
@@ -128,37 +146,42 @@ class StateService:
 
     # --- writing ---
 
-    async def write(
-        self, owner: Owner, writer: Writer, body: bytes, *, lock_id: str | None = None, force: bool = False
-    ) -> StateVersion:
-        """Keep a state as the newest version and return it; the current one when nothing changed. `lock_id` is the lock
-        that the writer says it holds. Raises BadState, TooLarge, StaleState, StateLocked, LockLost.
+    async def write(self, owner: Owner, writer: Writer, body: Body, *, how: How = PLAINLY) -> StateVersion:
+        """Keep a state as the newest version and return it; the current one when nothing changed. A body that comes in
+        pieces is never whole in memory but while it is looked at, a few at once. Raises BadState, TooLarge, StaleState,
+        StateLocked, LockLost, and InvalidArgument for another MD5 than `how` names.
         """
-        facts = await self._facts(body)
         async with self._database.read() as tx:
-            unchanged = await self._look(tx, owner, facts, lock_id, force=force)
-        if unchanged is not None:
-            return unchanged
-        version = self._new(owner, writer, facts, force=force)
-        return await self._keep(version, body, lock_id, announced=False)
+            check_lock(await store.lock_of(tx, owner.id), how.lock_id)
+        version_id = StateVersionId.new()
+        with self._files.incoming() as incoming:
+            facts = await self._received(version_id, body, incoming)
+            if how.md5 is not None and facts.md5 != how.md5:
+                raise InvalidArgument("the state is not the one of this MD5: it was damaged on its way")
+            async with self._database.read() as tx:
+                unchanged = await self._look(tx, owner, facts, how)
+            if unchanged is not None:
+                return unchanged
+            version = self._new(version_id, owner, writer, facts, forced=how.force)
+            return await self._keep(version, incoming, how.lock_id, announced=False)
 
     async def announce(
-        self, owner: Owner, writer: Writer, facts: Facts, *, lock_id: str | None = None, force: bool = False
+        self, owner: Owner, writer: Writer, facts: Facts, *, how: How = PLAINLY
     ) -> StateVersion:
         """Make room for a state whose bytes come in a request of their own, and return it; the current version when it is
         that one. Raises as `write`, before any byte is sent.
         """
         async with self._database.read() as tx:
-            unchanged = await self._look(tx, owner, facts, lock_id, force=force)
+            unchanged = await self._look(tx, owner, facts, how)
         if unchanged is not None:
             return unchanged
-        version = self._new(owner, writer, facts, force=force)
+        version = self._new(StateVersionId.new(), owner, writer, facts, forced=how.force)
         async with self._database.transaction() as tx:
             await store.forget_announced(tx, owner.id, self._now() - 2 * ANNOUNCED_FOR)
             await store.insert_version(tx, version)
         return version
 
-    async def finish(self, version_id: str, body: bytes, lock_id: str | None = None) -> StateVersion:
+    async def finish(self, version_id: str, body: Body, lock_id: str | None = None) -> StateVersion:
         """Take the bytes of an announced version. Sent again, they must be the same. Raises as `write`, and
         InvalidArgument when they are not what was announced.
         """
@@ -166,13 +189,14 @@ class StateService:
             version = await store.announced_version(tx, version_id)
         if version is None or (not version.is_kept and self._now() - version.created_at > ANNOUNCED_FOR):
             raise StateVersionNotFound
-        facts = await self._facts(body)
-        said = version.facts
-        if (facts.serial, facts.lineage, facts.md5) != (said.serial, said.lineage or facts.lineage, said.md5):
-            raise InvalidArgument("the uploaded state is not the one that was announced")
-        if version.is_kept:
-            return version
-        return await self._keep(replace(version, facts=facts), body, lock_id, announced=True)
+        with self._files.incoming() as incoming:
+            facts, said = await self._received(version.id, body, incoming), version.facts
+            wanted = (said.serial, said.lineage or facts.lineage, said.md5)
+            if (facts.serial, facts.lineage, facts.md5) != wanted:
+                raise InvalidArgument("the uploaded state is not the one that was announced")
+            if version.is_kept:
+                return version
+            return await self._keep(replace(version, facts=facts), incoming, lock_id, announced=True)
 
     async def forget(self, workspace_id: str) -> None:
         """Remove all that is kept of a workspace that was deleted."""
@@ -196,9 +220,11 @@ class StateService:
             done += replaced
         return done
 
-    def _new(self, owner: Owner, writer: Writer, facts: Facts, *, force: bool) -> StateVersion:
+    def _new(
+        self, version_id: StateVersionId, owner: Owner, writer: Writer, facts: Facts, *, forced: bool
+    ) -> StateVersion:
         return StateVersion(
-            id=StateVersionId.new(),
+            id=version_id,
             workspace_id=owner.id,
             account_id=owner.account_id,
             project_id=owner.project_id,
@@ -208,28 +234,34 @@ class StateService:
             created_at=self._now(),
             created_by=writer.actor,
             run_id=writer.run_id,
-            forced=force,
+            forced=forced,
         )
 
-    async def _facts(self, body: bytes) -> Facts:
-        if not body:
+    async def _received(self, version_id: StateVersionId, body: Body, incoming: Incoming) -> Facts:
+        """Seal what comes and return what it says about itself. Raises BadState, TooLarge."""
+        size = await self._files.receive(version_id, self._bounded(body), incoming)
+        if size == 0:
             raise BadState("the state is empty")
-        if len(body) > self.max_bytes:
-            raise TooLarge(f"a state may have {self.max_bytes} bytes", limit=self.max_bytes)
-        return read_facts(body) if len(body) < _THREAD_BYTES else await asyncio.to_thread(read_facts, body)
+        return await self._files.look(version_id, incoming, read_facts)
 
-    async def _look(
-        self, tx: Transaction, owner: Owner, facts: Facts, lock_id: str | None, *, force: bool
-    ) -> StateVersion | None:
+    async def _bounded(self, body: Body) -> AsyncIterator[bytes]:
+        left = self.max_bytes
+        async for piece in _once(body) if isinstance(body, bytes) else body:
+            left -= len(piece)
+            if left < 0:
+                raise TooLarge(f"a state may have {self.max_bytes} bytes", limit=self.max_bytes)
+            yield piece
+
+    async def _look(self, tx: Transaction, owner: Owner, facts: Facts, how: How) -> StateVersion | None:
         """Refuse early what would be refused; return the current version when the write changes nothing."""
-        check_lock(await store.lock_of(tx, owner.id), lock_id)
+        check_lock(await store.lock_of(tx, owner.id), how.lock_id)
         current = await store.current_version(tx, owner.id)
-        return _follows(current, facts, force=force)
+        return _follows(current, facts, force=how.force)
 
     async def _keep(
-        self, version: StateVersion, body: bytes, lock_id: str | None, *, announced: bool
+        self, version: StateVersion, incoming: Incoming, lock_id: str | None, *, announced: bool
     ) -> StateVersion:
-        blob = await self._files.put(version.id, body)
+        blob = await self._files.keep(incoming)
         kept: StateVersion | None = None
 
         async def work(tx: Transaction) -> StateVersion:
@@ -277,6 +309,16 @@ class StateService:
         )
 
 
+async def _once(body: bytes) -> AsyncIterator[bytes]:
+    yield body
+
+
+def _blob(version: StateVersion) -> str:
+    if version.blob is None:
+        raise StateVersionNotFound("the content of this version has not been uploaded")
+    return version.blob
+
+
 def check_lock(lock: Lock | None, lock_id: str | None) -> None:
     """Let pass who holds the lock, and who claims none while there is none. Raises StateLocked, LockLost."""
     if lock is None:
@@ -292,8 +334,3 @@ def _follows(current: StateVersion | None, facts: Facts, *, force: bool) -> Stat
     if isinstance(decision, Stale):
         raise StaleState(decision.reason)
     return current if isinstance(decision, Unchanged) else None
-
-
-def content_md5(body: bytes) -> bytes:
-    """Return the MD5 of a body, with which Terraform guards it on its way."""
-    return hashlib.md5(body, usedforsecurity=False).digest()
