@@ -1,6 +1,8 @@
 """The words of the Firefly door: errors by which clients decide, bodies that do not fit, sorting, projects by name."""
 
 import contextlib
+import re
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -8,8 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runyard.dialects.firefly import reading
+from runyard.dialects.firefly import routes as firefly
 from runyard.dialects.firefly.errors import STATUSES, write_error
 from runyard.dialects.firefly.wire import ProjectIn, VariablesIn, WorkspaceSearchIn
+from runyard.dialects.runta import routes as runta
+from runyard.dialects.stackstorm import routes as stackstorm
+from runyard.dialects.terraform import routes as terraform
 from runyard.identity.errors import SlugTaken
 from runyard.infrastructure.integrations.errors import InvalidIntegration
 from runyard.infrastructure.integrations.model import (
@@ -21,6 +27,10 @@ from runyard.infrastructure.integrations.model import (
 )
 from runyard.infrastructure.projects.model import ProjectSettings, inherited, slug_of
 from runyard.kernel.errors import AlreadyExists, Conflict, InvalidArgument, NotFound, RunyardError
+from runyard.server import native
+from runyard.server.router import Router
+from runyard.settings import Settings
+from tests.fakes.doors import Anything
 
 
 def kinds(kind: type[RunyardError] = RunyardError) -> list[type[RunyardError]]:
@@ -178,3 +188,98 @@ def test_nested_puts_folders_first_and_files_only_when_asked() -> None:
     folders = nested(paths, include_files=False)
     assert [one.name for one in folders.children] == ["a", "net"]
     assert folders.children[1].children[0].children == ()
+
+
+PUBLISHED = """
+POST /workspaces/search
+DELETE /workspaces/{}
+PUT /workspaces/{}/labels
+POST /workspaces/{}/runs/search
+POST /workspaces/{}/runs/{}/resources/search
+POST /workspaces/{}/runs/{}/changed-files-code/search
+POST /guardrails/search
+POST /guardrails
+PATCH /guardrails/{}
+DELETE /guardrails/{}
+POST /runners/projects
+GET /runners/projects/{}
+PATCH /runners/projects/{}
+DELETE /runners/projects/{}
+GET /runners/projects/list
+GET /runners/projects/tree
+GET /runners/projects/{}/members
+POST /runners/projects/{}/members
+DELETE /runners/projects/{}/members
+GET /runners/projects/{}/workspaces
+GET /runners/projects/labels
+GET /runners/variables/projects/{}
+POST /runners/variables/projects/{}/variables
+DELETE /runners/variables/projects/{}/variables
+GET /runners/variables/workspaces/{}/variables
+POST /runners/variables/workspaces/{}/variables
+DELETE /runners/variables/workspaces/{}/variables
+GET /runners/variables/variable-sets
+POST /runners/variables/variable-sets
+GET /runners/variables/variable-sets/{}
+PUT /runners/variables/variable-sets/{}
+DELETE /runners/variables/variable-sets/{}
+GET /runners/variables/variable-sets/{}/variables
+POST /runners/variables/variable-sets/{}/variables
+DELETE /runners/variables/variable-sets/{}/variables
+POST /runners/variables/projects/{}/variable-sets/{}/attach
+POST /runners/variables/projects/{}/variable-sets/{}/detach
+POST /runners/variables/workspaces/{}/variable-sets/{}/bind
+POST /runners/variables/workspaces/{}/variable-sets/{}/unbind
+POST /runners/workspaces
+GET /runners/workspaces/labels
+GET /runners/workspaces/{}
+POST /runners/workspaces/{}
+PATCH /runners/workspaces/{}
+DELETE /runners/workspaces/{}
+POST /runners/workspaces/{}/tasks/destroy
+POST /runners/workspaces/{}/tasks/{}/apply
+POST /runners/workspaces/{}/tasks/{}/discard
+POST /runners/workspaces/{}/tasks/{}/resources/search
+GET /runners/workspaces/{}/run/{}/status
+"""
+"""The 50 operations of the published page."""
+BESIDE = """
+POST /login
+GET /health
+PUT /runners/workspaces/{}
+GET /users
+GET /api/integrations/global/vcs
+GET /api/vcs/{}/{}/repos
+GET /api/vcs/{}/{}/directory-tree
+POST /governance/insights
+POST /governance/insights/create
+PUT /governance/insights/{}
+DELETE /governance/insights/{}
+"""
+"""What published clients use besides."""
+
+
+def test_every_published_operation_is_served_under_each_prefix() -> None:
+    house = Anything(settings=Settings(data_dir=Path("/nonexistent")))
+    doors = [native.register(house), runta.register(house), stackstorm.register(house)]  # type: ignore[arg-type]
+    doors += [firefly.register(house), terraform.register(house)]  # type: ignore[arg-type]
+    router = Router(doors)
+    wanted = [line.split() for line in (PUBLISHED + BESIDE).split("\n") if line]
+    assert len(PUBLISHED.split("\n")) - 2 == 50
+    for method, shape in wanted:
+        path = shape.replace("{}", "0e01b22c-7f4b-5e0f-b1c1-faff031977f8")
+        for prefix in ("", "/v2", "/api/v2", "//v2"):
+            found = router.find(method, prefix + path)
+            assert (found.door.name, found.route.status) != ("firefly", 501)
+            assert found.door.name == "firefly", (method, prefix + path)
+            assert re.sub(r"\{\w+\}", "{}", found.route.path) == f"/v2{shape}"
+    for path in (
+        "/v2/runners/x",
+        "/api/v2/runners/x",
+        "/runners",
+        "/guardrails/x/y",
+        "//v2/workspaces/x/y/z",
+    ):
+        door = router.door_for(path)
+        assert door is not None
+        assert door.name == "firefly"

@@ -22,6 +22,8 @@ from runyard.dialects.firefly.wire import (
     WorkspaceMatch,
     WorkspaceSearchIn,
 )
+from runyard.infrastructure.guardrails.model import Guardrail
+from runyard.infrastructure.guardrails.service import GuardrailFilter
 from runyard.infrastructure.runs.model import Run, RunQuery
 from runyard.infrastructure.workspaces.model import (
     MANAGED,
@@ -54,6 +56,8 @@ _RUN_SORTS: Final[Mapping[str, str]] = {
     "vcsType": "vcs_type",
     "repository": "repository",
 }
+MOST_RULES: Final = 1000
+"""Guardrails that a listing looks at."""
 OLD_MANAGED: Final = "firefly_runners"
 """Another published spelling of the runner type of workspaces whose runs are executed here."""
 
@@ -65,6 +69,7 @@ class WorkspaceHandlers:
         """Take the services."""
         self._workspaces = services.workspaces
         self._runs = services.runs
+        self._guardrails = services.guardrails
 
     async def search(self, call: Call) -> None:
         """List workspaces."""
@@ -80,7 +85,10 @@ class WorkspaceHandlers:
             limit=limit,
         )
         found = await self._workspaces.search(call.caller.scope, query)
-        await send_projected(call, [workspace_item(one) for one in found], body.projection)
+        rules: Sequence[Guardrail] = ()
+        if found and (not body.projection or "guardrails" in body.projection):
+            rules = await self._guardrails.search(call.caller.scope, GuardrailFilter(), 0, MOST_RULES)
+        await send_projected(call, [workspace_item(one, rules) for one in found], body.projection)
 
     async def delete(self, call: Call) -> None:
         """Remove a workspace with its runs."""
@@ -155,8 +163,8 @@ def _order(given: Any, known: Mapping[str, str]) -> Sequence[tuple[str, bool]]: 
     return [(known[name], not descends) for name, descends in reading.sorting(given, known)]
 
 
-def workspace_item(one: Workspace) -> WorkspaceItem:
-    """Return a workspace as a listing has it."""
+def workspace_item(one: Workspace, rules: Sequence[Guardrail]) -> WorkspaceItem:
+    """Return a workspace as a listing has it, with the names of those of some guardrails that are for it."""
     return WorkspaceItem(
         id=one.record_id,
         account_id=one.account_id,
@@ -179,10 +187,15 @@ def workspace_item(one: Workspace) -> WorkspaceItem:
         pool_id=one.pool_id or UNSET,
         runs_count=one.runs_count,
         is_workflow_managed=one.managed,
-        guardrails=[],
+        guardrails=[rule.name for rule in rules if _is_for(rule, one)],
         oidc_authentication=one.oidc,
         is_remote=one.remote_state,
     )
+
+
+def _is_for(rule: Guardrail, one: Workspace) -> bool:
+    covered = rule.scope.covers(one.name, one.code.repository, one.code.branch, one.labels)
+    return rule.enabled and covered and one.project_path.startswith(rule.project_path)
 
 
 def _backend(one: Workspace) -> BackendSummary | UnsetType:
