@@ -10,7 +10,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks import bulk, latency, ledger, lifecycle
+from benchmarks import bulk, latency, ledger, lifecycle, workspaces
 from benchmarks.plan import QUICK, Plan
 from benchmarks.report import Section
 
@@ -19,6 +19,7 @@ GROUPS: dict[str, Callable[[Plan], list[Section]]] = {
     "runtimes": lifecycle.measure,
     "bulk": bulk.measure,
     "ledger": ledger.measure,
+    "workspaces": workspaces.measure,
 }
 RESULT = Path(__file__).parent.parent / ".cache" / "bench.md"
 
