@@ -65,11 +65,12 @@ class GuardrailHandlers:
     async def create(self, call: Call) -> None:
         """Add a rule."""
         body = await reading.read(call, _rule)
+        created_by = reading.required(body.created_by, "createdBy")
         name, kind, enabled = _required(body)
         if body.severity is None:
             raise InvalidArgument("Severity is required")
         new = NewGuardrail(
-            created_by=reading.required(body.created_by, "createdBy"),
+            created_by=created_by,
             name=name,
             type=kind,
             scope=body.scope,

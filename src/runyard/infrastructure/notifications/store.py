@@ -8,7 +8,7 @@ import msgspec
 from sqlalchemy import Row, delete, func, insert, select, update
 
 from runyard.database.engine import Transaction
-from runyard.infrastructure.notifications.model import Delivery, Notification
+from runyard.infrastructure.notifications.model import Delivery, Notification, Told
 from runyard.infrastructure.notifications.tables import deliveries, notifications
 
 _n, _d = notifications.c, deliveries.c
@@ -79,8 +79,8 @@ async def forget_before(tx: Transaction, moment: datetime) -> int:
 
 
 def _notification(row: Row[Any]) -> Notification:
-    return msgspec.convert(row._mapping, Notification, from_attributes=True)
+    return Notification(**{**row._mapping, "events": [Told(one) for one in row.events]})
 
 
 def _delivery(row: Row[Any]) -> Delivery:
-    return msgspec.convert(row._mapping, Delivery, from_attributes=True)
+    return Delivery(**row._mapping)

@@ -6,6 +6,7 @@ import re
 from typing import Final
 
 from runyard.infrastructure.policies.errors import PolicyInvalid
+from runyard.infrastructure.policies.hoisting import hoisted
 
 RULE: Final = "firefly"
 """Name of the rule whose truth is the violation."""
@@ -38,12 +39,12 @@ def has_rule(text: str) -> bool:
 
 def policy_module(index: int, text: str) -> str:
     """Return a policy as a module in a package of its own, whatever package it names itself."""
-    return f"package runyard.policies.p{index}\n{_without_package(text)}\n"
+    return f"package runyard.policies.p{index}\n{hoisted(_without_package(text))}\n"
 
 
 def shared_module(name: str, text: str) -> str:
     """Return a shared package as the module that policies import."""
-    return f"package firefly.packages.{name}\n{_without_package(text)}\n"
+    return f"package firefly.packages.{name}\n{hoisted(_without_package(text))}\n"
 
 
 def entrypoint(index: int) -> str:

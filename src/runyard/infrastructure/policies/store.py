@@ -86,4 +86,4 @@ async def remove_package(tx: Transaction, account: AccountId, name: str) -> int:
 
 
 def _policy(row: Row[Any]) -> Policy:
-    return msgspec.convert(row._mapping, Policy, from_attributes=True)
+    return Policy(**row._mapping)
