@@ -3,6 +3,7 @@
 Expected is `git diff --no-color --no-ext-diff --no-textconv --full-index -M BASE HEAD`.
 """
 
+import itertools
 import re
 from collections.abc import Iterator
 from typing import Final
@@ -33,9 +34,10 @@ class FilePatch(msgspec.Struct, frozen=True, kw_only=True):
 
 def read_patches(diff: bytes) -> Iterator[FilePatch]:
     """Yield the files of a diff in its order. What does not look like one is skipped."""
-    lines = diff.splitlines(keepends=True)
+    # A bare carriage return is part of a line: what follows it must not pass for the head of a file.
+    lines = [line + b"\n" for line in diff.removesuffix(b"\n").split(b"\n")]
     starts = [index for index, line in enumerate(lines) if line.startswith(b"diff --git ")]
-    for start, end in zip(starts, [*starts[1:], len(lines)], strict=True):
+    for start, end in itertools.pairwise([*starts, len(lines)]):
         found = _file(lines[start:end])
         if found is not None:
             yield found
