@@ -37,7 +37,7 @@ def test_diff_of_git_is_read_with_odd_names_and_all_kinds_of_change(tmp_path: Pa
             "old/name.tf": None,
             'new/näme "q"\t.tf': text + "more\n",
             "empty": "",
-            "sp ace/b c.tf": "1\n\rdiff --git a/fake b/fake\n",
+            "sp ace/b c.tf": "1\n",
         },
     )
     diff = made.git(*DIFF, base, head).encode()
@@ -55,6 +55,12 @@ def test_diff_of_git_is_read_with_odd_names_and_all_kinds_of_change(tmp_path: Pa
     assert found['new/näme "q"\t.tf'].previous_path == "old/name.tf"
     assert found["bin"].binary
     assert found["gone.tf"].deletions == 1
+
+
+def test_carriage_return_in_a_line_begins_no_other_file() -> None:
+    head = b"diff --git a/x b/x\n--- a/x\n+++ b/x\n@@ -0,0 +1 @@\n"
+    (found,) = read_patches(head + b"+1\rdiff --git a/fake b/fake\n")
+    assert (found.path, found.additions) == ("x", 1)
 
 
 def test_long_patch_is_cut_at_a_line() -> None:
