@@ -13,6 +13,7 @@ MEMBERS = {
     "runtime": Member("runyard.cli.runtime:runtime", "Create, list and manage runtimes."),
     "checkpoint": Member("runyard.cli.checkpoint:checkpoint", "Copy and restore the files of runtimes."),
     "image": Member("runyard.cli.image:image", "Import, list and remove what runtimes are made from."),
+    "task": Member("runyard.cli.task:task", "Import tasks for agents."),
     "secret": Member("runyard.cli.secret:secret", "Store, list and remove secrets for runtimes."),
     "execution": Member("runyard.cli.execution:execution", "Look into the ledger of executions."),
     "project": Member("runyard.cli.project:project", "Create, list and delete projects."),

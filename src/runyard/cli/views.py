@@ -14,6 +14,7 @@ from runyard.client.models import (
     Token,
     User,
 )
+from runyard.client.tasks import PushedTask
 
 RUNTIME_COLUMNS: tuple[Column[Runtime], ...] = (
     Column("NAME", lambda one: one.name, flexible=True),
@@ -44,6 +45,13 @@ IMAGE_COLUMNS: tuple[Column[Image], ...] = (
     Column("DEFAULT", lambda one: "yes" if one.default else None),
     Column("SIZE", lambda one: size(one.size_bytes)),
     Column("CREATED", lambda one: one.created_at),
+    Column("DIGEST", lambda one: one.digest, flexible=True),
+)
+
+TASK_COLUMNS: tuple[Column[PushedTask], ...] = (
+    Column("REF", lambda one: one.ref, flexible=True),
+    Column("NAME", lambda one: one.name),
+    Column("VERSION", lambda one: one.version),
     Column("DIGEST", lambda one: one.digest, flexible=True),
 )
 

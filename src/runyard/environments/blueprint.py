@@ -64,6 +64,8 @@ def _hidden(package: TaskPackage, services: Mapping[str, ServicePlan]) -> tuple[
     contexts = [plan.build.context for plan in services.values() if plan.build is not None]
     for context in contexts:
         hidden += [context] if context.resolve() != root.resolve() else _all_but_scripts(package)
+    listed = manifest.document.get("hidden")
+    hidden += [root / str(name) for name in listed] if isinstance(listed, list) else []
     hidden += [carried.source for plan in services.values() for carried in plan.carried]
     return tuple(hidden)
 

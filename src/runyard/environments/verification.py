@@ -25,7 +25,7 @@ from runyard.environments.packages.model import TaskPackage, Verification
 from runyard.environments.provisioning import TASK_FOLDER, package_files, script_argv
 from runyard.environments.resident import Resident
 from runyard.environments.running import Done, Job, Run
-from runyard.environments.variables import command_variables
+from runyard.environments.variables import command_variables, text_of
 from runyard.executions.model import Kind, NewExecution, Outcome, Status
 from runyard.executions.service import ExecutionService
 from runyard.executions.worker import RunContext
@@ -37,6 +37,7 @@ from runyard.runtimes.isolation.engine import Engine, Network, Sandbox, SandboxS
 FLAG_BYTES: Final = 1 << 20
 REWARD_BYTES: Final = 64 << 10
 OUTPUT_BYTES: Final = 256 << 10
+LINKS_MAX: Final = 500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,7 +172,7 @@ class Verifier:
             await sandbox.destroy(keep_layer=False)
 
     async def _carry(self, resident: Resident, copy: Sandbox, outputs: Sequence[str]) -> Sequence[str]:
-        """Carry plain files below the declared paths, and nothing else; return the paths at which there was something."""
+        """Carry what is below the declared paths, and nothing else; return the paths at which there was something."""
         source = resident.living.main
         assert source is not None
         if not outputs:
@@ -180,14 +181,20 @@ class Verifier:
         with tempfile.TemporaryFile(dir=self._options.folder) as packed:
             absent = await source.pack(outputs, packed, self._options.outputs_bytes)
             packed.seek(0)
+            # What the agent removed must not be there again.
+            await self._program(copy, ("/bin/rm", "-rf", "--", *outputs))
             await self._unpack(copy, packed)
         return [path for path in outputs if path not in absent]
 
     async def _unpack(self, copy: Sandbox, packed: IO[bytes]) -> None:
         with tarfile.open(fileobj=packed, mode="r:") as archive:
             folders: list[str] = []
+            links: list[tuple[str, str]] = []
             for member in archive:
                 target = f"/{member.name}"
+                if member.issym():
+                    links.append((member.linkname, target))
+                    continue
                 if member.isdir():
                     folders.append(target)
                     continue
@@ -200,6 +207,14 @@ class Verifier:
                     continue  # a name that cannot be written, or where something else is in the image
             for start in range(0, len(folders), 200):
                 await make_folders(copy, folders[start : start + 200], self._devnull)
+            if len(links) > LINKS_MAX:
+                raise TooLarge(f"there are more than {LINKS_MAX} links")
+            # Last, so that no file is written through one.
+            for content_of, target in links:
+                await self._program(copy, ("/bin/ln", "-sfn", "--", content_of, target))
+
+    async def _program(self, sandbox: Sandbox, argv: Sequence[str]) -> None:
+        await Run(sandbox, Job(argv=argv, env=BASE_ENVIRONMENT, cwd="/"), self._devnull).quietly()
 
     async def _stage(self, sandbox: Sandbox, package: TaskPackage) -> None:
         """Put the task's own files over what was carried, so that no output takes the place of a judge."""
@@ -213,8 +228,7 @@ class Verifier:
         rewards = _reward_folder(package)
         if rewards is not None:
             # Whatever an image or an output brought: only what this run writes counts.
-            job = Job(argv=("/bin/rm", "-rf", "--", rewards), env=BASE_ENVIRONMENT, cwd="/")
-            await Run(sandbox, job, self._devnull).quietly()
+            await self._program(sandbox, ("/bin/rm", "-rf", "--", rewards))
             await make_folders(sandbox, [rewards], self._devnull)
 
     async def _run(
@@ -229,6 +243,7 @@ class Verifier:
                 **BASE_ENVIRONMENT,
                 **image.config.env,
                 **command_variables(templates=templates, models={}, secrets={}),
+                **_judge_variables(package),
             },
             cwd=image.config.workdir if _reward_folder(package) is not None else TASK_FOLDER,
             timeout_secs=judged.timeout_sec,
@@ -312,6 +327,12 @@ def _verifier_files(package: TaskPackage) -> Mapping[str, str]:
         and ".." not in str(name).split("/")
         and (package.root / str(name)).is_dir()
     }
+
+
+def _judge_variables(package: TaskPackage) -> Mapping[str, str]:
+    """Return the variables that the task gives to its judge."""
+    given = package.manifest.document.get("verifier_env")
+    return {str(name): text_of(value) for name, value in given.items()} if isinstance(given, dict) else {}
 
 
 def _reward_folder(package: TaskPackage) -> str | None:

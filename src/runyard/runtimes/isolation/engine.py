@@ -243,7 +243,7 @@ class Sandbox(Protocol):
 
     async def pack(self, paths: Sequence[str], target: IO[bytes], max_bytes: int) -> Sequence[str]:
         """Write a tar of the regular files and folders below absolute paths, without running anything inside and
-        without following links; return the paths at which there is nothing. Raises InvalidArgument, TooLarge.
+        without following links (those that stay below their path are in it as links); return the paths at which there is nothing. Raises InvalidArgument, TooLarge.
         """
         ...
 

@@ -1,7 +1,7 @@
 """Reading a tree of files out of a sandbox without running anything in it. Owns the walk.
 
 Everything inside is hostile and may change meanwhile: each step is one open relative to the folder before it, links
-are never followed, only regular files are read, and bytes and entries are bounded. Blocking; called in threads.
+are never followed (those that stay below the path are kept as links), only regular files are read, and bytes and entries are bounded. Blocking; called in threads.
 """
 
 import os
@@ -44,6 +44,7 @@ class Packer:
         )
         self._bytes_left = max_bytes
         self._entries_left = MAX_ENTRIES
+        self._top: list[str] = []
 
     def finish(self) -> None:
         """Write the end of the archive."""
@@ -54,6 +55,7 @@ class Packer:
         name = "/".join(part for part in path.split("/") if part not in ("", "."))
         if not path.startswith("/") or ".." in name.split("/") or "\0" in path or not name:
             raise InvalidArgument("a path must be absolute and without `..`")
+        self._top = name.split("/")
         try:
             found = syscalls.open_in_root(self._root, name, os.O_PATH | os.O_CLOEXEC)
         except OSError as error:
@@ -69,6 +71,24 @@ class Packer:
             self._add(fd, name, 0)
         finally:
             os.close(fd)
+
+    def _link(self, fd: int, child: str, name: str) -> None:
+        """Keep a link that stays below the path that was asked for: any other would mean something else elsewhere."""
+        target = os.readlink(child, dir_fd=fd)
+        if target.startswith("/"):
+            return
+        parts = name.split("/")[:-1]
+        for part in target.split("/"):
+            if part == "..":
+                del parts[-1:]
+            elif part not in ("", "."):
+                parts.append(part)
+            if parts[: len(self._top)] != self._top:
+                return
+        self._count(0)
+        entry = tarfile.TarInfo(name)
+        entry.type, entry.linkname = tarfile.SYMTYPE, target
+        self._tar.addfile(entry)
 
     def _add(self, fd: int, name: str, depth: int) -> None:
         about = os.fstat(fd)
@@ -87,6 +107,8 @@ class Packer:
         for child in sorted(os.listdir(fd)):
             try:
                 kind = os.stat(child, dir_fd=fd, follow_symlinks=False).st_mode
+                if stat.S_ISLNK(kind):
+                    self._link(fd, child, f"{name}/{child}")
                 if not (stat.S_ISDIR(kind) or stat.S_ISREG(kind)):
                     continue
                 inner = os.open(child, _FOLDER if stat.S_ISDIR(kind) else _FILE, dir_fd=fd)
