@@ -186,6 +186,20 @@ async def test_push_during_a_sweep_loses_nothing(shelf: Shelf) -> None:
             assert source.read() == layer
 
 
+async def test_content_outlives_its_version_while_somebody_holds_it(shelf: Shelf) -> None:
+    await shelf.push(shelf.mine, task({"a.txt": "one"}))
+    kept = (await shelf.packages.get(shelf.mine.scope, "demo")).kept
+    await shelf.push(shelf.mine, task({"a.txt": "two"}, description="changed"))
+    found = await shelf.packages.pinned(kept.ref, kept.layer_digest)
+    assert found == kept
+    assert (found.root / "a.txt").read_text() == "one"
+    shelf.age()
+    os.utime(kept.root, (0, 0))
+    await shelf.packages.sweep()
+    with pytest.raises(TaskNotFound, match="are gone"):
+        await shelf.packages.pinned(kept.ref, kept.layer_digest)
+
+
 async def test_folder_that_somebody_took_away_is_unpacked_again(shelf: Shelf) -> None:
     await shelf.push(shelf.mine, task({"a.txt": "a"}))
     root = (await shelf.packages.get(shelf.mine.scope, "demo")).root

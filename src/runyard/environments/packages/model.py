@@ -138,6 +138,18 @@ class TaskManifest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class KeptTask:
+    """The content of a version as it was at one time: what an environment goes on with when its package is pushed again
+    or removed.
+    """
+
+    ref: str
+    layer_digest: str
+    manifest: TaskManifest
+    root: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TaskPackage:
     """One version of a task: what it says, who owns it, and where its files are."""
 
@@ -167,6 +179,11 @@ class TaskPackage:
     def ref(self) -> str:
         """Write the full reference."""
         return f"{self.org}/{self.name}@{self.version}"
+
+    @property
+    def kept(self) -> KeptTask:
+        """Return the content alone."""
+        return KeptTask(ref=self.ref, layer_digest=self.layer_digest, manifest=self.manifest, root=self.root)
 
 
 SORTS: Final = ("name", "difficulty", "source", "author", "created_at", "file_size")

@@ -13,13 +13,22 @@ from runyard.database.errors import ReferenceViolation
 from runyard.environments.packages import store
 from runyard.environments.packages.errors import TaskNotFound
 from runyard.environments.packages.manifest import read_manifest
-from runyard.environments.packages.model import LATEST, TaskFilter, TaskPackage, TaskRef, Version
+from runyard.environments.packages.model import (
+    LATEST,
+    KeptTask,
+    TaskFilter,
+    TaskManifest,
+    TaskPackage,
+    TaskRef,
+    Version,
+)
 from runyard.environments.packages.registry import Registry, read_task
 from runyard.environments.packages.trees import Trees
 from runyard.identity.model import Principal, Scope
 from runyard.identity.tenancy import TenancyService
 from runyard.kernel.blobs import BlobStore
 from runyard.kernel.clock import Now, utc_now
+from runyard.kernel.errors import NotFound
 from runyard.kernel.events import Event
 from runyard.kernel.ids import AccountId, TaskId
 from runyard.runtimes.isolation.workers import Workers
@@ -91,6 +100,17 @@ class PackageService:
         if row is None or not _visible(row, scope):
             raise TaskNotFound(f"Task not found: {org}/{name}{f'@{version}' if version else ''}")
         return await self._whole(row)
+
+    async def pinned(self, ref: str, layer_digest: str) -> KeptTask:
+        """Return the content that a reference had when its layer had a digest, whatever became of the reference. Whoever
+        keeps the digest is a holder of it. Raises TaskNotFound when the files are gone.
+        """
+        root = self._trees.path(layer_digest)
+        try:
+            manifest, _ = await self._workers.run(self._unpacked, layer_digest)
+        except NotFound:
+            raise TaskNotFound(f"Task not found: the files of {ref} are gone") from None
+        return KeptTask(ref=ref, layer_digest=layer_digest, manifest=manifest, root=root)
 
     async def by_reference(self, scope: Scope, org: str, name: str, reference: str) -> tuple[bytes, str]:
         """Return the manifest of a version, of `latest` or of a digest, with its digest. Raises TaskNotFound."""
@@ -218,12 +238,15 @@ class PackageService:
         """Return a package whose files are there: unpacked again when somebody took the folder away."""
         package = self._package(row)
         if not package.root.is_dir():
-            await self._workers.run(self._unpack_again, package.layer_digest)
+            await self._workers.run(self._unpacked, package.layer_digest)
         return package
 
-    def _unpack_again(self, digest: str) -> None:
+    def _unpacked(self, digest: str) -> tuple[TaskManifest, str | None]:
+        """Return what is in the folder of a layer, unpacking it when it is not there. Blocking. Raises NotFound."""
+        if self._trees.path(digest).is_dir():
+            return read_task(self._trees.path(digest))
         with self._blobs.open(digest) as source:
-            self._trees.take_in(digest, source, read_task)
+            return self._trees.take_in(digest, source, read_task)
 
     def _package(self, row: Row[Any]) -> TaskPackage:
         # What was accepted once must stay readable: rules of a manifest may become wider, never narrower.
