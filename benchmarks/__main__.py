@@ -10,7 +10,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks import bulk, latency, ledger, lifecycle, workspaces
+from benchmarks import actions, bulk, latency, ledger, lifecycle, workspaces
 from benchmarks.plan import QUICK, Plan
 from benchmarks.report import Section
 
@@ -20,6 +20,7 @@ GROUPS: dict[str, Callable[[Plan], list[Section]]] = {
     "bulk": bulk.measure,
     "ledger": ledger.measure,
     "workspaces": workspaces.measure,
+    "actions": actions.measure,
 }
 RESULT = Path(__file__).parent.parent / ".cache" / "bench.md"
 

@@ -21,6 +21,7 @@ class Plan:
     idle: int = 1000
     bulk_bytes: int = 1 << 30
     ledger_rows: int = 1_000_000
+    action_seconds: float = 60.0
     readers: int = 100
     reader_bytes: int = 32 << 20
 
@@ -33,6 +34,7 @@ QUICK = Plan(
     idle=50,
     bulk_bytes=128 << 20,
     ledger_rows=20_000,
+    action_seconds=5.0,
     readers=20,
     reader_bytes=4 << 20,
 )

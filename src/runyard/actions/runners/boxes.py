@@ -42,7 +42,7 @@ from runyard.runtimes.isolation.engine import (
 from runyard.runtimes.leash import Leash, Why
 from runyard.runtimes.pipes import Ends, make_ends
 
-OUTPUT_BYTES: Final = 8 << 20
+OUTPUT_BYTES: Final = 14 << 20
 """Bytes of each stream that go into a result; the log has its own limit."""
 FILES: Final = ".runyard"
 """The folder below the home folder inside where the files of packs are put."""
