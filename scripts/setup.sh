@@ -18,6 +18,7 @@ packages=(
   "ssh|openssh-client|checkout over ssh"
   "/usr/lib/postgresql/*/bin/initdb|postgresql|the tests run on PostgreSQL too"
   "/usr/sbin/sshd|openssh-server|the tests run remote actions on a real host"
+  "sudo|sudo|the tests run remote actions as another user"
 )
 if [ "${1:-}" = "--bench" ]; then
   packages+=(

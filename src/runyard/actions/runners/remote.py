@@ -35,6 +35,8 @@ from runyard.kernel.errors import InvalidArgument
 
 DEFAULT_TIMEOUT: Final = 60.0
 CONNECT_SECONDS: Final = 20.0
+KILL_SECONDS: Final = 10.0
+_PID_DIGITS: Final = 10
 _UNREACHABLE: Final = 255
 _BLOCK: Final = 64 << 10
 
@@ -170,19 +172,18 @@ class RemoteRunner:
 async def _run(
     connection: asyncssh.SSHClientConnection, line: str, job: Job, context: RunContext, timeout: float
 ) -> dict[str, Json]:
-    """Run a line on a connected host."""
-    password = job.text("sudo_password")
-    sudo = job.given.runner.get("sudo") is True
-    process = await connection.create_process(_wrapped(line, job, sudo=sudo), encoding=None)
+    """Run a line on a connected host; what still runs when the time is up, or when somebody ended it, is killed there."""
+    process = await connection.create_process(_wrapped(line, job), encoding=None)
     heads = {Stream.STDOUT: bytearray(), Stream.STDERR: bytearray()}
+    group = _Group()
     readers = (
-        _drained(process.stdout, Stream.STDOUT, heads, context),
+        _drained(process.stdout, Stream.STDOUT, heads, context, group),
         _drained(process.stderr, Stream.STDERR, heads, context),
     )
     late = False
     try:
-        if sudo and password:
-            process.stdin.write(f"{password}\n".encode())
+        if _sudo(job) and job.text("sudo_password"):
+            process.stdin.write(f"{job.text('sudo_password')}\n".encode())
         process.stdin.write_eof()
         async with asyncio.timeout(timeout or None):
             await asyncio.gather(*readers)
@@ -191,10 +192,47 @@ async def _run(
         late = True
     finally:
         if process.exit_status is None and process.exit_signal is None:
-            with suppress(OSError, asyncssh.Error):
-                process.send_signal("KILL")
+            await asyncio.shield(asyncio.ensure_future(_kill(connection, job, group)))
         process.close()
     return _result(process, heads, timeout, late=late)
+
+
+class _Group:
+    """The process group of a remote command, which its first line tells."""
+
+    def __init__(self) -> None:
+        self.head = bytearray()
+        self.number = 0
+
+    def take(self, data: bytes) -> bytes:
+        """Take the first line away and return what is behind it."""
+        if self.number:
+            return data
+        self.head += data
+        line, end, rest = bytes(self.head).partition(b"\n")
+        if not end:
+            return b""
+        self.number = int(line) if line.isdigit() and len(line) < _PID_DIGITS else -1
+        # A shell that printed something before is told of as it is: nothing is lost but the number.
+        return rest if self.number > 0 else bytes(self.head)
+
+
+async def _kill(connection: asyncssh.SSHClientConnection, job: Job, group: _Group) -> None:
+    """Kill a group on its host. A signal through the channel would not do: servers refuse it for root, and closing
+    the channel ends nothing.
+    """
+    if group.number <= 1:
+        return
+    number = group.number
+    # Twice: what a shell has just begun may not be in its group's list yet; and sudo's child is in a group of its own.
+    line = f"for s in TERM KILL; do kill -$s -- -{number}; pkill -$s -s {number}; sleep 0.1; done 2>/dev/null; true"
+    with suppress(OSError, asyncssh.Error, TimeoutError):
+        async with asyncio.timeout(KILL_SECONDS):
+            async with connection.create_process(_rooted(line, job), encoding=None) as killing:
+                if _sudo(job) and job.text("sudo_password"):
+                    killing.stdin.write(f"{job.text('sudo_password')}\n".encode())
+                killing.stdin.write_eof()
+                await killing.wait()
 
 
 def _result(
@@ -224,24 +262,44 @@ async def _drained(
     stream: Stream,
     heads: Mapping[Stream, bytearray],
     context: RunContext,
+    group: _Group | None = None,
 ) -> None:
     head = heads[stream]
-    while data := await source.read(_BLOCK):
+
+    def keep(data: bytes) -> None:
         context.output.write(stream, data)
-        head += data[: max(0, OUTPUT_BYTES - len(head))]
+        head.extend(data[: max(0, OUTPUT_BYTES - len(head))])
+
+    while data := await source.read(_BLOCK):
+        data = data if group is None else group.take(data)
+        if data:
+            keep(data)
+    if group is not None and not group.number and group.head:
+        keep(bytes(group.head))  # it ended before its first line did
 
 
-def _wrapped(line: str, job: Job, *, sudo: bool) -> str:
-    """Return the line with its folder and its variables, as root where asked for."""
+def _sudo(job: Job) -> bool:
+    return job.given.runner.get("sudo") is True
+
+
+def _wrapped(line: str, job: Job) -> str:
+    """Return the line with its folder and its variables, as root where asked for; its first output is its group."""
     exports = "".join(
         f"export {name}={shlex.quote(text)}; " for name, text in job.environment().items() if _fit(name)
     )
     folder = job.text("cwd", "/tmp")  # noqa: S108 - the published default
-    whole = f"{exports}cd {shlex.quote(folder)} && {{ {line}\n}}"
-    if not sudo:
-        return whole
-    asking = "-S -p ''" if job.text("sudo_password") else "-n"
-    return f"sudo {asking} -E -- /bin/sh -c {shlex.quote(whole)}"
+    whole = _rooted(f"{exports}cd {shlex.quote(folder)} && {{ {line}\n}}", job)
+    return f"exec /bin/sh -c {shlex.quote(f'echo $$; {whole}')}"
+
+
+def _rooted(line: str, job: Job) -> str:
+    """Return a line for the shell, as root where asked for."""
+    if not _sudo(job):
+        return line
+    if not job.text("sudo_password"):
+        return f"sudo -n -E -- /bin/sh -c {shlex.quote(line)}"
+    # Where sudo asks for no password, the line with it must not be what the command reads.
+    return f"sudo -S -p '' -E -- /bin/sh -c {shlex.quote(f'exec < /dev/null; {line}')}"
 
 
 def _fit(name: str) -> bool:
