@@ -142,6 +142,8 @@ class Actions(_Group):
     """Ask the roles that were assigned to a user (`runyard role apply`) for every operation of the StackStorm API."""
     permission_isolation: bool = False
     """Users who are no administrators see only their own executions through the StackStorm API."""
+    callback_hosts: tuple[str, ...] = ()
+    """Hosts that the end of an execution may be told to, when it was asked for with a `callback` with a `url`; `*` is all."""
     classic_ports: bool = False
     """Listen on 9100, 9101 and 9102 as well, where the `st2` command looks when it is given a base address only."""
 

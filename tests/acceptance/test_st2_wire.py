@@ -30,6 +30,13 @@ class Door:
         sent = {"X-Auth-Token": self.token} if headers is None else headers
         return self._api.request(method, path, body, sent)
 
+    def history(self, execution: str) -> list[dict[str, Any]]:
+        """Return all changes of an execution as the ledger has them."""
+        path = f"/runyard/v1/executions/{execution}/history"
+        answer = self._api.request("GET", path, None, {"Authorization": f"Bearer {self.token}"})
+        found: list[dict[str, Any]] = answer.expect(200).json()["items"]
+        return found
+
     def run(self, cmd: str, **more: Any) -> dict[str, Any]:
         """Run a command to its end."""
         made = self("POST", "/v1/executions", {"action": "core.local", "parameters": {"cmd": cmd}, **more})

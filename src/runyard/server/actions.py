@@ -7,6 +7,7 @@ from runyard.actions.access.service import AccessService
 from runyard.actions.apikeys import ApiKeyService
 from runyard.actions.catalogue import Catalogue
 from runyard.actions.datastore import DatastoreService
+from runyard.actions.followups.service import FollowupService
 from runyard.actions.packs.service import PackService
 from runyard.actions.runners.answers import ServerAnswers
 from runyard.actions.runners.boxes import Boxes, Places
@@ -64,6 +65,7 @@ class ActionHouse:
     api_keys: ApiKeyService
     runs: RunService
     changes: RunChanges
+    followups: FollowupService
     packs: PackService
     reach: Reach
     open_engine: ProcessEngine
@@ -130,6 +132,7 @@ def make_actions(settings: Settings, shared: Shared) -> ActionHouse:
         api_keys=ApiKeyService(database, shared.identity),
         runs=runs,
         changes=RunChanges(runs),
+        followups=FollowupService(database, runs, settings.actions.callback_hosts),
         packs=packs,
         reach=reach,
         open_engine=open_engine,

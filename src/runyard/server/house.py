@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from runyard.database.engine import Database
+from runyard.executions.model import Execution
 from runyard.executions.output.log import OutputLog
 from runyard.executions.service import ExecutionService
 from runyard.identity.service import IdentityService
@@ -97,6 +98,8 @@ async def open_house(settings: Settings, stack: AsyncExitStack, *, new_admin_tok
     _every(stack, SWEEP_SECONDS, kept.states.sweep)
     _every(stack, SWEEP_SECONDS, kept.configurations.sweep)
     house.infrastructure.guards.start(stack)
+    house.actions.followups.start()
+    stack.push_async_callback(house.actions.followups.stop)
     await house.infrastructure.line.start()
     stack.push_async_callback(house.infrastructure.line.stop)
     await house.checkpoints.start()
@@ -143,7 +146,6 @@ def _assemble(
     chosen = options.runtimes_options(settings)
     output = OutputLog(settings.data_dir / "output", options.output_options(settings))
     executions = ExecutionService(database, output, options=options.execution_options(settings))
-    executions.on_ended = metrics.observe_execution
     injector = Injector(database, vault)
     supervisor = Supervisor(database, engine, injector, chosen)
     secrets = SecretService(database, vault, injector)
@@ -152,8 +154,15 @@ def _assemble(
     shared = Shared(database, identity, executions, output, engine, vault, stopping)
     runtimes = RuntimeService(database, engine, supervisor, secrets, checkpoints, chosen)
     emptiness = Emptiness(runtimes, checkpoints, secrets)
+    actions = make_actions(settings, shared)
+
+    def ended(execution: Execution) -> None:
+        metrics.observe_execution(execution)
+        actions.followups.ended(execution)
+
+    executions.on_ended = ended
     return House(
-        actions=make_actions(settings, shared),
+        actions=actions,
         environments=make_environments(settings, shared),
         infrastructure=make_infrastructure(settings, shared, emptiness.check),
         emptiness=emptiness,

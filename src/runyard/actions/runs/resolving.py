@@ -8,10 +8,11 @@ from runyard.actions.catalogue import Catalogue
 from runyard.actions.datastore import DatastoreService
 from runyard.actions.errors import ParameterUnresolved
 from runyard.actions.packs.config import resolve_config
-from runyard.actions.parameters.render import Sources, holds_template, prepare
+from runyard.actions.parameters.render import Sources, holds_template, prepare, render_value
 from runyard.actions.parameters.split import Dispatched, dispatch
 from runyard.actions.parameters.validate import Parameters
-from runyard.actions.templating.datastore import Datastore, KnownKeys, StoredKey
+from runyard.actions.templating.datastore import Datastore, Keys, KnownKeys, StoredKey
+from runyard.actions.templating.filters.data import DATASTORE
 from runyard.actions.values import Json, JsonObject
 from runyard.kernel.errors import NotFound, RunyardError
 from runyard.kernel.ids import AccountId
@@ -53,6 +54,21 @@ class Resolver:
 
         templates = holds_template(dict(parameters.defaults))
         return await self._rounds(account, parameters.action.pack, context, work, threaded=templates)
+
+    async def rendered(
+        self, account: AccountId, context: JsonObject, given: JsonObject, roots: JsonObject
+    ) -> dict[str, Json]:
+        """Render values by name over some roots and the datastore. Raises ParameterUnresolved."""
+
+        def work(keys: Datastore, config: JsonObject) -> dict[str, Json]:
+            del config
+            variables = {**roots, "st2kv": Keys(keys), DATASTORE: keys}
+            return {
+                name: render_value(name, value, variables) if holds_template(value) else value
+                for name, value in given.items()
+            }
+
+        return await self._rounds(account, "", context, work, threaded=holds_template(dict(given)))
 
     async def _rounds(
         self,

@@ -14,6 +14,8 @@ import msgspec
 from runyard.actions.catalogue import Catalogue, runner_type
 from runyard.actions.datastore import DatastoreService
 from runyard.actions.errors import ParameterUnresolved, RunRefused
+from runyard.actions.followups.model import kinds_of
+from runyard.actions.followups.store import expect
 from runyard.actions.ids import LiveActionId
 from runyard.actions.keepable import cleaned
 from runyard.actions.masking import (
@@ -91,6 +93,8 @@ class RunService:
         self.catalogue = catalogue
         self.resolver = Resolver(catalogue, datastore)
         self.traces = traces
+        self.followed: set[str] = set()
+        """Executions that this process took and whose end something follows."""
         self._database = database
         self._vault = vault
         self._now = now
@@ -174,6 +178,10 @@ class RunService:
         # One time for both rows: lists are in its order, and either table may lead.
         run = msgspec.structs.replace(run, created_at=execution.created_at)
         await store.insert_run(tx, execution.account_id, run)
+        if run.notify or run.callback:
+            for kind in kinds_of(run):
+                await expect(tx, execution.account_id, run.execution_id, kind, run.created_at)
+            tx.after_commit(partial(self.followed.add, run.execution_id))
         if trace_id is None:
             if execution.parent_id is not None:
                 return

@@ -18,8 +18,6 @@ ABSENT: Final = (
     ("triggers", "/v1/triggertypes/{trigger}", "GET PUT DELETE"),
     ("triggers", "/v1/triggers", "GET POST"),
     ("triggers", "/v1/triggers/{trigger}", "GET PUT DELETE"),
-    ("triggers", "/v1/triggerinstances", "GET"),
-    ("triggers", "/v1/triggerinstances/{instance}", "GET"),
     ("triggers", "/v1/triggerinstances/{instance}/re_emit", "POST"),
     ("rules", "/v1/ruleenforcements", "GET"),
     ("rules", "/v1/ruleenforcements/views", "GET"),

@@ -12,6 +12,7 @@ from runyard.dialects.stackstorm.catalogue import CatalogueHandlers
 from runyard.dialects.stackstorm.errors import DOCUMENTED, Fault, write_error
 from runyard.dialects.stackstorm.executions import ExecutionHandlers
 from runyard.dialects.stackstorm.granting import Gate
+from runyard.dialects.stackstorm.instances import InstanceHandlers
 from runyard.dialects.stackstorm.keys import InquiryHandlers, KeyHandlers, TraceHandlers
 from runyard.dialects.stackstorm.replies import send_json
 from runyard.dialects.stackstorm.roles import RoleHandlers
@@ -188,6 +189,14 @@ def _rest(k: KeyHandlers, t: TraceHandlers, i: InquiryHandlers) -> Iterator[Rout
     yield _route("PUT", inquiry, "respond", "Answer an inquiry.", handler=i.respond, permission=_RUN)
 
 
+def _instances(h: InstanceHandlers) -> Iterator[Route]:
+    base, read = "/v1/triggerinstances", {"permission": _LEDGER}
+    yield _route("GET", base, "listTriggerInstances", "List trigger instances.", handler=h.list, **read)
+    yield _route(
+        "GET", f"{base}/{{instance}}", "getTriggerInstance", "Get a trigger instance.", handler=h.get, **read
+    )
+
+
 def _roles(h: RoleHandlers) -> Iterator[Route]:
     base = "/v1/rbac"
     for path, name, summary, handler in (
@@ -237,6 +246,7 @@ def register(services: StackStormServices) -> Door:
         _packs(catalogue),
         _executions(ExecutionHandlers(services), StreamHandlers(services)),
         _roles(RoleHandlers(services)),
+        _instances(InstanceHandlers(services)),
         _rest(KeyHandlers(services), TraceHandlers(services), InquiryHandlers(services)),
         _few(),
     )

@@ -7,6 +7,7 @@ from runyard.actions.access.service import AccessService
 from runyard.actions.apikeys import ApiKeyService
 from runyard.actions.catalogue import Catalogue
 from runyard.actions.datastore import DatastoreService
+from runyard.actions.followups.service import FollowupService
 from runyard.actions.packs.service import PackService
 from runyard.actions.runs.changes import RunChanges
 from runyard.actions.runs.service import RunService
@@ -63,6 +64,11 @@ class StackStormServices(Protocol):
     @property
     def changes(self) -> RunChanges:
         """Changes of those."""
+        ...
+
+    @property
+    def followups(self) -> FollowupService:
+        """Notifications and the trigger instances that they leave."""
         ...
 
     @property

@@ -1,6 +1,7 @@
 """The stream of events (SSE). Owns the filters, the events and the end; holds no state but a place in each log.
 
-Everything comes from the ledger's events: a listener that was too slow is told nothing twice and reads the rows again.
+Everything comes from the ledger's events. A listener that was too slow loses some of them; it is then told of every
+execution that changed meanwhile as it is now, so that no end is missed and memory stays bounded.
 """
 
 import asyncio
@@ -9,14 +10,18 @@ import fnmatch
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, Final
 
-from runyard.actions.runs.model import Record
+import msgspec
+
+from runyard.actions.runs.model import Record, RunFilter
 from runyard.dialects.door import Call
 from runyard.dialects.stackstorm import granting, reading
 from runyard.dialects.stackstorm.executions import base_of
 from runyard.dialects.stackstorm.replies import encode, time_of
 from runyard.dialects.stackstorm.services import StackStormServices
 from runyard.dialects.stackstorm.views import execution_view
+from runyard.executions.model import BEFORE_START, TERMINAL, Status
 from runyard.executions.output.model import Chunk, Stream
+from runyard.kernel.clock import monotonic, utc_now
 from runyard.kernel.errors import NotFound
 from runyard.kernel.events import Event
 
@@ -25,6 +30,11 @@ _DEFAULT: Final = (
     "st2.announcement__*", "st2.execution__create", "st2.execution__update", "st2.execution__delete",
     "st2.liveaction__create", "st2.liveaction__update", "st2.liveaction__delete",
 )  # fmt: skip
+_LIVE: Final = ("requested", "delayed", "scheduled", "running", "waiting", "canceling")
+_CAPACITY: Final = 1024
+"""Events that wait for a slow listener; what comes beyond is told as the state that came of it."""
+_LOOKED_AT: Final = 1000
+"""Executions that one listener keeps in mind, and that it reads again at once, at most."""
 _OUTPUT: Final = "st2.execution.output__create"
 _WORDS: Final = {Stream.STDOUT: "stdout", Stream.STDERR: "stderr"}
 _HEADERS: Final = (
@@ -67,9 +77,13 @@ class _Listener:
         self._wanted = reading.words(values, "events") or list(_DEFAULT)
         self._actions = set(reading.words(values, "action_refs"))
         self._executions = set(reading.words(values, "execution_ids"))
-        self._end = (values.get("end_event"), values.get("end_execution_id"))
+        self._end = (values.get("end_event") or "", values.get("end_execution_id") or "")
         self._sending = asyncio.Lock()
         self._tails: dict[str, asyncio.Task[None]] = {}
+        self._told: dict[str, str] = {}
+        """The status that was told last of each execution that had not ended then."""
+        self._seen_at = utc_now()
+        self._sent_at = 0.0
 
     async def run(self) -> None:
         await _start(self._call)
@@ -87,38 +101,64 @@ class _Listener:
 
     async def _listen(self) -> None:
         account = self._call.caller.scope.account_id
-        topics = (f"{account}/execution", f"{account}/announcement")
-        with self._services.database.broker.subscribe(*topics, capacity=1024) as events:
-            if await self._ended_before():
+        kinds = ("execution", "announcement", "trigger_instance")
+        topics = [f"{account}/{kind}" for kind in kinds]
+        with self._services.database.broker.subscribe(*topics, capacity=_CAPACITY) as events:
+            if await self._met():
                 return
             while True:
                 event = await events.next()
                 if event is None:
                     events.take_lost()
-                    if await self._ended_before():
+                    if await self._caught_up():
                         return
-                elif event.subject_kind == "announcement":
+                    continue
+                self._seen_at = event.at
+                if event.subject_kind == "announcement":
                     await self._emit(f"st2.announcement__{event.type}", event.body or {})
-                elif await self._executed(event):
+                elif event.subject_kind == "trigger_instance":
+                    await self._instance(event)
+                elif event.type.startswith("execution.") and await self._executed(event):
                     return
 
-    async def _ended_before(self) -> bool:
-        """Tell whether the awaited execution had ended when the listener came, after showing it."""
-        name, execution_id = self._end
-        if not name or not execution_id:
-            return False
-        try:
-            record = await self._services.runs.get(self._call.caller.scope, execution_id)
-        except NotFound:
-            return False
-        if not self._visible(record):
-            return False
-        if not record.execution.ended:
-            self._tail(record)
-            return False
-        await self._drained(record)
-        await self._emit("st2.execution__update", execution_view(record, base_of(self._call)))
-        return True
+    async def _met(self) -> bool:
+        """Look at what is there when the listener comes: what it names, or what has not ended, is told of again when
+        events are lost. Tell whether the awaited execution had ended already, after showing it.
+        """
+        runs, scope = self._services.runs, self._call.caller.scope
+        named = {name for name in (*self._executions, self._end[1]) if name}
+        if not named:
+            live = RunFilter(statuses=_LIVE, limit=_LOOKED_AT, owner=granting.access_of(self._call).owner)
+            found, _ = await runs.page(scope, live, history=False)
+        else:
+            found = await runs.records(scope, sorted(named))
+        for record in found:
+            if not self._concerns(record):
+                continue
+            if not record.execution.ended:
+                self._told[record.execution.id] = record.execution.status
+                if named:
+                    self._tail(record)
+            elif self._end[0] and record.execution.id == self._end[1]:
+                return await self._tell(record, "update")
+        return False
+
+    async def _caught_up(self) -> bool:
+        """Tell of all executions that changed while events were lost, each as it is now. Tell whether that was the end."""
+        runs, scope = self._services.runs, self._call.caller.scope
+        since, self._seen_at = self._seen_at, utc_now()
+        for record in await runs.records(scope, sorted(self._told)):
+            if record.execution.status != self._told.get(record.execution.id) and await self._tell(
+                record, "update"
+            ):
+                return True
+        made = RunFilter(after=since, sort=(("timestamp", True),), limit=_LOOKED_AT)
+        found, _ = await runs.page(scope, made)
+        for record in found:
+            fresh = record.execution.id not in self._told
+            if fresh and self._concerns(record) and await self._tell(record, "create", "update"):
+                return True
+        return False
 
     async def _executed(self, event: Event) -> bool:
         try:
@@ -127,15 +167,37 @@ class _Listener:
             return False
         if not self._concerns(record):
             return False
-        self._tail(record)
-        over = event.type.partition(".")[2] in ("succeeded", "failed", "timeout", "canceled", "abandoned")
-        if over:
-            await self._drained(record)
         verb = "create" if event.type == "execution.requested" else "update"
-        document = execution_view(record, base_of(self._call), fresh=verb == "create")
-        await self._emit(f"st2.execution__{verb}", document)
-        await self._emit(f"st2.liveaction__{verb}", _liveaction(document))
-        return over and self._end[0] is not None and self._end[1] == record.execution.id
+        return await self._tell(as_of(record, event), verb)
+
+    async def _tell(self, record: Record, *verbs: str) -> bool:
+        """Send an execution as it is, after its output when it has ended. Tell whether that was the awaited end."""
+        execution = record.execution
+        self._tail(record)
+        if execution.ended:
+            self._told.pop(execution.id, None)
+            await self._drained(record)
+        elif len(self._told) < _LOOKED_AT or execution.id in self._told:
+            self._told[execution.id] = execution.status
+        over = False
+        for verb in verbs:
+            document = execution_view(record, base_of(self._call), fresh=verb == "create")
+            for name, shown in (
+                (f"st2.execution__{verb}", document),
+                (f"st2.liveaction__{verb}", _liveaction(document)),
+            ):
+                await self._emit(name, shown)
+                over = over or (self._end == (name, execution.id) and execution.ended and verb == "update")
+                if over:
+                    return True
+        return False
+
+    async def _instance(self, event: Event) -> None:
+        """Tell of a trigger instance, to whoever may see those of all."""
+        access = granting.access_of(self._call)
+        if access.owner is None and access.allows("trigger_view"):
+            shown = {"id": event.subject_id, "occurrence_time": time_of(event.at), **(event.body or {})}
+            await self._emit("st2.trigger_instance__create", shown)
 
     def _visible(self, record: Record) -> bool:
         access = granting.access_of(self._call)
@@ -172,19 +234,44 @@ class _Listener:
         if self._wants(name):
             async with self._sending:
                 await _send(self._call, name, document)
+                self._sent_at = monotonic()
 
     async def _watch(self) -> None:
         while (await self._call.receive())["type"] != "http.disconnect":
             pass
 
     async def _beat(self) -> None:
+        """Send a blank line after so much silence, so that nobody between cuts the connection."""
+        self._sent_at = monotonic()
         while True:
-            await asyncio.sleep(HEARTBEAT_SECONDS)
+            await asyncio.sleep(max(0.1, self._sent_at + HEARTBEAT_SECONDS - monotonic()))
+            if monotonic() - self._sent_at < HEARTBEAT_SECONDS:
+                continue
             async with self._sending:
                 await self._call.send({"type": "http.response.body", "body": b"\n", "more_body": True})
+                self._sent_at = monotonic()
 
     async def _stop(self) -> None:
         await self._services.stopping.wait()
+
+
+def as_of(record: Record, event: Event) -> Record:
+    """Return an execution as an event left it, when it has gone on since: every change is told once, in order."""
+    execution = record.execution
+    word = event.type.partition(".")[2]
+    if word not in {one.value for one in Status} or word == execution.status or Status(word) in TERMINAL:
+        return record
+    begun = Status(word) not in BEFORE_START
+    then = msgspec.structs.replace(
+        execution,
+        status=Status(word),
+        started_at=execution.started_at if begun else None,
+        ended_at=None,
+        result=None,
+    )
+    history = [one for one in record.history if one.at <= event.at]
+    result = record.result if word == Status.WAITING else None
+    return msgspec.structs.replace(record, execution=then, history=history, result=result)
 
 
 async def _lines(
