@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
-from runyard.actions.runs.model import Record, RunFilter
+from runyard.actions.runs.model import Detail, Record, RunFilter
 from runyard.dialects.door import Call
 from runyard.dialects.stackstorm import granting, reading
 from runyard.dialects.stackstorm.executions import base_of
@@ -129,7 +129,7 @@ class _Listener:
         named = {name for name in (*self._executions, self._end[1]) if name}
         if not named:
             live = RunFilter(statuses=_LIVE, limit=_LOOKED_AT, owner=granting.access_of(self._call).owner)
-            found, _ = await runs.page(scope, live, history=False)
+            found, _ = await runs.page(scope, live, Detail(history=False))
         else:
             found = await runs.records(scope, sorted(named))
         for record in found:
