@@ -88,6 +88,8 @@ async def open_house(settings: Settings, stack: AsyncExitStack, *, new_admin_tok
     stack.callback(house.environments.close)
     await house.actions.start()
     stack.push_async_callback(house.actions.close)
+    house.infrastructure.running.start()
+    stack.callback(house.infrastructure.running.boxes.close)
     report = await house.executions.recover()
     if report.abandoned:
         _log.warning("server.executions_abandoned", count=report.abandoned)

@@ -29,13 +29,13 @@ def subject_of(workspace: Workspace, run: Run) -> Subject:
         account_id=run.account_id,
         project_id=run.project_id,
         project_path=run.project_path,
-        workspace_id=run.workspace_id,
+        workspace_id=str(run.workspace_id),
         workspace_name=run.workspace_name,
         repository=run.repository or workspace.code.repository,
         branch=run.origin.branch or workspace.code.branch,
         labels=workspace.labels,
-        run_id=run.id,
-        task_id=run.plan_task_id,
+        run_id=str(run.id),
+        task_id=str(run.plan_task_id),
     )
 
 

@@ -1,0 +1,218 @@
+"""Real Terraform through a real server: plan, approve, apply, drift, destroy; and a server that is killed meanwhile."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import ServerFactory
+from tests.support.http import Api
+from tests.support.infrastructure import TERRAFORM
+from tests.support.repositories import Repository, make_repository
+from tests.support.server import Server
+
+pytestmark = pytest.mark.skipif(TERRAFORM is None, reason="no terraform in the PATH of this machine")
+SECONDS = 90.0
+CODE = """
+variable "size" { default = 2 }
+resource "terraform_data" "item" {
+  count = var.size
+  input = "item ${count.index}"
+}
+output "items" { value = terraform_data.item[*].output }
+"""
+SLOW = """
+resource "terraform_data" "first" { input = "first" }
+resource "terraform_data" "slow" {
+  input = terraform_data.first.output
+  provisioner "local-exec" {
+    interpreter = ["/bin/sh", "-c"]
+    command     = "echo begun; sleep 60"
+  }
+}
+"""
+
+
+class Workspaces:
+    """Speaks Firefly's API as its clients do, as far as runs need it."""
+
+    def __init__(self, api: Api, repository: Repository) -> None:
+        """Use a client and the repository of the code."""
+        self.api = api
+        self.repository = repository
+
+    def create(self, name: str, **more: object) -> str:
+        """Add a workspace and return its id; the code comes from the local repository."""
+        body = {
+            "runnerType": "firefly",
+            "iacType": "terraform",
+            "workspaceName": name,
+            "vcsId": self.integration(),
+            "repo": self.repository.folder.name,
+            "defaultBranch": "main",
+            "vcsType": "github",
+            "workDir": "",
+            "variables": [],
+            "execution": {"triggers": ["push"], "applyRule": "manual", "terraformVersion": ""},
+            **more,
+        }
+        return str(self.api.post("/v2/runners/workspaces", body).expect(201).json()["id"])
+
+    def integration(self) -> str:
+        """Return an integration whose repositories are in the local folder."""
+        listed = self.api.get("/v2/api/integrations/global/vcs").expect(200).json()["github"]
+        if listed:
+            return str(listed[0]["id"])
+        body = {
+            "name": "local",
+            "type": "github",
+            "url": f"file://{self.repository.folder.parent}",
+        }
+        return str(self.api.post("/runyard/v1/integrations", body).expect(201).json()["id"])
+
+    def deploy(self, workspace: str, task: str = "apply", arguments: str = "") -> str:
+        """Ask for a run and return its id."""
+        body = {"taskType": task, "cmdArguments": arguments}
+        return str(self.api.post(f"/v2/runners/workspaces/{workspace}", body).expect(200).json()["runId"])
+
+    def run(self, workspace: str, run: str) -> dict[str, Any]:
+        """Return a run as the search shows it."""
+        body = {"filters": {"runId": [run]}}
+        found = self.api.post(f"/v2/workspaces/{workspace}/runs/search", body).expect(200).json()
+        return dict(found[0])
+
+    def until(self, workspace: str, run: str, statuses: Sequence[str]) -> dict[str, Any]:
+        """Wait until a run has one of some statuses."""
+        deadline = time.monotonic() + SECONDS
+        while time.monotonic() < deadline:
+            found = self.run(workspace, run)
+            if found["status"] in statuses:
+                return found
+            ended = ("error", "discarded", "cancelled", "success", "no_changes")
+            assert not found["status"].endswith(ended), (found, self.log(found))
+            time.sleep(0.05)
+        raise AssertionError(f"{self.run(workspace, run)} never got to {statuses}")
+
+    def apply(self, workspace: str, run: dict[str, Any], kind: str = "apply") -> None:
+        """Approve the plan of a run."""
+        path = f"/v2/runners/workspaces/{workspace}/tasks/{run['planTaskId']}/apply"
+        self.api.post(path, {"taskType": kind}).expect(200)
+
+    def log(self, run: dict[str, Any], task: str = "planTaskId") -> str:
+        """Return what a task has printed so far."""
+        found = self.api.get(f"/runyard/v1/executions/{run[task]}/output?format=raw")
+        return found.body.decode("utf-8", "replace")
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Repository:
+    """Make the repository."""
+    made = make_repository(tmp_path / "repositories" / "infra")
+    made.commit("Two items", {"main.tf": CODE})
+    return made
+
+
+@pytest.fixture
+def served(fresh_server: ServerFactory, repository: Repository) -> Server:
+    """Serve with the folder of repositories allowed."""
+    return fresh_server(
+        infrastructure__local_repositories=f'["{repository.folder.parent}"]',
+        infrastructure__interrupt_grace_secs="5",
+    )
+
+
+def test_workspace_lives_from_first_plan_to_destruction(served: Server, repository: Repository) -> None:
+    """Create, plan, approve, apply, plan empty, change, deploy with arguments, destroy and delete."""
+    with served.api() as api:
+        spaces = Workspaces(api, repository)
+        workspace = spaces.create("net")
+        planned = spaces.until(workspace, spaces.deploy(workspace), ["plan_success"])
+        assert planned["title"] == "Two items"
+        assert planned["commitId"] == repository.head()
+        assert "2 to add" in spaces.log(planned)
+        second = spaces.deploy(workspace, "plan")
+        assert spaces.run(workspace, second)["status"] == "pending"
+        spaces.apply(workspace, planned)
+        done = spaces.until(workspace, planned["runId"], ["apply_success"])
+        assert "Apply complete! Resources: 2 added" in spaces.log(done, "applyTaskId")
+        spaces.until(workspace, second, ["plan_no_changes"])
+        repository.commit("Three items", {"main.tf": CODE.replace("= 2", "= 3")})
+        target = spaces.deploy(workspace, "apply", "-target=terraform_data.item[2] --parallelism 3")
+        run = spaces.until(workspace, target, ["plan_success"])
+        assert "1 to add" in spaces.log(run)
+        spaces.apply(workspace, run)
+        spaces.until(workspace, target, ["apply_success"])
+        refused = api.post(
+            f"/v2/runners/workspaces/{workspace}", {"taskType": "plan", "cmdArguments": "-var a=b -out=x"}
+        ).expect(400)
+        assert "-var, a, -out" in refused.json()["message"]
+        path = f"/v2/runners/workspaces/{workspace}/tasks/destroy"
+        task = api.post(path, {"taskType": "destroy"}).expect(200).json()["taskId"]
+        listed = api.post(f"/v2/workspaces/{workspace}/runs/search", {}).expect(200).json()
+        run = next(one for one in listed if one["planTaskId"] == task)
+        run = spaces.until(workspace, run["runId"], ["plan_success"])
+        spaces.apply(workspace, run, "destroy")
+        done = spaces.until(workspace, run["runId"], ["apply_success"])
+        assert "3 destroyed" in spaces.log(done, "applyTaskId")
+        assert "pass" not in str(listed)
+
+
+def test_server_that_is_killed_leaves_truth_behind(served: Server, repository: Repository) -> None:
+    """Killed in a plan and in an apply: both end with the reason, nothing runs again, state and lock are in order, and
+    the next run goes on from the state that was written.
+    """
+    repository.commit("Slow", {"main.tf": SLOW})
+    with served.api() as api:
+        spaces = Workspaces(api, repository)
+        workspace = spaces.create("killed")
+        run = spaces.until(workspace, spaces.deploy(workspace), ["plan_success"])
+        waiting = spaces.deploy(workspace, "plan")
+        spaces.apply(workspace, run)
+        run = spaces.until(workspace, run["runId"], ["applying"])
+        deadline = time.monotonic() + SECONDS
+        while "begun" not in spaces.log(run, "applyTaskId"):
+            assert time.monotonic() < deadline, spaces.log(run, "applyTaskId")
+            time.sleep(0.05)
+    served.kill()
+    served.start()
+    with served.api() as api:
+        spaces = Workspaces(api, repository)
+        lost = spaces.until(workspace, run["runId"], ["apply_error"])
+        status = api.get(f"/runyard/v1/executions/{lost['applyTaskId']}").expect(200).json()["status"]
+        assert status == "abandoned"
+        # The one in line goes on by itself: the lock is free and the state can be read.
+        found = spaces.until(workspace, waiting, ["plan_success"])
+        assert spaces.run(workspace, run["runId"])["status"] == "apply_error"
+        assert "to add" in spaces.log(found)
+        planning = spaces.deploy(workspace, "plan")
+        spaces.until(workspace, planning, ["planning"])
+    served.kill()
+    served.start()
+    with served.api() as api:
+        spaces = Workspaces(api, repository)
+        ended = spaces.until(workspace, planning, ["plan_error", "init_error", "plan_success"])
+        assert ended["status"] != "plan_success" or "to add" in spaces.log(ended)
+        again = spaces.deploy(workspace, "plan")
+        spaces.until(workspace, again, ["plan_success"])
+
+
+def test_cancel_lets_terraform_write_its_state(served: Server, repository: Repository) -> None:
+    """An apply that is cancelled is interrupted: what was made is in the state, and the lock is free."""
+    repository.commit("Slow", {"main.tf": SLOW})
+    with served.api() as api:
+        spaces = Workspaces(api, repository)
+        workspace = spaces.create("cancelled", execution={"applyRule": "auto", "triggers": None})
+        run = spaces.until(workspace, spaces.deploy(workspace), ["applying"])
+        deadline = time.monotonic() + SECONDS
+        while "begun" not in spaces.log(run, "applyTaskId"):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        api.post(f"/runyard/v1/executions/{run['applyTaskId']}/cancel", {}).expect(202)
+        ended = spaces.until(workspace, run["runId"], ["cancelled"])
+        assert "nterrupt" in spaces.log(ended, "applyTaskId")
+        repository.commit("Quick", {"main.tf": 'resource "terraform_data" "first" { input = "first" }\n'})
+        after = spaces.until(workspace, spaces.deploy(workspace, "plan"), ["plan_success", "plan_no_changes"])
+        # What was made is known; what the interrupt broke off is to be replaced or is gone.
+        assert "terraform_data.first will be created" not in spaces.log(after)
