@@ -263,5 +263,18 @@ def _variables(asked: Resource) -> Mapping[str, str]:
         key, value = (one.get("key"), one.get("value")) if isinstance(one, dict) else (None, None)
         if not isinstance(key, str) or not isinstance(value, str):
             raise InvalidArgument("variables must be a list of keys with values")
-        found[key] = value
+        found[key] = _literal(value)
     return found
+
+
+def _literal(value: str) -> str:
+    """Return a value as an environment variable has it: clients write texts as quoted literals of the language, and
+    everything else as it is.
+    """
+    if not (len(value) >= 2 and value[0] == value[-1] == '"'):
+        return value
+    try:
+        text = msgspec.json.decode(value, type=str)
+    except msgspec.MsgspecError:
+        return value
+    return text.replace("$${", "${").replace("%%{", "%{")
