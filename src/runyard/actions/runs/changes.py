@@ -120,6 +120,8 @@ class RunChanges:
             )
         if status not in _ENDS:
             raise RunRefused(f"Failed updating execution. The status cannot be set to {status}.")
+        if result is not None and not record.stands_in:
+            result = await self._runs.concealed(record, result)
         await self._end(caller.actor, execution, Outcome(status=_ENDS[status], result=result))
         return await self._runs.get(caller.scope, execution_id)
 

@@ -22,6 +22,7 @@ from runyard.actions.masking import (
     RESPOND_ACTION,
     mask_parameters,
     mask_respond_parameters,
+    mask_result,
     redact,
     secret_texts,
 )
@@ -333,20 +334,16 @@ class RunService:
         parameters = self.opened(run) if secrets else execution.parameters
         return Record(run=run, parameters=parameters, result=result, **common)
 
-    async def descendants(self, scope: Scope, top: Record, depth: int) -> list[tuple[int, Record]]:
-        """List all below an execution with their depth from 1, in pre-order."""
-        found: list[tuple[int, Record]] = []
-        await self._walk(scope, top, 1, depth if depth >= 0 else _MAX_DEPTH, found)
+    async def descendants(
+        self, scope: Scope, top: Record, depth: int, detail: Detail = EVERYTHING
+    ) -> list[Record]:
+        """List all below an execution in pre-order, direct children first at depth 1."""
+        found: list[Record] = []
+        if depth and top.children:
+            for child in await self.records(scope, top.children, detail):
+                below = min(depth - 1, _MAX_DEPTH) if depth > 0 else _MAX_DEPTH
+                found += [child, *await self.descendants(scope, child, below, detail)]
         return found
-
-    async def _walk(
-        self, scope: Scope, above: Record, level: int, depth: int, found: list[tuple[int, Record]]
-    ) -> None:
-        if level > depth or not above.children:
-            return
-        for child in await self.records(scope, above.children):
-            found.append((level, child))
-            await self._walk(scope, child, level + 1, depth, found)
 
     async def filters(
         self, scope: Scope, names: Sequence[str], owner: str | None = None
@@ -367,6 +364,17 @@ class RunService:
         sealed = self._vault.seal(msgspec.json.encode(result), seal_context(execution_id))
         async with self._database.transaction() as tx:
             await store.set_sealed_result(tx, execution_id, sealed)
+
+    async def concealed(self, record: Record, result: JsonObject) -> JsonObject:
+        """Return a result that somebody set by hand as it may be kept, and keep it in clear under seal where that
+        differs.
+        """
+        run, runner = record.run, runner_of_run(record.run)
+        secrets = secret_texts(self.opened(run), run.action["parameters"], runner.runner_parameters)
+        masked: JsonObject = redact(mask_result(result, runner, run.action["output_schema"]), secrets)
+        if masked != result:
+            await self.keep_result(run.execution_id, result)
+        return masked
 
     async def overdue(self) -> Sequence[str]:
         """Return the executions whose inquiry has to be given up now."""

@@ -155,10 +155,12 @@ class ExecutionHandlers:
         values = reading.query(call)
         included, excluded = reading.attributes(values, EXECUTION_FIELDS, _EXCLUDABLE)
         depth = reading.number(values, "depth", -1)
-        top = await self._named(call, secrets=reading.shows_secrets(call, values))
-        found = await self._runs.descendants(call.caller.scope, top, -1 if depth is None else depth)
+        detail = Detail(secrets=reading.shows_secrets(call, values))
+        top = await self._named(call, secrets=detail.secrets)
+        depth = -1 if depth is None else depth
+        found = await self._runs.descendants(call.caller.scope, top, depth, detail)
         access = granting.access_of(call)
-        records = [record for _, record in found if granting.owns(access, record)]
+        records = [record for record in found if granting.owns(access, record)]
         if values.get("result_fmt") == "sorted":
             records.sort(key=lambda one: one.execution.created_at)
         base = base_of(call)
