@@ -10,7 +10,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks import actions, bulk, latency, ledger, lifecycle, workspaces
+from benchmarks import actions, bulk, harness, latency, ledger, lifecycle, workspaces
 from benchmarks.plan import QUICK, Plan
 from benchmarks.report import Section
 
@@ -21,6 +21,7 @@ GROUPS: dict[str, Callable[[Plan], list[Section]]] = {
     "ledger": ledger.measure,
     "workspaces": workspaces.measure,
     "actions": actions.measure,
+    "harness": harness.measure,
 }
 RESULT = Path(__file__).parent.parent / ".cache" / "bench.md"
 

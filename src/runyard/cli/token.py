@@ -34,6 +34,7 @@ token = LazyGroup(
         "runyard token create team --project default/web",
         "runyard token create laptop --user bob",
         "runyard token create terraform --key-pair",
+        "runyard token create laptop --harness",
     ),
 )
 @click.argument("name")
@@ -51,6 +52,7 @@ token = LazyGroup(
 @click.option(
     "--key-pair", is_flag=True, help="Print access key and secret key, for clients of the Firefly API."
 )
+@click.option("--harness", is_flag=True, help="In the form that hc and harness demand.")
 @click.pass_obj
 def create(
     state: State,
@@ -61,6 +63,7 @@ def create(
     user: str | None,
     expires: int | None,
     key_pair: bool,
+    harness: bool,
 ) -> None:
     """Make a token and print its secret, once: the server keeps only a hash."""
     from runyard.cli.kit.output import print_json, write_text
@@ -72,6 +75,7 @@ def create(
         project=reference(project) if project else None,
         user=user,
         expires_in_secs=expires,
+        shape="harness" if harness else None,
     )
     with state.client() as client:
         made = client.tokens.create(wanted)

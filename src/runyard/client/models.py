@@ -292,6 +292,8 @@ class NewToken(Wire, frozen=True, kw_only=True, omit_defaults=True):
     project: str | None = None
     user: str | None = None
     expires_in_secs: int | None = None
+    shape: str | None = None
+    """`harness` for the form that clients of that API demand."""
 
 
 class MadeToken(Wire, frozen=True, kw_only=True):

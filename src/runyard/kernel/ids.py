@@ -157,6 +157,13 @@ class WorkspaceId(Uuid7Id):
     kind = "workspace"
 
 
+class RemoteExecutionId(Uuid7Id):
+    """Names a plan of code that was uploaded."""
+
+    __slots__ = ()
+    kind = "remote execution"
+
+
 class RunId(Uuid7Id):
     """Names a run of a workspace."""
 

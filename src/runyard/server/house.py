@@ -99,6 +99,7 @@ async def open_house(settings: Settings, stack: AsyncExitStack, *, new_admin_tok
     kept = house.infrastructure.kept
     _every(stack, SWEEP_SECONDS, kept.states.sweep)
     _every(stack, SWEEP_SECONDS, kept.configurations.sweep)
+    _every(stack, SWEEP_SECONDS, house.infrastructure.remote.sweep)
     house.infrastructure.guards.start(stack)
     house.actions.followups.start()
     stack.push_async_callback(house.actions.followups.stop)

@@ -15,6 +15,7 @@ from runyard.infrastructure.plans.service import PlanService
 from runyard.infrastructure.policies.service import PolicyService
 from runyard.infrastructure.projects.service import CheckEmpty, ProjectService
 from runyard.infrastructure.provisioner.git import Git
+from runyard.infrastructure.remote.service import RemoteExecutionService
 from runyard.infrastructure.runs.line import RunLine
 from runyard.infrastructure.runs.service import RunService
 from runyard.infrastructure.variables.service import VariableService
@@ -57,6 +58,7 @@ class InfrastructureHouse:
     """Where uploaded code is, by the name that `Archive.store` has."""
     running: RunHouse
     """What runs plans and applies."""
+    remote: RemoteExecutionService
 
 
 def make_infrastructure(settings: Settings, shared: Shared, check_empty: CheckEmpty) -> InfrastructureHouse:
@@ -107,4 +109,5 @@ def make_infrastructure(settings: Settings, shared: Shared, check_empty: CheckEm
         judge=guards.judge,
         archives=archives,
         running=make_runs(settings, shared, given, around),
+        remote=RemoteExecutionService(database, runs, archives["remote"]),
     )

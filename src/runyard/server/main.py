@@ -17,6 +17,7 @@ import uvloop
 
 from runyard.dialects.dreadnode import routes as dreadnode
 from runyard.dialects.firefly import routes as firefly
+from runyard.dialects.harness import routes as harness
 from runyard.dialects.runta import routes as runta
 from runyard.dialects.stackstorm import routes as stackstorm
 from runyard.dialects.terraform import routes as terraform
@@ -25,6 +26,7 @@ from runyard.runtimes.isolation import hostns
 from runyard.server import native
 from runyard.server.app import App
 from runyard.server.banner import banner
+from runyard.server.harness import harness_house
 from runyard.server.house import House, open_house
 from runyard.server.logging import set_up_logging
 from runyard.server.protocol import BoundedHeadProtocol
@@ -101,6 +103,7 @@ def build_app(house: House) -> App:
         dreadnode.register(house.environments),
         firefly.register(house.infrastructure),
         terraform.register(terraform_house(house)),
+        *harness.register(harness_house(house)),
     ]
     native.publish(doors)
     limits = house.settings.limits

@@ -33,6 +33,7 @@ BUSY = Word(409, "ConflictError", temporary=True)
 LOCKED = Word(423, "LockedError", temporary=True)
 GONE = Word(499, "ContextCancelledError")
 INTERNAL = Word(500, "InternalServerError", fault=True)
+ABSENT = Word(501, "NotImplementedError")
 UNAVAILABLE = Word(502, "BadGatewayError", temporary=True, fault=True)
 
 WORDS: Mapping[str, Word] = {
@@ -47,11 +48,17 @@ WORDS: Mapping[str, Word] = {
     "permission_denied": FORBIDDEN,
     "limit_exceeded": BUSY,
     "too_large": BAD,
-    "unimplemented": BAD,
+    "unimplemented": ABSENT,
     "unavailable": UNAVAILABLE,
     "deadline_exceeded": TIMEOUT,
     "command_failed": BAD,
-    "locked": LOCKED,
+    "workspace_locked": LOCKED,
+    "workspace_busy": LOCKED,
+    "state_locked": LOCKED,
+    "lock_lost": CONFLICT,
+    "stale_state": CONFLICT,
+    "already_uploaded": CONFLICT,
+    "source_gone": NOT_FOUND,
 }
 """The codes of the kernel and of locks; a code of a domain is looked up along its class's ancestors."""
 DOCUMENTED = (400, 401, 403, 404, 408, 409, 423, 499, 500, 502)
@@ -108,7 +115,7 @@ def write_error(error: RunyardError, request_id: str) -> Answer:
     word = word_of(error)
     body = GoaError(
         name=word.name,
-        id=request_id,
+        id=str(request_id),
         message=error.message,
         temporary=word.temporary,
         timeout=word.timeout,
@@ -120,12 +127,12 @@ def write_error(error: RunyardError, request_id: str) -> Answer:
 def write_pipeline_error(error: RunyardError, request_id: str) -> Answer:
     """Return the answer of the pipeline service."""
     word = word_of(error)
-    body = PipelineError("ERROR", error.code.upper(), error.message, error.message, request_id)
+    body = PipelineError("ERROR", error.code.upper(), error.message, error.message, str(request_id))
     return Answer(word.status, msgspec.json.encode(body), headers=_headers(error, word))
 
 
 def write_log_error(error: RunyardError, request_id: str) -> Answer:
     """Return the answer of the log service."""
     word = word_of(error)
-    body = LogError(error.message, error.message, request_id)
+    body = LogError(error.message, error.message, str(request_id))
     return Answer(word.status, msgspec.json.encode(body), headers=_headers(error, word))

@@ -1,5 +1,6 @@
 """Handlers of tokens and of the caller itself."""
 
+import secrets
 from datetime import timedelta
 
 import msgspec
@@ -9,6 +10,7 @@ from runyard.dialects.door import Call
 from runyard.identity.model import Permission, Token
 from runyard.identity.service import NewToken
 from runyard.kernel.errors import InvalidArgument
+from runyard.kernel.ids import TokenId
 from runyard.server.house import House
 from runyard.server.native.replies import send_json, send_nothing
 from runyard.server.native.wire import Listed, MadeTokenOut, TokenIn, TokenOut, WhoOut
@@ -23,6 +25,7 @@ class TokenHandlers:
     def __init__(self, house: House) -> None:
         """Take the services."""
         self._identity = house.identity
+        self._tenancy = house.environments.tenancy
 
     async def who(self, call: Call) -> None:
         """Tell who the caller is."""
@@ -58,9 +61,16 @@ class TokenHandlers:
             project_id=None if project is None else project.id,
             expires_in=_lifetime(body.expires_in_secs),
             user_name=body.user,
+            secret=await self._harness_secret(call) if body.shape == "harness" else None,
         )
         token, secret = await self._identity.create_token(call.caller, new)
         await send_json(call, MadeTokenOut(secret=secret, token=token_view(token)), status=201)
+
+    async def _harness_secret(self, call: Call) -> str:
+        """Make a secret whose second part names the account: clients read it there and refuse others."""
+        account = await self._tenancy.account_of(call.caller.scope)
+        named = account.slug if "." not in account.slug else account.id
+        return f"pat.{named}.{TokenId.new()}.{secrets.token_urlsafe(32)}"
 
     async def revoke(self, call: Call) -> None:
         """Make a token useless at once."""

@@ -380,6 +380,8 @@ class TokenIn(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """Name of the user for whom it acts; another one than the caller's needs `admin`."""
     expires_in_secs: int | None = None
     """It does not expire when left out."""
+    shape: Literal["runyard", "harness"] = "runyard"
+    """`harness` makes a secret of the form that its clients demand: `pat.ACCOUNT.ID.SECRET`."""
 
 
 class TokenOut(msgspec.Struct, kw_only=True):

@@ -1,0 +1,172 @@
+"""Workspaces in the dialect's words. Owns which of its fields are fields of a workspace, and where the rest is kept.
+
+What only this dialect knows stands in the workspace's extras under `harness`: connectors, tags, pipelines, and the
+name, where the account has another workspace of that name already.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from runyard.dialects.harness.reading import Where
+from runyard.dialects.harness.replies import millis
+from runyard.dialects.harness.wire import CreateWorkspace, WorkspaceBody
+from runyard.infrastructure.workspaces.model import IacType, Workspace
+from runyard.kernel.errors import InvalidArgument
+
+OPERATIONS: Final = ("plan", "apply", "destroy", "drift")
+PROVISIONERS: Final = ("terraform", "opentofu", "terragrunt")
+BUILT_IN: Final[Mapping[str, Any]] = {"plan": {"workspace_pipeline": "plan", "project_pipeline": None}}
+"""The pipelines of a workspace that names none: plans of local code run by themselves."""
+VALUE_TYPES: Final = ("string", "secret")
+_SUBMODULES: Final = ("false", "true", "recursive")
+_CONNECTORS: Final = ("aws", "azure", "gcp", "vault")
+_OWN: Final = (
+    "provider_connector", "repository_connector", "tags", "provisioner_configuration", "terragrunt_provider",
+    "terragrunt_version", "run_all", "repository_commit", "repository_sha", "repository_submodules",
+    "sparse_checkout", "terraform_variable_files", "provider_connectors", "default_pipelines",
+    "cost_estimation_enabled", "ccm_cost_enabled", "budget", "prune_sensitive_data", "associated_template",
+)  # fmt: skip
+"""Fields that are kept as they came and given back."""
+_STATUSES: Final = {
+    "": "inactive",
+    "planning": "provisioning",
+    "applying": "provisioning",
+    "pending": "provisioning",
+    "init_error": "failed",
+    "plan_error": "failed",
+    "apply_error": "failed",
+}
+
+
+def own_of(workspace: Workspace) -> Mapping[str, Any]:
+    """Return what only this dialect knows of a workspace."""
+    found = workspace.extras.get("harness")
+    return found if isinstance(found, Mapping) else {}
+
+
+def default_pipelines(workspace: Workspace) -> Mapping[str, Any]:
+    """Return the default pipelines by operation."""
+    named = own_of(workspace).get("default_pipelines")
+    return BUILT_IN if named is None else named
+
+
+def default_pipeline(workspace: Workspace, operation: str) -> str | None:
+    """Return the pipeline of an operation: the workspace's own, else the project's; None when there is none."""
+    named = default_pipelines(workspace).get(operation) or {}
+    own, common = named.get("workspace_pipeline"), named.get("project_pipeline")
+    return own if own is not None else common
+
+
+def status_of(workspace: Workspace) -> str:
+    """Return the dialect's status."""
+    return _STATUSES.get(workspace.last_run_status, "active")
+
+
+def name_of(workspace: Workspace) -> str:
+    """Return the name that was given through this dialect, else the workspace's."""
+    return str(own_of(workspace).get("name") or workspace.name)
+
+
+def summary(where: Where, workspace: Workspace) -> dict[str, Any]:
+    """Return a workspace as an item of a list."""
+    return {
+        "account": where.account.slug,
+        "org": where.org_name,
+        "project": where.project_name,
+        "identifier": workspace.identifier,
+        "name": name_of(workspace),
+        "description": workspace.description,
+        "created": millis(workspace.created_at),
+        "updated": millis(workspace.updated_at),
+        "status": status_of(workspace),
+        "provisioner": workspace.iac_type.value,
+        "tags": own_of(workspace).get("tags") or {},
+    }
+
+
+def show(where: Where, workspace: Workspace, variables: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a whole workspace; `variables` are the two maps and the sets."""
+    own = own_of(workspace)
+    document = {
+        **summary(where, workspace),
+        "provisioner_version": workspace.iac_version or None,
+        "provisioner_data": "",
+        "repository": workspace.code.repository or None,
+        "repository_connector": own.get("repository_connector") or workspace.code.vcs_integration_id,
+        "repository_branch": workspace.code.branch or None,
+        "repository_path": workspace.code.working_directory or None,
+        "provider_connector": own.get("provider_connector", ""),
+        "default_pipelines": default_pipelines(workspace),
+        "backend_locked": workspace.lock is not None,
+        "lock": lock_view(workspace),
+        **variables,
+    }
+    for name in _OWN:
+        if document.get(name) is None and own.get(name) is not None:
+            document[name] = own[name]
+    return {name: value for name, value in document.items() if value is not None}
+
+
+def lock_view(workspace: Workspace) -> dict[str, Any] | None:
+    """Return the lock of a workspace."""
+    lock = workspace.lock
+    if lock is None:
+        return None
+    return {
+        "id": lock.holder or str(workspace.record_id),
+        "manual": not lock.holder,
+        "reason": lock.reason,
+        "created_at": millis(lock.at),
+        "locked_by_principal_id": lock.actor,
+        "locked_by_principal_type": "USER",
+        "locked_by_display_name": lock.actor,
+    }
+
+
+def extras_of(body: WorkspaceBody) -> dict[str, Any]:
+    """Return what is kept of a body beside the workspace's own fields. Raises InvalidArgument."""
+    _check(body)
+    kept = {name: getattr(body, name) for name in _OWN}
+    if body.default_pipelines is not None:
+        unknown = set(body.default_pipelines) - set(OPERATIONS)
+        if unknown:
+            raise InvalidArgument(
+                f"default_pipelines has the operation {min(unknown)!r}; there are {', '.join(OPERATIONS)}"
+            )
+        kept["default_pipelines"] = {
+            operation: {
+                "project_pipeline": one.project_pipeline,
+                "workspace_pipeline": one.workspace_pipeline,
+            }
+            for operation, one in body.default_pipelines.items()
+        }
+    return {"name": body.name, **{name: value for name, value in kept.items() if value is not None}}
+
+
+def _check(body: WorkspaceBody) -> None:
+    if isinstance(body, CreateWorkspace) and not 1 <= len(body.identifier) <= 128:
+        raise InvalidArgument("length of identifier must be between 1 and 128")
+    if not 1 <= len(body.name) <= 128:
+        raise InvalidArgument("length of name must be between 1 and 128")
+    if body.provisioner not in PROVISIONERS:
+        raise InvalidArgument(f"provisioner must be one of {', '.join(PROVISIONERS)}")
+    if body.repository == "" and body.repository_connector == "":
+        raise InvalidArgument("repository name can't be empty")
+    if body.repository_submodules is not None and body.repository_submodules not in _SUBMODULES:
+        raise InvalidArgument(f"repository_submodules must be one of {', '.join(_SUBMODULES)}")
+    for connector in body.provider_connectors or ():
+        if connector.get("type") not in _CONNECTORS or not isinstance(connector.get("connector_ref"), str):
+            raise InvalidArgument(
+                f"a provider connector needs a connector_ref and a type among {', '.join(_CONNECTORS)}"
+            )
+    for variables in (body.terraform_variables, body.environment_variables):
+        for key, one in variables.items():
+            if one.value_type not in VALUE_TYPES:
+                raise InvalidArgument(f"value_type of {key[:100]!r} must be string or secret")
+            if one.key not in (None, key):
+                raise InvalidArgument(f"the key of variable {key[:100]!r} differs from its name")
+
+
+def iac_type_of(provisioner: str) -> IacType:
+    """Return the tool of a provisioner."""
+    return IacType(provisioner)

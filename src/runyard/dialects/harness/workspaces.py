@@ -1,0 +1,273 @@
+"""Workspaces on the wire: list, show, create, replace, delete, copy, lock and unlock, default pipelines."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from runyard.dialects.door import Call
+from runyard.dialects.harness import views
+from runyard.dialects.harness.reading import Reader, Where
+from runyard.dialects.harness.replies import send_json, send_nothing
+from runyard.dialects.harness.services import HarnessServices
+from runyard.dialects.harness.wire import (
+    CloneBody,
+    CreateWorkspace,
+    LockBody,
+    PipelineBody,
+    ValueIn,
+    WorkspaceBody,
+)
+from runyard.dialects.reading import integer, query, read_json, read_optional_json
+from runyard.identity.model import Permission
+from runyard.infrastructure.variables.model import Destination, NewVariable, Sensitivity, check
+from runyard.infrastructure.workspaces.errors import WorkspaceExists
+from runyard.infrastructure.workspaces.model import (
+    Code,
+    NewWorkspace,
+    Workspace,
+    WorkspaceChanges,
+    WorkspaceQuery,
+)
+from runyard.kernel.errors import InvalidArgument
+
+_create: Final = msgspec.json.Decoder(CreateWorkspace)
+_replace: Final = msgspec.json.Decoder(WorkspaceBody)
+_lock: Final = msgspec.json.Decoder(LockBody)
+_clone: Final = msgspec.json.Decoder(CloneBody)
+_pipeline: Final = msgspec.json.Decoder(PipelineBody)
+_SORTS: Final = {"name": "name", "updated": "updated_at"}
+_MAX_PAGE: Final = 1000
+
+
+class WorkspaceHandlers:
+    """Workspaces of a project."""
+
+    def __init__(self, services: HarnessServices, reader: Reader) -> None:
+        """Take the services."""
+        self._workspaces = services.workspaces
+        self._variables = services.variables
+        self._runs = services.runs
+        self._reader = reader
+
+    async def list(self, call: Call) -> None:
+        """List a page, with the counts in headers that clients need."""
+        where = await self._reader.where(call)
+        values = query(call)
+        limit, page = integer(values, "limit", 30, 1, _MAX_PAGE), integer(values, "page", 1, 1, 1_000_000)
+        wanted = WorkspaceQuery(
+            text=values.get("searchTerm", ""),
+            project_ids=(where.project.id,),
+            sort=_order(values.get("sort")),
+            offset=(page - 1) * limit,
+            limit=limit,
+        )
+        found = await self._workspaces.search(call.caller.scope, wanted)
+        total = await self._workspaces.count(call.caller.scope, wanted)
+        headers = [
+            (b"x-total-items", str(total).encode()),
+            (b"x-total-pages", str(-(-total // limit)).encode()),
+            (b"x-page-size", str(limit).encode()),
+        ]
+        await send_json(call, [views.summary(where, one) for one in found], headers=headers)
+
+    async def show(self, call: Call) -> None:
+        """Show one with its variables; a secret's value is never among them."""
+        where, workspace = await self._reader.workspace(call)
+        await send_json(call, views.show(where, workspace, await self._variables_of(call, workspace)))
+
+    async def create(self, call: Call) -> None:
+        """Add one."""
+        where = await self._reader.where(call)
+        body = await read_json(call, _create)
+        extras = {"harness": views.extras_of(body)}
+        variables = _variables(body)
+        new = NewWorkspace(
+            name=body.name,
+            project_id=where.project.id,
+            identifier=body.identifier,
+            description=body.description,
+            iac_type=views.iac_type_of(body.provisioner),
+            iac_version=body.provisioner_version or "",
+            code=_code(body),
+            extras=extras,
+        )
+        made = await self._add(call, where, new)
+        await self._variables.set_for_workspace(call.caller, made, variables)
+        await send_json(call, {}, 201)
+
+    async def _add(self, call: Call, where: Where, new: NewWorkspace) -> Workspace:
+        """Add a workspace under its name or, where the account has that name already, under its whole path."""
+        try:
+            return await self._workspaces.create(call.caller, new)
+        except WorkspaceExists:
+            path = f"{where.org_name}/{where.project_name}/{new.identifier}"
+            return await self._workspaces.create(call.caller, msgspec.structs.replace(new, name=path))
+
+    async def replace(self, call: Call) -> None:
+        """Replace one: what the body leaves out is gone, variables included."""
+        _, workspace = await self._reader.workspace(call)
+        body = await read_json(call, _replace)
+        variables = _variables(body)
+        code = _code(body)
+        changes = WorkspaceChanges(
+            description=body.description,
+            iac_type=views.iac_type_of(body.provisioner),
+            iac_version=body.provisioner_version or "",
+            vcs_integration_id=code.vcs_integration_id,
+            repository=code.repository,
+            branch=code.branch,
+            working_directory=code.working_directory,
+            extras={"harness": views.extras_of(body)},
+        )
+        await self._workspaces.update(call.caller, workspace.id, changes)
+        await self._variables.set_for_workspace(call.caller, workspace, variables, replace=True)
+        await send_json(call, {})
+
+    async def delete(self, call: Call) -> None:
+        """Delete the record; what it manages stays in the world."""
+        _, workspace = await self._reader.workspace(call)
+        await self._runs.delete_workspace(call.caller, workspace.id)
+        await send_nothing(call)
+
+    async def clone(self, call: Call) -> None:
+        """Copy one under another identifier, without state, runs and the values of secrets."""
+        where, workspace = await self._reader.workspace(call)
+        body = await read_json(call, _clone)
+        own = {**views.own_of(workspace), "name": body.name}
+        new = NewWorkspace(
+            name=body.name,
+            project_id=where.project.id,
+            identifier=body.identifier,
+            description=workspace.description,
+            labels=workspace.labels,
+            iac_type=workspace.iac_type,
+            iac_version=workspace.iac_version,
+            code=workspace.code,
+            apply_rule=workspace.apply_rule,
+            extras={**workspace.extras, "harness": own},
+        )
+        made = await self._add(call, where, new)
+        copied = [
+            NewVariable(
+                key=one.key, value=one.value, sensitivity=one.sensitivity, destination=one.destination
+            )
+            for one in await self._variables.of_workspace(workspace, 0, None)
+            if one.sensitivity is Sensitivity.STRING
+        ]
+        await self._variables.set_for_workspace(call.caller, made, copied)
+        await send_json(call, views.show(where, made, await self._variables_of(call, made)), 201)
+
+    async def lock(self, call: Call) -> None:
+        """Lock it: no run begins until it is unlocked."""
+        where, workspace = await self._reader.workspace(call)
+        body = await read_optional_json(call, _lock)
+        locked = await self._workspaces.lock(call.caller, workspace.id, reason=body.reason)
+        view = views.lock_view(locked) or {}
+        view.pop("created_at", None)
+        place = {"account": where.account.slug, "org": where.org_name, "project": where.project_name}
+        await send_json(call, {**view, **place, "workspace": workspace.identifier})
+
+    async def unlock(self, call: Call) -> None:
+        """Remove any lock; again is harmless."""
+        _, workspace = await self._reader.workspace(call)
+        if workspace.lock is not None:
+            await self._workspaces.unlock(call.caller, workspace.id, force=True)
+        await send_nothing(call, 200)
+
+    async def pipelines(self, call: Call) -> None:
+        """Name the pipelines that use it."""
+        where, workspace = await self._reader.workspace(call)
+        named = {views.default_pipeline(workspace, operation) for operation in views.OPERATIONS}
+        document = {
+            "account": where.account.slug,
+            "org": where.org_name,
+            "project": where.project_name,
+            "pipelines": sorted(one for one in named if one is not None),
+        }
+        await send_json(call, document)
+
+    async def tags(self, call: Call) -> None:
+        """List the tags of the project's workspaces with their values."""
+        found: dict[str, set[str]] = {}
+        for one in await self._all(call):
+            for key, value in (views.own_of(one).get("tags") or {}).items():
+                found.setdefault(key, set()).add(value)
+        await send_json(call, [{"key": key, "values": sorted(found[key])} for key in sorted(found)])
+
+    async def ratio(self, call: Call) -> None:
+        """Count the project's workspaces by tool."""
+        counts = dict.fromkeys(views.PROVISIONERS, 0)
+        for one in await self._all(call):
+            counts[one.iac_type.value] += 1
+        await send_json(call, [{"provisioner": name, "count": number} for name, number in counts.items()])
+
+    async def _all(self, call: Call) -> Sequence[Workspace]:
+        where = await self._reader.where(call)
+        wanted = WorkspaceQuery(project_ids=(where.project.id,), limit=_MAX_PAGE)
+        return await self._workspaces.search(call.caller.scope, wanted)
+
+    async def set_pipeline(self, call: Call) -> None:
+        """Set the default pipeline of an operation on a workspace."""
+        where = await self._reader.where(call)
+        body = await read_json(call, _pipeline)
+        if body.operation not in views.OPERATIONS:
+            raise InvalidArgument(f"operation must be one of {', '.join(views.OPERATIONS)}")
+        if not body.workspace:
+            raise InvalidArgument("a default pipeline is set on a workspace here: name it in `workspace`")
+        workspace = await self._workspaces.find_identifier(
+            call.caller.scope, where.project.id, body.workspace
+        )
+        own, named = views.own_of(workspace), dict(views.default_pipelines(workspace))
+        named[body.operation] = {**(named.get(body.operation) or {}), "workspace_pipeline": body.pipeline}
+        extras = {"harness": {**own, "default_pipelines": named}}
+        await self._workspaces.update(call.caller, workspace.id, WorkspaceChanges(extras=extras))
+        await send_json(
+            call, {"operation": body.operation, "pipeline": body.pipeline, "workspace": body.workspace}
+        )
+
+    async def _variables_of(self, call: Call, workspace: Workspace) -> Mapping[str, Any]:
+        call.caller.require(Permission.WORKSPACES_READ)
+        maps: dict[Destination, dict[str, Any]] = {Destination.IAC: {}, Destination.ENV: {}}
+        stamps = {"created": 0, "updated": 0}
+        for one in await self._variables.of_workspace(workspace, 0, None):
+            view = {"key": one.key, "value": one.value or "", "value_type": one.sensitivity.value, **stamps}
+            maps[one.destination][one.key] = view
+        return {"terraform_variables": maps[Destination.IAC], "environment_variables": maps[Destination.ENV]}
+
+
+def _variables(body: WorkspaceBody) -> list[NewVariable]:
+    """Return the variables of a body, checked before anything is written. Raises InvalidVariable."""
+    found = [
+        *_of(body.terraform_variables, Destination.IAC),
+        *_of(body.environment_variables, Destination.ENV),
+    ]
+    for one in found:
+        check(one)
+    return found
+
+
+def _of(variables: Mapping[str, ValueIn], destination: Destination) -> list[NewVariable]:
+    return [
+        NewVariable(
+            key=key, value=one.value, sensitivity=Sensitivity(one.value_type), destination=destination
+        )
+        for key, one in variables.items()
+    ]
+
+
+def _code(body: WorkspaceBody) -> Code:
+    return Code(
+        vcs_integration_id=body.repository_connector or "",
+        repository=body.repository or "",
+        branch=body.repository_branch or "",
+        working_directory=body.repository_path or "",
+    )
+
+
+def _order(text: str | None) -> list[tuple[str, bool]]:
+    """Return the order that a query names: `name,ASC` unless it says otherwise. Raises InvalidArgument."""
+    name, _, direction = (text or "name,ASC").partition(",")
+    if name not in _SORTS or direction not in ("ASC", "DESC"):
+        raise InvalidArgument("sort must be one of name,ASC name,DESC updated,ASC updated,DESC")
+    return [(_SORTS[name], direction == "ASC")]

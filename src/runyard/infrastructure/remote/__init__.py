@@ -1,0 +1,1 @@
+"""Remote executions: a plan of code that somebody has on their own machine, against a workspace."""

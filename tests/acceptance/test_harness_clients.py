@@ -1,0 +1,234 @@
+"""Remote plans as the two command-line clients do them: their timings, their ways to end, and what they print."""
+
+import os
+import shutil
+import subprocess
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.harness import Hc, Outcome, Unified, packed
+from tests.support.http import Api
+from tests.support.server import Server
+
+pytestmark = [
+    pytest.mark.skipif(shutil.which("terraform") is None, reason="needs the terraform command"),
+    pytest.mark.timeout(180),
+]
+
+BASE = "/iacm/api/orgs/default/projects/default"
+TWO = 'resource "terraform_data" "one" {\n  input = "1"\n}\nresource "terraform_data" "two" {\n  input = "2"\n}\n'
+SLOW = """output "slow" {
+  value = sum([for i in range(1000) : length([for j in range(1000) : length([for k in range(5) : i * j * k])])])
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def door(server: Server) -> Iterator[Api]:
+    with server.api() as api:
+        yield api
+
+
+@pytest.fixture(scope="module")
+def key(door: Api) -> str:
+    return str(
+        door.post("/runyard/v1/tokens", {"name": "cli", "shape": "harness"}).expect(201).json()["secret"]
+    )
+
+
+def workspace(door: Api, **more: object) -> str:
+    identifier = f"c{uuid.uuid4().hex[:10]}"
+    document: dict[str, Any] = {
+        "identifier": identifier, "name": identifier, "provisioner": "terraform", "provider_connector": "none",
+        "terraform_variables": {}, "environment_variables": {}, **more,
+    }  # fmt: skip
+    door.post(f"{BASE}/workspaces", document).expect(201)
+    return identifier
+
+
+def both(door: Api, key: str, name: str, archive: bytes, **arguments: list[str]) -> tuple[Outcome, Outcome]:
+    """Run both clients side by side against workspaces of their own, made alike."""
+    old, new = Hc(door.port, key, workspace=name), Unified(door.port, key, workspace=workspace(door))
+    outcomes: list[Outcome] = []
+    thread = threading.Thread(target=lambda: outcomes.append(new.plan(archive, arguments)))
+    thread.start()
+    first = old.plan(archive, arguments)
+    thread.join(100)
+    return first, outcomes[0]
+
+
+def test_plan_shows_its_log_once_in_both_clients_and_target_reaches_the_tool(door: Api, key: str) -> None:
+    archive = packed({"main.tf": TWO})
+    old, new = both(door, key, workspace(door), archive, target=["terraform_data.two"])
+    assert (old.code, new.code) == (0, 0), (old, new)
+    for outcome in (old, new):
+        assert outcome.lines.count("Plan: 1 to add, 0 to change, 0 to destroy.") == 1, outcome.lines
+        assert not any("terraform_data.one" in line for line in outcome.lines)
+    assert sorted(old.lines) != []
+
+
+def test_failed_plan_ends_both_clients(door: Api, key: str) -> None:
+    old, new = both(door, key, workspace(door), packed({"main.tf": 'resource "terraform_data" {}\n'}))
+    assert old.code == 0
+    assert (new.code, new.error) == (1, "execution failed")
+    for outcome in (old, new):
+        assert any("Error" in line for line in outcome.lines), outcome
+
+
+def test_long_line_comes_in_parts_without_a_reconnect(door: Api, key: str) -> None:
+    code = 'output "long" {\n  value = join("", [for i in range(70) : join("", [for j in range(1000) : "x"])])\n}\n'
+    old, new = both(door, key, workspace(door), packed({"main.tf": code}))
+    for outcome in (old, new):
+        assert sum(line.count("x" * 1000) for line in outcome.lines) >= 60
+        assert (
+            sum(len(line) - len(line.replace("x", "")) for line in outcome.lines if "xxxx" in line) == 70_000
+        )
+
+
+def test_locked_workspace_ends_the_older_client_with_the_message(door: Api, key: str) -> None:
+    name = workspace(door)
+    door.post(f"{BASE}/workspaces/{name}/actions/lock", {"reason": "frozen for the audit"}).expect(200)
+    outcome = Hc(door.port, key, workspace=name).plan(packed({"main.tf": TWO}))
+    assert outcome.code == 1
+    assert "frozen for the audit" in outcome.error
+
+
+def test_abort_from_elsewhere_ends_both_clients(fresh_server: Callable[..., Server]) -> None:
+    # The tool hears an interrupt between two values only, so this one has to be killed in the end.
+    server = fresh_server(infrastructure__interrupt_grace_secs=1)
+    with server.api() as door:
+        abort(door, server.token)
+
+
+def abort(door: Api, key: str) -> None:
+    name, archive = workspace(door), packed({"main.tf": SLOW})
+    old, new = Hc(door.port, key, workspace=name), Unified(door.port, key, workspace=workspace(door))
+    outcomes: dict[str, Outcome] = {}
+    threads = [
+        threading.Thread(target=lambda: outcomes.setdefault("old", old.plan(archive, limit=90))),
+        threading.Thread(target=lambda: outcomes.setdefault("new", new.plan(archive, limit=90))),
+    ]
+    for thread in threads:
+        thread.start()
+    for client in (old, new):
+        deadline = time.monotonic() + 30
+        while not client.lines and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert client.lines, "the log has begun"
+        query = (
+            "accountIdentifier=default&orgIdentifier=default&projectIdentifier=default&interruptType=AbortAll"
+        )
+        path = f"/pipeline/api/pipeline/execute/interrupt/{client.remote['pipeline_execution_id']}?{query}"
+        door.put(path).expect(200)
+    for thread in threads:
+        thread.join(100)
+    assert outcomes["old"].code == 0
+    assert (outcomes["new"].code, outcomes["new"].error) == (1, "execution aborted")
+
+
+def test_plan_uses_the_variables_of_the_workspace_and_hides_secrets(door: Api, key: str) -> None:
+    variables = {
+        "word": {"value": "visible-word", "value_type": "string"},
+        "password": {"value": "open-sesame-77", "value_type": "secret"},
+    }
+    name = workspace(door, terraform_variables=variables)
+    code = 'variable "word" {}\nvariable "password" {}\noutput "both" {\n  value = "${var.word} ${var.password}"\n}\n'
+    outcome = Unified(door.port, key, workspace=name).plan(packed({"main.tf": code}))
+    text = "\n".join(outcome.lines)
+    assert outcome.code == 0, outcome
+    assert "visible-word" in text
+    assert "open-sesame-77" not in text
+
+
+def test_reader_that_loses_its_connection_goes_on_where_it_was(door: Api, key: str) -> None:
+    client = Unified(door.port, key, workspace=workspace(door))
+    client.begin(packed({"main.tf": TWO}), {}, "application/octet-stream")
+    path = f"/log-service/stream?accountID=default&key=runs%2F{client.remote['pipeline_execution_id']}%2Fplan"
+    first: list[tuple[str, str]] = []
+    for event, data, last in client.events(path, {"x-api-key": key}):
+        if event:
+            break
+        first.append((last, data))
+    middle = len(first) // 2
+    again = []
+    for event, data, last in client.events(path, {"x-api-key": key, "Last-Event-ID": first[middle][0]}):
+        if event:
+            break
+        again.append((last, data))
+    assert first[middle + 1 :] == again
+    assert len(again) > 2
+
+
+def test_remote_plan_stands_in_the_ledger(door: Api, key: str) -> None:
+    client = Unified(door.port, key, workspace=workspace(door))
+    assert client.plan(packed({"main.tf": TWO})).code == 0
+    items = door.get("/runyard/v1/executions?kind=plan&limit=5").expect(200).json()["items"]
+    assert any(one["door"] == "harness" and one["status"] == "succeeded" for one in items)
+
+
+def test_code_in_the_repository_path_is_what_runs(door: Api, key: str) -> None:
+    name = workspace(door, repository_path="net/prod")
+    archive = packed({"net/prod/main.tf": TWO, "main.tf": "this is no code"})
+    outcome = replace(Unified(door.port, key, workspace=name)).plan(archive)
+    assert outcome.code == 0, outcome
+    assert "Plan: 2 to add, 0 to change, 0 to destroy." in outcome.lines
+
+
+def real(variable: str) -> str:
+    """Return the path of a vendor's binary that the environment names; skip without one."""
+    path = os.environ.get(variable)
+    if not path:
+        pytest.skip(f"{variable} names no binary")
+    return path
+
+
+def code_folder(tmp_path: Path, name: str) -> Path:
+    folder = tmp_path / "code"
+    (folder / ".harness").mkdir(parents=True)
+    (folder / "main.tf").write_text(TWO)
+    (folder / ".harness" / "workspace.yaml").write_text(
+        f"org_id: default\nproject_id: default\nworkspace_id: {name}\n"
+    )
+    return folder
+
+
+def test_real_hc_plans_local_code(door: Api, key: str, tmp_path: Path) -> None:
+    binary, name = real("RUNYARD_TEST_HC"), workspace(door)
+    words = [
+        "iacm",
+        "plan",
+        "--api-url",
+        f"http://127.0.0.1:{door.port}",
+        "--token",
+        key,
+        "--account",
+        "default",
+    ]
+    done = subprocess.run(
+        [binary, *words], input="y\n", cwd=code_folder(tmp_path, name), env={"HOME": str(tmp_path)},
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("Plan: 2 to add") == 1
+
+
+def test_real_harness_plans_local_code(door: Api, key: str, tmp_path: Path) -> None:
+    binary, name = real("RUNYARD_TEST_HARNESS"), workspace(door)
+    environment = {
+        "HARNESS_API_URL": f"http://127.0.0.1:{door.port}", "HARNESS_API_KEY": key, "HARNESS_ORG": "default",
+        "HARNESS_PROJECT": "default", "HARNESS_CLI_HOME": str(tmp_path), "HARNESS_NO_TELEMETRY": "1",
+        "HARNESS_NO_UPDATE_CHECK": "1", "HOME": str(tmp_path),
+    }  # fmt: skip
+    done = subprocess.run(
+        [binary, "execute", "workspace", name, "--force"], cwd=code_folder(tmp_path, name), env=environment,
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("Plan: 2 to add") == 1
