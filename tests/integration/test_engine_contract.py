@@ -346,6 +346,43 @@ async def test_destroy_ends_processes_and_everything_waiting(engine: Engine) -> 
     await asyncio.gather(running.result(), return_exceptions=True)
 
 
+async def test_kill_returns_when_everything_is_dead_and_destroy_still_frees(engine: Engine) -> None:
+    sandbox = await engine.create(new_spec())
+    running = await start(sandbox, ["sleep", "600"])
+    assert not sandbox.gone
+    await sandbox.kill()
+    assert sandbox.gone
+    with pytest.raises(SandboxGone):
+        await sandbox.spawn(Command(argv=["true"], stdin=0, stdout=1, stderr=2))
+    await sandbox.kill()
+    await sandbox.destroy(keep_layer=False)
+    running.close_stdin()
+    await asyncio.gather(running.result(), return_exceptions=True)
+
+
+async def test_port_inside_is_answered_from_outside(sandbox: Sandbox) -> None:
+    with await sandbox.listen() as listener:
+        listener.setblocking(False)
+        port = listener.getsockname()[1]
+        script = (
+            "import socket, sys; s = socket.create_connection(('127.0.0.1', int(sys.argv[1]))); "
+            "s.sendall(b'from inside'); print(s.recv(99).decode())"
+        )
+        loop = asyncio.get_running_loop()
+        running = asyncio.ensure_future(run(sandbox, "/usr/bin/python3", "-c", script, str(port)))
+        connection, _ = await asyncio.wait_for(loop.sock_accept(listener), SECONDS)
+        with connection:
+            assert await asyncio.wait_for(loop.sock_recv(connection, 99), SECONDS) == b"from inside"
+            await loop.sock_sendall(connection, b"from outside")
+        result = await running
+    assert (result.exit.code, result.out) == (0, b"from outside\n"), result.err
+
+
+async def test_home_is_where_commands_find_the_files_of_root(sandbox: Sandbox) -> None:
+    await write_file(sandbox, "/root/.kept/note", b"here")
+    assert (await run(sandbox, "cat", f"{sandbox.home}/.kept/note")).out == b"here"
+
+
 async def test_create_of_a_living_id_is_refused(engine: Engine, sandbox: Sandbox) -> None:
     with pytest.raises(AlreadyExists):
         await engine.create(new_spec(id=sandbox.id))
@@ -388,6 +425,18 @@ async def test_checkpoint_restores_files_as_they_were(engine: Engine) -> None:
     await engine.delete_checkpoint(checkpoint)
     with pytest.raises(NotFound):
         await engine.capture("no-such-sandbox", "x")
+
+
+async def test_checkpoints_are_listed_by_their_beginning(engine: Engine) -> None:
+    sandbox = await engine.create(new_spec())
+    await sandbox.destroy(keep_layer=True)
+    for name in ("made-of-a", "made-of-b", "other"):
+        await engine.capture(sandbox.id, name)
+    await engine.delete_layer(sandbox.id)
+    assert list(engine.captured("made-of-")) == ["made-of-a", "made-of-b"]
+    for name in ("made-of-a", "made-of-b", "other"):
+        await engine.delete_checkpoint(name)
+    assert not engine.captured("made-of-")
 
 
 async def test_capabilities_name_what_is_enforced_and_how_to_fix_the_rest(engine: Engine) -> None:

@@ -5,6 +5,7 @@ import threading
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TypeVar
@@ -15,7 +16,16 @@ from sqlalchemy import func, select, update
 from runyard.database.engine import Database
 from runyard.database.errors import InvariantViolation, ReferenceViolation, UniqueViolation
 from runyard.identity.errors import SlugTaken, StillInUse, TreeTooDeep
-from runyard.identity.model import Permission, Principal, Project, Role, UserKind
+from runyard.identity.model import (
+    ALL_PERMISSIONS,
+    ROLE_PERMISSIONS,
+    Permission,
+    Principal,
+    Project,
+    Role,
+    UserKind,
+)
+from runyard.identity.passing import PassingGrant
 from runyard.identity.service import IdentityService, NewToken
 from runyard.identity.tables import accounts, projects, tokens
 from runyard.kernel.errors import (
@@ -245,6 +255,31 @@ async def test_token_without_the_permission_cannot_manage_but_can_end_itself(
     await identity.revoke_token(caller, token.id)
     with pytest.raises(Unauthenticated):
         await identity.authenticate(secret)
+
+
+async def test_passing_token_has_the_rights_of_its_user_makes_no_tokens_and_ends(
+    identity: IdentityService, admin: Principal
+) -> None:
+    viewer = await identity.create_user(admin, "viewer", UserKind.USER, Role.VIEWER)
+    every = PassingGrant(
+        scope=admin.scope, user_name="viewer", asker_id=admin.user_id, scopes=ALL_PERMISSIONS
+    )
+    secret = identity.begin_passing(every)
+    caller = await identity.authenticate(secret)
+    assert (caller.user_id, caller.user_name, caller.passing) == (viewer.id, "viewer", True)
+    assert caller.permissions == ROLE_PERMISSIONS[Role.VIEWER]
+    narrow = frozenset({Permission.ACTIONS_RUN, Permission.TOKENS_MANAGE})
+    other = identity.begin_passing(replace(every, user_name="nobody", scopes=narrow))
+    asker = await identity.authenticate(other)
+    assert (asker.user_id, asker.user_name, asker.permissions) == (admin.user_id, "nobody", narrow)
+    with pytest.raises(PermissionDenied, match="cannot make tokens"):
+        await identity.create_token(asker, NewToken(name="lasting"))
+    with pytest.raises(PermissionDenied, match="cannot make tokens"):
+        await identity.log_in(asker, "0" * 32, timedelta(hours=1))
+    identity.end_passing(secret)
+    with pytest.raises(Unauthenticated):
+        await identity.authenticate(secret)
+    assert (await identity.authenticate(other)).passing
 
 
 async def test_token_of_a_project_reaches_that_project_only(
