@@ -156,7 +156,8 @@ def _assemble(
     stopping = asyncio.Event()
     shared = Shared(database, identity, executions, output, engine, vault, stopping)
     runtimes = RuntimeService(database, engine, supervisor, secrets, checkpoints, chosen)
-    emptiness = Emptiness(runtimes, checkpoints, secrets)
+    environments = make_environments(settings, shared)
+    emptiness = Emptiness(runtimes, checkpoints, secrets, environments.environments)
     actions = make_actions(settings, shared)
 
     def ended(execution: Execution) -> None:
@@ -166,7 +167,7 @@ def _assemble(
     executions.on_ended = ended
     return House(
         actions=actions,
-        environments=make_environments(settings, shared),
+        environments=environments,
         infrastructure=make_infrastructure(settings, shared, emptiness.check),
         emptiness=emptiness,
         stopping=stopping,
