@@ -466,7 +466,15 @@ def test_calls_without_a_valid_credential_are_refused_before_anything_is_looked_
 def test_bodies_that_are_no_json_are_refused(server: Server, firefly: Firefly) -> None:
     firefly.login()
     with server.api().clone(firefly._token) as api:
-        for body in (b"{", b"\xff", b"[" * 100_000, b'{"name": "a"} x', b'"text"', b'{"name":"\\ud800"}'):
+        for body in (
+            b"{",
+            b"\xff",
+            b"[" * 100_000,
+            b'{"name": "a"} x',
+            b'"text"',
+            b'{"name":"\\ud800"}',
+            b'{"name":"a\\u0000"}',
+        ):
             answer = api.request("POST", "/v2/runners/projects", body, {"Content-Type": "application/json"})
             Firefly.check_words(answer.expect(400))
         for path in (

@@ -22,9 +22,9 @@ CODE = """
 variable "password" { sensitive = true }
 variable "plain" {}
 variable "zones" { type = list(string) }
-variable "version" { type = string }
+variable "release" { type = string }
 resource "terraform_data" "seen" {
-  input = "plain=${var.plain} zones=${join("-", var.zones)} version=${var.version}"
+  input = "plain=${var.plain} zones=${join("-", var.zones)} release=${var.release}"
 }
 resource "terraform_data" "loud" {
   input = nonsensitive(var.password)
@@ -135,7 +135,7 @@ def test_run_gets_the_variables_of_all_levels_and_shows_no_secret(place: Place) 
     firefly.post(attach, {"consume": True}, 204)
     own = [
         {"key": "zones", "value": '["a", "b"]', "destination": "iac"},
-        {"key": "version", "value": "1.10", "destination": "iac"},
+        {"key": "release", "value": "1.10", "destination": "iac"},
         {"key": "LEVEL", "value": "workspace"},
     ]
     workspace = place.workspace("levels", project=project, variables=own)
@@ -157,7 +157,7 @@ def test_run_gets_the_variables_of_all_levels_and_shows_no_secret(place: Place) 
     done = place.until(workspace, deployed["runId"], ["apply_success"])
     log = place.log(workspace, deployed["runId"])
     assert "region=eu override=workspace" in log
-    assert "plain=from-set zones=a-b version=1.10" in log
+    assert "plain=from-set zones=a-b release=1.10" in log
     shown = [log, json.dumps(listed), json.dumps(done)]
     shown.append(json.dumps(firefly.post(f"{task}/resources/search", {"mode": "tree"})))
     with firefly.api.clone(ADMIN_TOKEN) as api:
@@ -177,7 +177,7 @@ def test_run_gets_the_variables_of_all_levels_and_shows_no_secret(place: Place) 
 def test_of_two_deploys_at_once_one_runs_and_one_waits(place: Place, tmp_path: Path) -> None:
     variables = [
         {"key": name, "value": '["x"]', "destination": "iac"}
-        for name in ("password", "plain", "zones", "version")
+        for name in ("password", "plain", "zones", "release")
     ]
     workspace = place.workspace("two", variables=variables)
     path = f"/v2/runners/workspaces/{workspace}"

@@ -3,14 +3,15 @@
 import base64
 import binascii
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final, TypeVar
 
 import msgspec
 from msgspec import UnsetType
 
 from runyard.dialects.door import Call, Handler, Scope
-from runyard.dialects.reading import boolean, decode, integer, query, read_body
+from runyard.dialects.reading import boolean, decode, integer, read_body
+from runyard.dialects.reading import query as raw_query
 from runyard.kernel.errors import InvalidArgument, Unauthenticated
 
 Body = TypeVar("Body")
@@ -18,6 +19,7 @@ Value = TypeVar("Value")
 PAGE_SIZE: Final = 25
 MAX_PAGE: Final = 1000
 FARTHEST: Final = 10_000_000
+_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 _MISSING = re.compile(r"Object missing required field `([^`]+)`")
 _WRONG = re.compile(r"Expected (.+?)(?:, got `?([^`]+)`?)?(?: - at `\$\.?([^`]*)`)?\Z")
 _UNKNOWN = re.compile(r"Invalid enum value ('[^']*') - at `\$\.?([^`]*)`")
@@ -68,6 +70,8 @@ def title(field: str) -> str:
 async def read(call: Call, decoder: msgspec.json.Decoder[Body], *, empty: bytes = b"{}") -> Body:
     """Read a JSON body; none at all is an empty one. Raises MalformedRequest, InvalidArgument in the dialect's words."""
     body = await read_body(call)
+    if _NUL.search(body):
+        raise InvalidArgument("the body must not contain a NUL: no database can keep one")
     try:
         return decode(decoder, body if body.strip() else empty)
     except InvalidArgument as error:
@@ -118,6 +122,14 @@ def one_of(value: str, known: Collection[str], field: str) -> str:
     if value not in known:
         raise InvalidArgument(f"{title(field)} is not valid: one of {', '.join(known)}")
     return value
+
+
+def query(call: Call) -> Mapping[str, str]:
+    """Return the query. Raises InvalidArgument."""
+    values = raw_query(call)
+    if any("\0" in value for value in values.values()):
+        raise InvalidArgument("the query must not contain a NUL")
+    return values
 
 
 def paged(call: Call) -> tuple[int, int]:
