@@ -169,16 +169,14 @@ def test_run_gets_the_variables_of_all_levels_and_shows_no_secret(place: Place) 
     assert (item["lastRunStatus"], item["runsCount"]) == ("apply_success", 1)
     assert item["backendSummary"]["managedResourceCount"] == 2
     removed = firefly.delete(f"{path}?destroy=true&description=the+end", status=200)
-    assert removed["resourcesDestroyed"] is True
+    assert (removed["resourcesDestroyed"], removed["workspaceId"]) == (True, workspace)
     firefly.get(path, 404)
 
 
 @needs_terraform
 def test_of_two_deploys_at_once_one_runs_and_one_waits(place: Place, tmp_path: Path) -> None:
-    variables = [
-        {"key": name, "value": '["x"]', "destination": "iac"}
-        for name in ("password", "plain", "zones", "release")
-    ]
+    given = {"password": "x", "plain": "x", "zones": '["x"]', "release": "x"}
+    variables = [{"key": key, "value": value, "destination": "iac"} for key, value in given.items()]
     workspace = place.workspace("two", variables=variables)
     path = f"/v2/runners/workspaces/{workspace}"
     place.firefly.login()

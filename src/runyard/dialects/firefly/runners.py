@@ -28,7 +28,7 @@ from runyard.dialects.firefly.wire import (
 from runyard.dialects.firefly.workspaces import runner_type
 from runyard.infrastructure.runs.arguments import split
 from runyard.infrastructure.runs.errors import RefusedArguments, RunNotFound
-from runyard.infrastructure.runs.model import NewRun, Origin, Run, RunKind
+from runyard.infrastructure.runs.model import NewRun, Origin, Run, RunKind, RunStatus
 from runyard.infrastructure.runs.tasks import TaskType, plan_task, task_of
 from runyard.infrastructure.variables.model import Destination, NewVariable, Sensitivity
 from runyard.infrastructure.workspaces.model import (
@@ -48,6 +48,9 @@ _apply: Final = msgspec.json.Decoder(ApplyIn)
 _KINDS: Final = {"plan": RunKind.PLAN, "apply": RunKind.APPLY}
 _GRANTED: Final = frozenset({"-auto-approve", "-auto-approve=true", "-input=false", "-no-color"})
 """Arguments that clients give and that hold anyway."""
+GONE: Final = "gone"
+_DESTROYED: Final = (RunStatus.APPLY_SUCCESS, RunStatus.APPLY_NO_CHANGES, RunStatus.PLAN_NO_CHANGES)
+"""Ends of a destruction after which its workspace goes too."""
 DESTROY_WAIT_SECONDS: Final = 90.0
 """How long a deletion with its resources is waited for: less than the time after which clients give up."""
 
@@ -140,34 +143,32 @@ class RunnersHandlers:
         run = await self._runs.delete_workspace(
             call.caller, workspace.id, destroy=destroy, description=values.get("description", "")[:512]
         )
-        ended = None if run is None else await self._ended(call, run)
-        message = "Workspace deleted successfully"
-        if run is not None and ended is None:
-            message = "The resources are being destroyed; the workspace is deleted after that"
-        elif ended is not None and ended.status.value not in (
-            "apply_success",
-            "apply_no_changes",
-            "plan_no_changes",
-        ):
-            message = f"The workspace stays: its resources were not destroyed ({ended.status.value})"
-        destroyed = ended is not None and ended.status.value in ("apply_success", "apply_no_changes")
+        message, destroyed = "Workspace deleted successfully", False
+        if run is not None:
+            end = await self._end_of(call, run)
+            destroyed = end == GONE
+            if end is None:
+                message = "The resources are being destroyed; the workspace is deleted after that"
+            elif not destroyed:
+                message = f"The workspace stays: its resources were not destroyed ({end})"
         await send_json(
             call, RemovedItem(message=message, workspace_id=workspace.id, resources_destroyed=destroyed)
         )
 
-    async def _ended(self, call: Call, run: Run) -> Run | None:
-        """Wait for the end of a run; None when it takes too long. A run that goes with its workspace ended well."""
-        with self._services.database.broker.subscribe(f"run:{run.id}") as events:
-            last = run
+    async def _end_of(self, call: Call, run: Run) -> str | None:
+        """Wait until a run that ends with its workspace is gone, or stands still; None when that takes too long."""
+        topics = (f"run:{run.id}", f"workspace:{run.workspace_id}")
+        with self._services.database.broker.subscribe(*topics) as events:
             try:
                 async with asyncio.timeout(DESTROY_WAIT_SECONDS):
                     while True:
                         try:
-                            last = await self._runs.get(call.caller.scope, run.id)
+                            found = await self._runs.get(call.caller.scope, run.id)
                         except RunNotFound:
-                            return msgspec.structs.replace(last, status=last.status)
-                        if last.ended or last.waits:
-                            return last
+                            return GONE
+                        stopped = found.waits and found.status is RunStatus.BLOCKED
+                        if stopped or (found.ended and found.status not in _DESTROYED):
+                            return found.status.value
                         await events.next()
             except TimeoutError:
                 return None
