@@ -70,9 +70,9 @@ class JudgeService:
         await self._judge_policies(subject, docket)
         results = docket.results()
         verdict = Verdict(
-            run_id=subject.run_id,
-            task_id=subject.task_id,
-            workspace_id=subject.workspace_id,
+            run_id=str(subject.run_id),
+            task_id=str(subject.task_id),
+            workspace_id=str(subject.workspace_id),
             blocked=blocked_by(results),
             rules=results,
             violations=docket.violations,
@@ -190,7 +190,7 @@ class _Docket:
     def results(self) -> Sequence[RuleResult]:
         return [
             RuleResult(
-                rule_id=rule.id,
+                rule_id=str(rule.id),
                 rule_name=rule.name,
                 type=rule.type,
                 severity=rule.severity,
@@ -270,7 +270,7 @@ def _selects(criteria: PolicyCriteria, policy: Policy) -> bool:
 
 def _violation(rule: Guardrail, address: str, message: str) -> Violation:
     return Violation(
-        rule_id=rule.id,
+        rule_id=str(rule.id),
         rule_name=rule.name,
         type=rule.type,
         severity=rule.severity,
@@ -289,7 +289,7 @@ def _event(subject: Subject, kind: str, actor: str, verdict: Verdict, reason: st
         at=verdict.acknowledged_at or verdict.judged_at,
         reason=reason or verdict.sentence() or None,
         body={
-            "workspace_id": subject.workspace_id,
+            "workspace_id": str(subject.workspace_id),
             "blocked": verdict.blocked.value,
             "rules": [
                 {"id": one.rule_id, "name": one.rule_name, "violations": one.violations}
@@ -304,12 +304,12 @@ def _message(subject: Subject, verdict: Verdict, rule: RuleResult) -> Mapping[st
     found = [one for one in verdict.violations if one.rule_id == rule.rule_id]
     return {
         "accountId": str(subject.account_id),
-        "workspaceId": subject.workspace_id,
+        "workspaceId": str(subject.workspace_id),
         "workspaceName": subject.workspace_name,
         "repository": subject.repository,
         "branch": subject.branch,
-        "runId": subject.run_id,
-        "taskId": subject.task_id,
+        "runId": str(subject.run_id),
+        "taskId": str(subject.task_id),
         "rule": {
             "id": rule.rule_id,
             "name": rule.rule_name,

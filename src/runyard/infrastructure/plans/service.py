@@ -64,9 +64,9 @@ class PlanService:
         file = await asyncio.to_thread(PlanFile, show_json, secrets)
         outputs = await asyncio.to_thread(file.outputs)
         summary = PlanSummary(
-            run_id=subject.run_id,
-            task_id=subject.task_id,
-            workspace_id=subject.workspace_id,
+            run_id=str(subject.run_id),
+            task_id=str(subject.task_id),
+            workspace_id=str(subject.workspace_id),
             terraform_version=file.terraform_version[:64],
             outputs=outputs,
             output_changes=sum(one.action != Action.NO_OP for one in outputs),
