@@ -260,7 +260,6 @@ def test_real_plans_are_judged_blocked_acknowledged_and_applied(world: World) ->
     )
 
     blocked = world.deploy("apply")
-    print(blocked, world.server.api().request("GET", f"/runyard/v1/executions/{blocked['planTaskId']}").body)
     assert blocked["status"] == "blocked"
     apply = f"/v2/runners/workspaces/{world.workspace}/tasks/{blocked['planTaskId']}/apply"
     assert firefly.ask("POST", apply, {"taskType": "apply"}).status == 409
@@ -298,8 +297,8 @@ def test_real_plans_are_judged_blocked_acknowledged_and_applied(world: World) ->
     assert waiting["status"] == "blocked"
     apply = f"/v2/runners/workspaces/{world.workspace}/tasks/{waiting['planTaskId']}/apply"
     api = world.server.api()
-    operator = {"name": "op", "permissions": ["workspaces:read", "workspaces:run", "workspaces:approve"]}
-    token = api.post("/runyard/v1/tokens", operator).expect(201).json()["token"]
+    operator = {"name": "op", "scopes": ["workspaces:read", "workspaces:run", "workspaces:approve"]}
+    token = api.post("/runyard/v1/tokens", operator).expect(201).json()["secret"]
     with api.clone(token) as limited:
         assert limited.request("POST", apply, {"taskType": "apply"}).status == 403
     assert world.settled(waiting["runId"])["status"] == "blocked"
