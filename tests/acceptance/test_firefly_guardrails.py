@@ -211,6 +211,10 @@ class World:
             time.sleep(0.1)
         raise AssertionError(f"the run is still {found[0]['status']}")
 
+    def task(self, run: dict[str, Any], verb: str) -> str:
+        """Return the path of a verb on the task that planned a run."""
+        return f"/v2/runners/workspaces/{self.workspace}/tasks/{run['planTaskId']}/{verb}"
+
     def resources(self, run: dict[str, Any], mode: str, query: str = "", **more: Any) -> Any:
         """List what a run would change."""
         path = f"/workspaces/{self.workspace}/runs/{run['runId']}/resources/search{query}"
@@ -234,35 +238,31 @@ def world(fresh_server: Callable[..., Server], tmp_path: Path) -> World:
     return World(server, repository)
 
 
-@needs_terraform
-def test_real_plans_are_judged_blocked_acknowledged_and_applied(world: World) -> None:
-    firefly = world.firefly
+KEPT: dict[str, Any] = {
+    "actions": ["create"], "regions": ALL, "assetTypes": ALL, "specificResources": ["*.kept"],
+}  # fmt: skip
+ANYTHING = {**KEPT, "specificResources": []}
+
+
+def set_rules(firefly: Firefly) -> str:
+    """Make a rule of each type and severity; return the id of the strict one."""
     public = 'firefly { input.configuration.input.acl == "public-read" }'
     policy = {"name": "public", "code": encoded(public), "type": ["terraform_data"], "severity": 5}
     firefly.post("/v2/governance/insights/create", policy)
-    criteria: dict[str, Any] = {
-        "actions": ["create"],
-        "regions": ALL,
-        "assetTypes": ALL,
-        "specificResources": ["*.kept"],
-    }
-    strict = firefly.post("/v2/guardrails", rule("no new kept", "resource", criteria, 2))["ruleId"]
-    firefly.post("/v2/guardrails", rule("ceiling", "cost", {"thresholdAmount": 20}, 3))
-    firefly.post(
-        "/v2/guardrails",
-        rule("owner", "tag", {"tagEnforcementMode": "requiredTags", "requiredTags": ["Own*"]}, 3),
-    )
-    firefly.post("/v2/guardrails", rule("high", "policy", {"severity": "high"}, 1))
+    owner = {"tagEnforcementMode": "requiredTags", "requiredTags": ["Own*"]}
     elsewhere = {**EVERYWHERE, "branches": {"include": ["release/*"]}}
-    firefly.post(
-        "/v2/guardrails",
-        rule("elsewhere", "resource", {**criteria, "specificResources": []}, 2, scope=elsewhere),
-    )
+    for body in (
+        rule("ceiling", "cost", {"thresholdAmount": 20}, 3),
+        rule("owner", "tag", owner, 3),
+        rule("high", "policy", {"severity": "high"}, 1),
+        rule("elsewhere", "resource", ANYTHING, 2, scope=elsewhere),
+    ):
+        firefly.post("/v2/guardrails", body)
+    return str(firefly.post("/v2/guardrails", rule("no new kept", "resource", KEPT, 2))["ruleId"])
 
-    blocked = world.deploy("apply")
-    assert blocked["status"] == "blocked"
-    apply = f"/v2/runners/workspaces/{world.workspace}/tasks/{blocked['planTaskId']}/apply"
-    assert firefly.ask("POST", apply, {"taskType": "apply"}).status == 409
+
+def check_listings(world: World, blocked: dict[str, Any]) -> list[Any]:
+    """Look at what a blocked run would change in every way; return what was shown."""
     found = world.resources(blocked, "list")
     violations = {one["address"]: sorted(each["ruleName"] for each in one["violations"]) for one in found}
     assert violations == {
@@ -284,46 +284,49 @@ def test_real_plans_are_judged_blocked_acknowledged_and_applied(world: World) ->
     ]
     assert [one["name"] for one in top["children"]] == ["inner"]
     path = f"/workspaces/{world.workspace}/runs/{blocked['runId']}"
-    refused = firefly.ask("POST", f"{path}/resources/search", {})
+    refused = world.firefly.ask("POST", f"{path}/resources/search", {})
     assert (refused.status, refused.json()["message"]) == (400, "Mode is required")
-    folders = firefly.post(f"{path}/changed-files-code/search", {})
+    folders = world.firefly.post(f"{path}/changed-files-code/search", {})
     assert {one["folder"]: [each["name"] for each in one["files"]] for one in folders} == {
         "": ["main.tf"], "inner": ["main.tf"],
     }  # fmt: skip
     assert folders[1]["files"][0]["patch"].count("\n+") >= 2
+    return [found, top, folders]
 
-    firefly.patch(f"/v2/guardrails/{strict}", rule("no new kept", "resource", criteria, 1))
+
+@needs_terraform
+def test_real_plans_are_judged_blocked_acknowledged_and_applied(world: World) -> None:
+    firefly = world.firefly
+    strict = set_rules(firefly)
+    blocked = world.deploy("apply")
+    assert blocked["status"] == "blocked"
+    assert firefly.ask("POST", world.task(blocked, "apply"), {"taskType": "apply"}).status == 409
+    shown = check_listings(world, blocked)
+
+    firefly.patch(f"/v2/guardrails/{strict}", rule("no new kept", "resource", KEPT, 1))
     waiting = world.deploy("apply")
     assert waiting["status"] == "blocked"
-    apply = f"/v2/runners/workspaces/{world.workspace}/tasks/{waiting['planTaskId']}/apply"
     api = world.server.api()
     operator = {"name": "op", "scopes": ["workspaces:read", "workspaces:run", "workspaces:approve"]}
     token = api.post("/runyard/v1/tokens", operator).expect(201).json()["secret"]
+    apply = world.task(waiting, "apply")
     with api.clone(token) as limited:
         assert limited.request("POST", apply, {"taskType": "apply"}).status == 403
     assert world.settled(waiting["runId"])["status"] == "blocked"
     firefly.post(apply, {"taskType": "apply"})
-    done = world.settled(waiting["runId"], "blocked", "Acknowledged")
-    assert done["status"] == "apply_success"
-    task = f"/v2/runners/workspaces/{world.workspace}/tasks/{waiting['planTaskId']}/resources/search"
-    assert {one["status"] for one in firefly.post(task, {"mode": "list"})} == {"applied"}
+    assert world.settled(waiting["runId"], "blocked", "Acknowledged")["status"] == "apply_success"
+    resources = firefly.post(world.task(waiting, "resources/search"), {"mode": "list"})
+    assert {one["status"] for one in resources} == {"applied"}
     assert firefly.ask("POST", apply, {"taskType": "apply"}).status == 409
 
     assert world.deploy("plan")["status"] == "plan_no_changes"
-    firefly.post(
-        "/v2/guardrails",
-        rule(
-            "all of it",
-            "resource",
-            {**criteria, "actions": [], "specificResources": []},
-            2,
-            enforceOnNoOp=True,
-        ),
-    )
+    whole = {**ANYTHING, "actions": []}
+    firefly.post("/v2/guardrails", rule("all of it", "resource", whole, 2, enforceOnNoOp=True))
     again = world.deploy("plan")
     assert again["status"] == "blocked"
-    shown = [firefly.asked, found, folders, world.resources(again, "list"), world.resources(again, "tree")]
+    shown += [world.resources(again, "list"), world.resources(again, "tree")]
     assert TOKEN not in json.dumps(shown)
+    assert PASSWORD not in json.dumps([shown[0], shown[1], shown[3:]])
     assert TOKEN not in world.server.log_path.read_text()
     for kept in world.server.data_dir.rglob("*.db*"):
         assert TOKEN.encode() not in kept.read_bytes()
