@@ -17,6 +17,7 @@ from runyard.dialects.terraform.replies import resource, send_list, send_nothing
 from runyard.dialects.terraform.runviews import (
     EXTRAS,
     apply_view,
+    bare,
     check_text,
     check_view,
     plan_view,
@@ -146,17 +147,17 @@ class RunHandlers:
 
     async def apply(self, call: Call) -> None:
         """Confirm a run that waits."""
-        await self._runs.approve(call.caller, call.params["run"])
+        await self._runs.approve(call.caller, bare(call.params["run"]))
         await send_nothing(call, 202)
 
     async def discard(self, call: Call) -> None:
         """Give up a run that waits."""
-        await self._runs.discard(call.caller, call.params["run"])
+        await self._runs.discard(call.caller, bare(call.params["run"]))
         await send_nothing(call, 202)
 
     async def cancel(self, call: Call) -> None:
         """Interrupt a run."""
-        await self._runs.cancel(call.caller, call.params["run"])
+        await self._runs.cancel(call.caller, bare(call.params["run"]))
         await send_nothing(call, 202)
 
     async def plan(self, call: Call) -> None:
@@ -240,7 +241,7 @@ class RunHandlers:
         return self._addresses.make(call, Purpose.LOG, f"{run.id}/{phase}", place)
 
     async def _run(self, call: Call) -> Run:
-        return await self._runs.get(call.caller.scope, call.params["run"])
+        return await self._runs.get(call.caller.scope, bare(call.params["run"]))
 
 
 def _arguments(asked: Resource, *, destroy: bool) -> list[str]:

@@ -24,8 +24,20 @@ _STATUSES: Final[Mapping[RunStatus, str]] = {
     RunStatus.DISCARDED: "discarded",
     RunStatus.CANCELLED: "canceled",
 }
+_KINDS: Final = frozenset({"run", "plan", "apply", "polchk"})
 _PLAN_FAILED: Final = (RunStatus.INIT_ERROR, RunStatus.PLAN_ERROR)
 _APPLIED: Final = (RunStatus.APPLY_SUCCESS, RunStatus.APPLY_NO_CHANGES)
+
+
+def named(kind: str, run_id: str) -> str:
+    """Return the id of a run, its plan, its apply or its check: clients take a run's for one by how it begins."""
+    return f"{kind}-{run_id}"
+
+
+def bare(name: str) -> str:
+    """Return the id of the run in any of those, or as it is elsewhere."""
+    kind, _, rest = name.partition("-")
+    return rest if kind in _KINDS else name
 
 
 def own(run: Run) -> Mapping[str, Any]:
@@ -100,15 +112,15 @@ def run_view(run: Run, caller: Principal) -> dict[str, Any]:
     }
     related: dict[str, Any] = {
         "workspace": ("workspaces", run.workspace_id),
-        "plan": ("plans", run.id),
-        "apply": ("applies", run.id),
+        "plan": ("plans", named("plan", run.id)),
+        "apply": ("applies", named("apply", run.id)),
     }
     if run.violations or run.block is not Block.NONE:
-        related["policy-checks"] = [("policy-checks", run.id)]
+        related["policy-checks"] = [("policy-checks", named("polchk", run.id))]
     configuration = own(run).get("configuration")
     if configuration:
         related["configuration-version"] = ("configuration-versions", configuration)
-    return resource("runs", run.id, attributes, related)
+    return resource("runs", named("run", run.id), attributes, related)
 
 
 def plan_view(run: Run, log: str) -> dict[str, Any]:
@@ -125,13 +137,13 @@ def plan_view(run: Run, log: str) -> dict[str, Any]:
         "log-read-url": log,
         "status-timestamps": _times(run),
     }
-    return resource("plans", run.id, attributes)
+    return resource("plans", named("plan", run.id), attributes)
 
 
 def apply_view(run: Run, log: str) -> dict[str, Any]:
     """Show the apply of a run, also while it is still to come."""
     attributes = {"status": apply_status(run), "log-read-url": log, "status-timestamps": _times(run)}
-    return resource("applies", run.id, attributes)
+    return resource("applies", named("apply", run.id), attributes)
 
 
 def check_view(run: Run, caller: Principal) -> dict[str, Any]:
@@ -158,7 +170,9 @@ def check_view(run: Run, caller: Principal) -> dict[str, Any]:
             "advisory-failed": len(run.violations) - failed,
         },
     }
-    return resource("policy-checks", run.id, attributes, {"run": ("runs", run.id)})
+    return resource(
+        "policy-checks", named("polchk", run.id), attributes, {"run": ("runs", named("run", run.id))}
+    )
 
 
 def check_text(run: Run) -> str:

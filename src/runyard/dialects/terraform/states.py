@@ -16,6 +16,7 @@ from runyard.dialects.terraform.replies import (
     send_state,
     time_of,
 )
+from runyard.dialects.terraform.runviews import named
 from runyard.dialects.terraform.services import TerraformServices
 from runyard.identity.model import Principal
 from runyard.infrastructure.state.document import Output
@@ -176,7 +177,7 @@ class StateHandlers:
             attributes["hosted-json-state-upload-url"] = make(call, Purpose.STATE_JSON, version.id)
         related: dict[str, Any] = {"workspace": ("workspaces", version.workspace_id)}
         if version.run_id:
-            related["run"] = ("runs", version.run_id)
+            related["run"] = ("runs", named("run", version.run_id))
         return resource("state-versions", version.id, attributes, related)
 
 

@@ -9,6 +9,7 @@ from runyard.dialects.terraform import reading
 from runyard.dialects.terraform.finding import organization, refuse_manual, workspace, writer_of
 from runyard.dialects.terraform.reading import Resource
 from runyard.dialects.terraform.replies import resource, send_list, send_nothing, send_resource, time_of
+from runyard.dialects.terraform.runviews import named
 from runyard.dialects.terraform.services import TerraformServices
 from runyard.identity.model import Account, Permission, Principal
 from runyard.infrastructure.state.errors import StateLocked
@@ -303,7 +304,9 @@ def workspace_view(
         "project": ("projects", found.project_id),
     }
     if lock is not None:
-        related["locked-by"] = ("runs", lock.run_id) if lock.run_id else ("users", lock.user_id or lock.actor)
+        related["locked-by"] = (
+            ("runs", named("run", lock.run_id)) if lock.run_id else ("users", lock.user_id or lock.actor)
+        )
     return resource("workspaces", found.id, attributes, related)
 
 

@@ -29,8 +29,10 @@ def split(text: str) -> Sequence[str]:
         raise RefusedArguments(f"the arguments cannot be read: {error}") from None
 
 
-def checked(arguments: Sequence[str]) -> Sequence[str]:
-    """Return arguments in the form that both tools take, `-name=value`. Raises RefusedArguments naming what is refused."""
+def checked(arguments: Sequence[str], *, plan_only: bool = False) -> Sequence[str]:
+    """Return arguments in the form that both tools take, `-name=value`. A plan that is never applied may also be one of
+    a destruction. Raises RefusedArguments naming what is refused.
+    """
     if len(arguments) > MOST or sum(map(len, arguments)) > LONGEST:
         raise RefusedArguments(f"there are at most {MOST} arguments with {LONGEST} characters together")
     found: list[str] = []
@@ -42,7 +44,7 @@ def checked(arguments: Sequence[str]) -> Sequence[str]:
         name = f"-{name.lstrip('-')}" if name.startswith("-") else name
         if not equals and name in _ADDRESSES | {"-parallelism", "-lock-timeout"} and rest:
             value, equals = rest.pop(0), "="
-        if _allowed(name, equals, value):
+        if _allowed(name, equals, value) or (plan_only and item == "-destroy"):
             found.append(f"{name}{equals}{value}")
         else:
             refused.append(item.partition("=")[0][:100])

@@ -130,7 +130,7 @@ class RunService:
             iac_type=workspace.iac_type.value,
             iac_version=workspace.iac_version,
             auto_apply=auto or new.then_delete,
-            arguments=arguments.checked(new.arguments),
+            arguments=arguments.checked(new.arguments, plan_only=new.kind is RunKind.PLAN),
             then_delete=new.then_delete and new.kind is RunKind.DESTROY,
             plan_task_id=ExecutionId.new(),
             block=Block.NONE,

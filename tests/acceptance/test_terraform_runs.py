@@ -1,0 +1,153 @@
+"""Runs from the command line through the real Terraform command: a `cloud` block in remote execution."""
+
+import json
+import re
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.http import Api
+from tests.support.server import Server
+from tests.support.terraform import Terraform, needs_terraform
+
+pytestmark = needs_terraform
+SECONDS = 60.0
+CODE = """
+variable "word" {
+  type    = string
+  default = "first"
+}
+variable "hidden" {
+  type      = string
+  default   = "correct-horse-battery"
+  sensitive = true
+}
+resource "terraform_data" "a" { input = var.word }
+resource "terraform_data" "b" { input = var.hidden }
+output "shown" { value = terraform_data.a.output }
+output "hidden" {
+  value     = terraform_data.b.output
+  sensitive = true
+}
+"""
+SLOW = """
+resource "terraform_data" "slow" {
+  provisioner "local-exec" {
+    command = "echo begun; sleep 60"
+  }
+}
+"""
+
+
+@pytest.fixture
+def code(
+    server: Server, api: Api, tmp_path: Path, request: pytest.FixtureRequest
+) -> Iterator[Callable[[str], Terraform]]:
+    """Return a maker of a folder with a `cloud` block and an initialised workspace, which `init` itself makes."""
+    name = re.sub(r"[^a-z0-9]+", "-", request.node.name.lower())[-60:].strip("-")
+
+    def make(text: str) -> Terraform:
+        terraform = Terraform(server, tmp_path / name)
+        terraform.write(terraform.cloud(name), text)("init", "-input=false").ok()
+        return terraform
+
+    yield make
+    answer = api.delete(f"/api/v2/organizations/default/workspaces/{name}")
+    assert answer.status in (204, 404), answer.body
+
+
+def runs(api: Api, terraform: Terraform) -> list[dict[str, Any]]:
+    """Return the attributes of the runs of a folder's workspace, the newest first."""
+    found = api.get(f"/api/v2/workspaces/{terraform.folder.name}/runs").expect(200).json()["data"]
+    return [{"id": one["id"], **one["attributes"]} for one in found]
+
+
+def versions(api: Api, terraform: Terraform) -> list[int]:
+    found = api.get(f"/terraform/state/{terraform.folder.name}/versions").expect(200).json()["versions"]
+    return [one["number"] for one in found]
+
+
+def test_plan_confirm_discard_save_and_destroy_from_the_terminal(
+    api: Api, server: Server, code: Callable[[str], Terraform]
+) -> None:
+    terraform = code(CODE)
+    planned = terraform("plan", "-target=terraform_data.a").ok()
+    assert "1 to add" in planned.out
+    assert "-target=terraform_data.a" in planned.out
+    first = runs(api, terraform)[0]
+    assert (first["status"], first["plan-only"], first["has-changes"]) == ("planned_and_finished", True, True)
+
+    applied = terraform("apply", given="yes\n").ok()
+    assert "2 to add" in applied.out
+    assert "Apply complete! Resources: 2 added" in applied.out
+    assert runs(api, terraform)[0]["status"] == "applied"
+    assert json.loads(terraform("output", "-json").ok().out)["hidden"]["value"] == "correct-horse-battery"
+    assert versions(api, terraform) == [1]
+
+    refused = terraform("apply", '-var=word=sec"ond', "-replace=terraform_data.b", given="no\n")
+    assert "must be replaced" in refused.out or "will be replaced" in refused.out
+    assert 'sec\\"ond' in refused.out
+    assert runs(api, terraform)[0]["status"] == "discarded"
+    api.get(f"/terraform/state/{terraform.folder.name}/lock").expect(404)
+
+    assert "2 to destroy" in terraform("plan", "-destroy").ok().out
+    terraform("plan", "-out=saved", "-var=word=third").ok()
+    saved = runs(api, terraform)[0]
+    assert (saved["status"], saved["save-plan"]) == ("planned_and_saved", True)
+    terraform("apply", "saved").ok()
+    assert runs(api, terraform)[0]["status"] == "applied"
+    assert api.get(f"/terraform/state/{terraform.folder.name}").json()["outputs"]["shown"]["value"] == "third"
+
+    unchanged = terraform("plan", "-var=word=third", "-detailed-exitcode")
+    assert unchanged.code == 0, unchanged.out
+    assert versions(api, terraform) == [2, 1]
+    assert "0 to add, 0 to change, 2 to destroy" in terraform("destroy", "-auto-approve").ok().out
+    assert api.get(f"/terraform/state/{terraform.folder.name}").json()["resources"] == []
+    for run in runs(api, terraform):
+        log = api.get(f"/api/v2/plans/{run['id']}").json()["data"]["attributes"]["log-read-url"]
+        assert (
+            b"correct-horse-battery"
+            not in api.get("/" + log.split("/", 3)[3] + "?offset=1&limit=1000000").body
+        )
+    assert "correct-horse-battery" not in server.log_path.read_text()
+
+
+def test_interrupt_cancels_the_run_and_frees_the_lock(api: Api, code: Callable[[str], Terraform]) -> None:
+    terraform = code(SLOW)
+    process = terraform.start("apply", "-auto-approve")
+    assert process.stdout is not None
+    for line in process.stdout:
+        if "begun" in line or "Provisioning with" in line:
+            break
+    process.send_signal(signal.SIGINT)
+    rest = process.communicate(timeout=SECONDS)[0]
+    assert "cancel" in rest.lower(), rest
+    until(lambda: runs(api, terraform)[0]["status"] == "canceled")
+    api.get(f"/terraform/state/{terraform.folder.name}/lock").expect(404)
+
+
+def until(reached: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + SECONDS
+    while not reached():
+        assert time.monotonic() < deadline, "it did not come to that"
+        time.sleep(0.1)
+
+
+def test_run_waits_for_a_persons_lock_and_says_what_is_wrong(
+    api: Api, code: Callable[[str], Terraform]
+) -> None:
+    terraform = code('resource "terraform_data" "a" { input = var.missing }')
+    lock = f"/terraform/state/{terraform.folder.name}/lock"
+    api.post(lock, {"ID": "mine", "Who": "me"}).expect(200)
+    process = terraform.start("plan")
+    until(lambda: bool(runs(api, terraform)))
+    assert runs(api, terraform)[0]["status"] in ("pending", "planning")
+    api.request("DELETE", lock, {"ID": "mine"}).expect(200)
+    out = process.communicate(timeout=SECONDS)[0]
+    assert process.returncode == 1
+    assert "Reference to undeclared input variable" in out
+    assert runs(api, terraform)[0]["status"] == "errored"
