@@ -28,12 +28,14 @@ from runyard.actions.store import StoredAction, StoredPack
 from runyard.actions.values import Json, JsonObject
 from runyard.database.engine import Database
 from runyard.database.errors import UniqueViolation
-from runyard.kernel.clock import Now, utc_now
+from runyard.kernel.clock import Now, monotonic, utc_now
 from runyard.kernel.crypto import Vault
-from runyard.kernel.errors import NotFound
+from runyard.kernel.errors import Conflict, NotFound
 from runyard.kernel.ids import AccountId
 
 _PREPARED: Final = 2048
+_KNOWN_SECONDS: Final = 15.0
+"""How long another server process on the same database may use a runner that was switched off here."""
 
 
 class Registered(msgspec.Struct):
@@ -57,6 +59,8 @@ class Catalogue:
         self._packs: dict[str, StoredPack] = {}
         self._actions: dict[str, StoredAction] = {}
         self._prepared: dict[tuple[str, object], Parameters] = {}
+        self._disabled: dict[str, tuple[float, frozenset[str]]] = {}
+        self._switched = 0
 
     def start(self) -> None:
         """Load the packs that come with the product. Raises InvalidMetadata."""
@@ -82,6 +86,31 @@ class Catalogue:
             if name_or_id in (found[0], found[1].name):
                 return found
         raise NotFound(f'Resource with a name or id "{name_or_id}" not found')
+
+    async def disabled_runners(self, account: AccountId) -> frozenset[str]:
+        """Return the names of the runner types that an account has switched off; known for some seconds."""
+        known = self._disabled.get(account)
+        if known is not None and known[0] > monotonic():
+            return known[1]
+        switched = self._switched
+        async with self._database.read() as tx:
+            found = await store.disabled_runner_types(tx, account)
+        if switched == self._switched:
+            # Else a switch came after it was read, and what was read would live on.
+            self._disabled[account] = (monotonic() + _KNOWN_SECONDS, found)
+        return found
+
+    async def switch_runner(self, account: AccountId, name_or_id: str, *, enabled: bool) -> RunnerType:
+        """Switch a runner type of an account on or off. Raises NotFound, Conflict."""
+        _, found = self.runner(name_or_id)
+        try:
+            async with self._database.transaction() as tx:
+                await store.switch_runner(tx, account, found.name, enabled=enabled)
+        except UniqueViolation:
+            raise Conflict("somebody else switches this runner at this moment") from None
+        self._switched += 1
+        self._disabled.clear()
+        return found
 
     # --- actions ---
 

@@ -8,7 +8,7 @@ import msgspec
 from sqlalchemy import Row, bindparam, delete, insert, or_, select, update
 
 from runyard.actions.model import Action, ConfigSchema, Pack
-from runyard.actions.tables import actions, pack_configs, packs
+from runyard.actions.tables import actions, disabled_runners, pack_configs, packs
 from runyard.database.engine import Prepared, Transaction
 from runyard.kernel.ids import AccountId
 
@@ -72,6 +72,20 @@ async def put_action(tx: Transaction, account: AccountId, stored: StoredAction) 
 async def delete_action(tx: Transaction, account: AccountId, action_id: str) -> None:
     """Remove an action."""
     await tx.execute(delete(actions).where((actions.c.account_id == account) & (actions.c.id == action_id)))
+
+
+async def disabled_runner_types(tx: Transaction, account: AccountId) -> frozenset[str]:
+    """Read the names of the runner types that an account has switched off."""
+    rows = await tx.all(select(disabled_runners.c.name).where(disabled_runners.c.account_id == account))
+    return frozenset(row.name for row in rows)
+
+
+async def switch_runner(tx: Transaction, account: AccountId, name: str, *, enabled: bool) -> None:
+    """Switch a runner type of an account on or off. Raises UniqueViolation when somebody else does it now."""
+    wanted = (disabled_runners.c.account_id == account) & (disabled_runners.c.name == name)
+    await tx.execute(delete(disabled_runners).where(wanted))
+    if not enabled:
+        await tx.execute(insert(disabled_runners).values(account_id=account, name=name))
 
 
 async def all_packs(tx: Transaction, account: AccountId) -> Sequence[StoredPack]:

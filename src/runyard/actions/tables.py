@@ -41,6 +41,14 @@ actions = Table(
     UniqueConstraint("account_id", "pack", "name"),
 )
 
+disabled_runners = Table(
+    "disabled_runners",
+    metadata,
+    Column("account_id", String(24), ForeignKey("accounts.id"), primary_key=True),
+    Column("name", String(64), primary_key=True),
+)
+"""The runner types that an account has switched off; all others are on."""
+
 pack_configs = Table(
     "pack_configs",
     metadata,

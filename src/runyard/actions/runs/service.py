@@ -150,6 +150,9 @@ class RunService:
             raise InvalidArgument(f'Action "{ref}" cannot be found.')
         if not stored.action.enabled:
             raise InvalidArgument(f'Unable to execute. Action "{ref}" is disabled.')
+        runner = stored.action.runner_type
+        if runner in await self.catalogue.disabled_runners(caller.scope.account_id):
+            raise InvalidArgument(f'Unable to execute. Runner "{runner}" is disabled.')
         return stored
 
     def _context(self, caller: Principal, action: Action, new: NewRun) -> dict[str, Json]:

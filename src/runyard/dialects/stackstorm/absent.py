@@ -39,7 +39,6 @@ ABSENT: Final = (
     ("workflows", "/v1/workflows/inspect", "POST"),
     ("sensors", "/v1/sensortypes", "GET"),
     ("sensors", "/v1/sensortypes/{sensor}", "GET PUT"),
-    ("runners", "/v1/runnertypes/{runner}", "PUT"),
 )
 """Group, path and methods."""
 

@@ -145,14 +145,31 @@ class CatalogueHandlers:
         """List runner types."""
         values = reading.query(call)
         names = [one.name for _, one in self._catalogue.runners()]
-        found = [runner_view(name) for name in names if values.get("name") in (None, "", name)]
+        disabled = await self._catalogue.disabled_runners(call.caller.scope.account_id)
+        found = [
+            {**runner_view(name), "enabled": name not in disabled}
+            for name in names
+            if values.get("name") in (None, "", name)
+        ]
         await _page(call, values, found, RUNNER_FIELDS, ())
 
     async def runner(self, call: Call) -> None:
         """Get a runner type."""
         _, found = self._catalogue.runner(call.params["runner"])
         granting.require(call, "runner_type_view", found.uid)
-        await send_json(call, runner_view(found.name))
+        disabled = await self._catalogue.disabled_runners(call.caller.scope.account_id)
+        await send_json(call, {**runner_view(found.name), "enabled": found.name not in disabled})
+
+    async def update_runner(self, call: Call) -> None:
+        """Switch a runner type on or off; nothing else of it can be changed."""
+        body = await reading.read_object(call)
+        _, found = self._catalogue.runner(call.params["runner"])
+        granting.require(call, "runner_type_modify", found.uid)
+        enabled = body.get("enabled", True)
+        if not isinstance(enabled, bool):
+            raise InvalidArgument(f"{enabled!r} is not of type 'boolean'")
+        await self._catalogue.switch_runner(call.caller.scope.account_id, found.name, enabled=enabled)
+        await send_json(call, {**runner_view(found.name), "enabled": enabled})
 
     # --- packs ---
 

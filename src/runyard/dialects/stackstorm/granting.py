@@ -40,6 +40,7 @@ PERMISSIONS: Final[Mapping[str, str]] = {
     "getEntryPoint": "action_view",
     "listRunners": "runner_type_list",
     "getRunner": "runner_type_view",
+    "updateRunner": "runner_type_modify",
     "listPacks": "pack_list",
     "getPack": "pack_view",
     "registerPacks": "pack_register",

@@ -100,6 +100,10 @@ def _actions(h: CatalogueHandlers) -> Iterator[Route]:
     yield _route(
         "GET", "/v1/runnertypes/{runner}", "getRunner", "Get a runner type.", handler=h.runner, **read
     )
+    yield _route(
+        "PUT", "/v1/runnertypes/{runner}", "updateRunner", "Switch a runner type on or off.",
+        handler=h.update_runner, **write,
+    )  # fmt: skip
 
 
 def _packs(h: CatalogueHandlers) -> Iterator[Route]:

@@ -13,6 +13,7 @@ _CAUSES = {"rule_name": 256, "trigger_name": 256, "trigger_type": 256, "trigger_
 def upgrade() -> None:
     """Apply the revision."""
     _action_runs()
+    _disabled_runners()
     _action_roles()
     _action_role_assignments()
     _run_followups()
@@ -27,6 +28,16 @@ def _action_runs() -> None:
             f"ix_action_runs_{name}", "action_runs", ["account_id", name, "created_at"], unique=False,
             sqlite_where=where, postgresql_where=where,
         )  # fmt: skip
+
+
+def _disabled_runners() -> None:
+    op.create_table(
+        "disabled_runners",
+        sa.Column("account_id", sa.String(length=24), nullable=False),
+        sa.Column("name", sa.String(length=64), nullable=False),
+        sa.ForeignKeyConstraint(["account_id"], ["accounts.id"], name=op.f("fk_disabled_runners_account_id")),
+        sa.PrimaryKeyConstraint("account_id", "name", name=op.f("pk_disabled_runners")),
+    )
 
 
 def _action_roles() -> None:
