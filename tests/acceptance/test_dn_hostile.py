@@ -42,10 +42,13 @@ BODIES = {
     ("POST", "/api/v1/auth/device/token"): "device_code",
     ("POST", "/login/device"): "user_code",
     ("PATCH", f"{E}/tasks/none/visibility"): "is_public",
+    ("POST", f"{E}/task-sets"): "name description source tags is_public members",
+    ("PUT", f"{E}/task-sets/none"): "description source tags members",
     ("PUT", "/api/v1/default/none/manifests/0.1.0"): "schemaVersion mediaType config layers annotations",
 }
 """The members of each body."""
 GOOD: dict[str, dict[str, Any]] = {
+    f"{E}/task-sets": {"name": "hostile", "members": ["default/none"]},
     "/api/v1/user/secrets": {"name": "hostile", "value": "v"},
     "/api/v1/user/secrets/preset": {"provider": "tinker", "value": "v"},
     "/api/v1/user/api-keys": {"allowed_scopes": ["tasks:read"], "name": "hostile"},
@@ -53,6 +56,8 @@ GOOD: dict[str, dict[str, Any]] = {
 QUERIES = {
     f"{E}/tasks": "page limit difficulty tags author source search sort_by sort_dir include_public",
     f"{E}/tasks/facets": "include_public",
+    f"{E}/task-sets": "page limit tags source search contains sort_by sort_dir include_public",
+    f"{E}/task-sets/facets": "tags source search include_public",
     f"{E}/tasks/none/instruction": "sandbox_id",
     f"{E}/sandboxes": "limit cursor state project_id",
     "/login/device": "code",
@@ -86,6 +91,8 @@ def tidy(server: Server) -> Iterator[None]:
         for project in api.get(f"{E}/ws/default/projects").expect(200).json():
             if project["key"] == "x":
                 api.delete(f"/runyard/v1/projects/{project['id']}").expect(204)
+        for one in api.get(f"{E}/task-sets?limit=100").expect(200).json()["task_sets"]:
+            api.delete(f"{E}/task-sets/{one['name']}").expect(200)
         for one in api.get("/api/v1/user/secrets").expect(200).json()["secrets"]:
             api.delete(f"/api/v1/user/secrets/{one['id']}").expect(204)
         for one in api.get("/api/v1/user/api-keys").expect(200).json():

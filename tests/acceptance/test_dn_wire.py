@@ -97,7 +97,7 @@ def test_credential_that_is_wrong_is_refused_in_the_envelope(api: Api, headers: 
         ("GET", f"{E}/tasks?page=0", 422, "validation_error"),
         ("GET", f"{E}/tasks?search=%00", 422, "validation_error"),
         ("GET", f"{E}/tasks/x%00y", 422, "validation_error"),
-        ("GET", f"{E}/task-sets", 501, "not_implemented_error"),
+        ("GET", f"{E}/task-sets/none", 404, "not_found_error"),
         ("POST", "/api/v1/user/api-keys", 422, "validation_error"),
         ("POST", "/api/v1/user/secrets", 422, "validation_error"),
     ],

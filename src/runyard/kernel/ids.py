@@ -206,6 +206,13 @@ class PackageId(Uuid7Id):
     kind = "task package"
 
 
+class TaskSetId(Uuid7Id):
+    """Names a task set."""
+
+    __slots__ = ()
+    kind = "task set"
+
+
 class TaskId(Uuid7Id):
     """Names one version of a task package."""
 

@@ -12,6 +12,7 @@ from runyard.environments.packages.service import PackageService
 from runyard.environments.packages.trees import Trees
 from runyard.environments.provisioning import Provisioner
 from runyard.environments.service import EnvironmentParts, EnvironmentService
+from runyard.environments.tasksets.service import TaskSetService
 from runyard.environments.usage import UsageService
 from runyard.environments.usersecrets.service import UserSecretService
 from runyard.environments.verification import Verifier
@@ -42,6 +43,7 @@ class EnvironmentHouse:
     keeper: EnvironmentKeeper
     environments: EnvironmentService
     usage: UsageService
+    task_sets: TaskSetService
     closing: Sequence[Callable[[], None]]
     """What gives back what the parts opened."""
 
@@ -99,5 +101,6 @@ def make_environments(settings: Settings, shared: Shared) -> EnvironmentHouse:
         keeper=keeper,
         environments=EnvironmentService(parts),
         usage=UsageService(database),
+        task_sets=TaskSetService(database, tenancy, packages),
         closing=(workers.close, commands.close, verifier.close, provisioner.close, images.close),
     )

@@ -6,7 +6,6 @@ from typing import Any, Final
 
 from runyard.dialects.door import Door, Route
 from runyard.dialects.dreadnode import reading, system
-from runyard.dialects.dreadnode.absent import absent_routes
 from runyard.dialects.dreadnode.declaring import route
 from runyard.dialects.dreadnode.device import DeviceHandlers
 from runyard.dialects.dreadnode.environments import environment_routes
@@ -17,6 +16,7 @@ from runyard.dialects.dreadnode.sandboxes import SandboxHandlers
 from runyard.dialects.dreadnode.secrets import SecretHandlers
 from runyard.dialects.dreadnode.services import DreadnodeServices
 from runyard.dialects.dreadnode.tasks import TaskHandlers
+from runyard.dialects.dreadnode.tasksets import TaskSetHandlers
 from runyard.identity.model import Permission
 
 _SMALL: Final = 1 << 20
@@ -123,6 +123,26 @@ def _registry(h: RegistryHandlers) -> Iterator[Route]:
     yield route("GET", "/{org}/{task}/tags/list", "listTags", "List versions.", h.tags, **read)
 
 
+def _task_sets(h: TaskSetHandlers) -> Iterator[Route]:
+    base, one = "/org/{org}/task-sets", "/org/{org}/task-sets/{set}"
+    read: dict[str, Any] = {"permission": Permission.TASKS_READ}
+    write: dict[str, Any] = {"permission": Permission.TASKS_WRITE, "body_limit_bytes": _SMALL}
+    yield route("GET", base, "listTaskSets", "List task sets.", h.list, **read)
+    yield route("POST", base, "createTaskSet", "Make a task set.", h.create, status=201, **write)
+    yield route("GET", f"{base}/facets", "listTaskSetFacets", "Count values to filter by.", h.facets, **read)
+    yield route("GET", one, "getTaskSet", "Tell about a task set.", h.get, **read)
+    yield route("PUT", one, "replaceTaskSet", "Give a task set other content.", h.replace, **write)
+    yield route("DELETE", one, "deleteTaskSet", "Remove a task set.", h.delete, **write)
+    yield route(
+        "PATCH",
+        f"{one}/visibility",
+        "setTaskSetVisibility",
+        "Publish or take back.",
+        h.set_visibility,
+        **write,
+    )
+
+
 def _sandboxes(h: SandboxHandlers) -> Iterator[Route]:
     base, one = "/org/{org}/sandboxes", "/org/{org}/sandboxes/{sandbox}"
     read: dict[str, Any] = {"permission": Permission.ENVIRONMENTS_READ}
@@ -148,7 +168,7 @@ def register(services: DreadnodeServices) -> Door:
         _registry(RegistryHandlers(services)),
         environment_routes(services),
         _sandboxes(SandboxHandlers(services)),
-        absent_routes(),
+        _task_sets(TaskSetHandlers(services)),
     )
     return Door(
         name="dreadnode",

@@ -6,6 +6,7 @@ from runyard.environments.lifetimes import Lifetimes
 from runyard.environments.packages.registry import Registry
 from runyard.environments.packages.service import PackageService
 from runyard.environments.service import EnvironmentService
+from runyard.environments.tasksets.service import TaskSetService
 from runyard.environments.usage import UsageService
 from runyard.environments.usersecrets.service import UserSecretService
 from runyard.identity.devices import DeviceService
@@ -65,4 +66,9 @@ class DreadnodeServices(Protocol):
     @property
     def usage(self) -> UsageService:
         """How long environments lived."""
+        ...
+
+    @property
+    def task_sets(self) -> TaskSetService:
+        """Lists of tasks."""
         ...

@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
 
@@ -40,6 +41,16 @@ _LOOKED_UP_AT_ONCE: Final = 200
 Holder = Callable[[], Awaitable[AbstractSet[str]]]
 """Tells which layers something still needs the files of, by digest."""
 _log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """What a reference is for somebody: the version that it means, None when there is none to see."""
+
+    version: Version | None
+    known: bool
+    """There is such a task to see, be it in other versions."""
+    public: bool
 
 
 class PackageService:
@@ -100,6 +111,20 @@ class PackageService:
         if row is None or not _visible(row, scope):
             raise TaskNotFound(f"Task not found: {org}/{name}{f'@{version}' if version else ''}")
         return await self._whole(row)
+
+    async def resolve(
+        self, scope: Scope, references: Sequence[tuple[str, str, Version | None]]
+    ) -> Sequence[Resolved]:
+        """Tell what many references (organization, name, version) are for a caller, in their order."""
+        wanted = list(dict.fromkeys((org, name) for org, name, _ in references))
+        known: dict[tuple[str, str], list[Row[Any]]] = {}
+        for start in range(0, len(wanted), _LOOKED_UP_AT_ONCE):
+            async with self._database.read() as tx:
+                rows = await store.named(tx, wanted[start : start + _LOOKED_UP_AT_ONCE])
+            for row in rows:
+                if _visible(row, scope):
+                    known.setdefault((row.org, row.name), []).append(row)
+        return [_resolved(known.get((org, name), ()), version) for org, name, version in references]
 
     async def pinned(self, ref: str, layer_digest: str) -> KeptTask:
         """Return the content that a reference had when its layer had a digest, whatever became of the reference. Whoever
@@ -283,6 +308,14 @@ class PackageService:
 def parsed(reference: str) -> Version | None:
     """Return the version that a path names, None for `latest`. Raises TaskNotFound for what is no version."""
     return TaskRef.parse(f"x@{reference}").version
+
+
+def _resolved(rows: Sequence[Row[Any]], wanted: Version | None) -> Resolved:
+    for row in rows:
+        version = Version(row.major, row.minor, row.patch)
+        if version == wanted or (wanted is None and row.latest):
+            return Resolved(version, True, bool(row.is_public))
+    return Resolved(None, bool(rows), False)
 
 
 def _visible(row: Row[Any], scope: Scope) -> bool:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Row, Select, case, delete, exists, func, insert, or_, select, update
+from sqlalchemy import Row, Select, case, delete, exists, func, insert, or_, select, tuple_, update
 from sqlalchemy.sql.elements import ColumnElement
 
 from runyard.database.engine import Transaction
@@ -104,6 +104,24 @@ async def find_public(tx: Transaction, name: str, version: Version | None) -> Se
     which = _v.latest if version is None else _is(version)
     public = _rows().where(_p.is_public, _p.name == name, which).order_by(_p.created_at).limit(2)
     return await tx.all(public)
+
+
+async def named(tx: Transaction, tasks: Sequence[tuple[str, str]]) -> Sequence[Row[Any]]:
+    """Read all versions of tasks that are given as slug of the account and name."""
+    columns = select(
+        accounts.c.slug.label("org"),
+        _v.account_id,
+        _v.name,
+        _v.major,
+        _v.minor,
+        _v.patch,
+        _v.latest,
+        _p.is_public,
+    )
+    joined = columns.join(task_packages, _p.id == _v.package_id).join(
+        accounts, accounts.c.id == _v.account_id
+    )
+    return await tx.all(joined.where(tuple_(accounts.c.slug, _v.name).in_(tasks)))
 
 
 async def by_manifest(tx: Transaction, account_id: str, name: str, digest: str) -> Row[Any] | None:

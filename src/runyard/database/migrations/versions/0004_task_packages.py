@@ -18,6 +18,9 @@ def upgrade() -> None:
     _task_packages()
     _task_versions()
     _task_tags()
+    _task_sets()
+    _task_set_members()
+    _task_set_tags()
 
 
 def _user_keys() -> None:
@@ -203,3 +206,56 @@ def _task_tags() -> None:
         sa.PrimaryKeyConstraint("version_id", "tag", name=op.f("pk_task_tags")),
     )
     op.create_index("ix_task_tags_tag", "task_tags", ["tag"], unique=False)
+
+
+def _task_sets() -> None:
+    op.create_table(
+        "task_sets",
+        sa.Column("id", sa.String(length=36), nullable=False),
+        sa.Column("account_id", sa.String(length=24), nullable=False),
+        sa.Column("name", sa.String(length=128), nullable=False),
+        sa.Column("is_public", sa.Boolean(), nullable=False),
+        sa.Column("description", sa.Text(), nullable=True),
+        sa.Column("source", sa.String(length=1024), nullable=True),
+        sa.Column("words", sa.Text(), nullable=False),
+        sa.Column("created_at", Timestamp(), nullable=False),
+        sa.Column("updated_at", Timestamp(), nullable=False),
+        sa.Column("created_by", sa.String(length=256), nullable=False),
+        sa.ForeignKeyConstraint(["account_id"], ["accounts.id"], name=op.f("fk_task_sets_account_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_task_sets")),
+        sa.UniqueConstraint("account_id", "name", name=op.f("uq_task_sets_account_id_name")),
+    )
+    op.create_index("ix_task_sets_created", "task_sets", ["account_id", "created_at"], unique=False)
+    op.create_index("ix_task_sets_public", "task_sets", ["is_public", "created_at"], unique=False)
+
+
+def _task_set_members() -> None:
+    op.create_table(
+        "task_set_members",
+        sa.Column("set_id", sa.String(length=36), nullable=False),
+        sa.Column("position", sa.Integer(), nullable=False),
+        sa.Column("task", sa.String(length=256), nullable=False),
+        sa.Column("version", sa.String(length=32), nullable=False),
+        sa.Column("notes", sa.Text(), nullable=True),
+        sa.ForeignKeyConstraint(
+            ["set_id"], ["task_sets.id"], name=op.f("fk_task_set_members_set_id"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("set_id", "position", name=op.f("pk_task_set_members")),
+        sa.UniqueConstraint(
+            "set_id", "task", "version", name=op.f("uq_task_set_members_set_id_task_version")
+        ),
+    )
+    op.create_index("ix_task_set_members_task", "task_set_members", ["task", "version"], unique=False)
+
+
+def _task_set_tags() -> None:
+    op.create_table(
+        "task_set_tags",
+        sa.Column("set_id", sa.String(length=36), nullable=False),
+        sa.Column("tag", sa.String(length=128), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["set_id"], ["task_sets.id"], name=op.f("fk_task_set_tags_set_id"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("set_id", "tag", name=op.f("pk_task_set_tags")),
+    )
+    op.create_index("ix_task_set_tags_tag", "task_set_tags", ["tag"], unique=False)
