@@ -5,6 +5,7 @@ Owns the process: its mounts, its loop, its signals, its exit status. Everything
 
 import asyncio
 import contextlib
+import gc
 import signal
 import socket
 import sys
@@ -82,6 +83,9 @@ async def _serve(
     async with AsyncExitStack() as stack:
         house = await open_house(settings, stack, new_admin_token=new_admin_token)
         app = build_app(house)
+        # What is made by now lives as long as the server: no collection need look at it again.
+        gc.collect()
+        gc.freeze()
         server = _Server(_uvicorn_config(app, settings.stop_secs))
         _watch_signals(server, house)
         host, port = listeners[0].getsockname()[:2]

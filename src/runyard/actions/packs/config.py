@@ -4,7 +4,8 @@ from collections.abc import Mapping
 
 from runyard.actions.errors import InvalidParameters
 from runyard.actions.model import ConfigSchema
-from runyard.actions.parameters.render import holds_template, render_value
+from runyard.actions.parameters.render import render_value
+from runyard.actions.parameters.texts import holds_template
 from runyard.actions.parameters.validate import check_value
 from runyard.actions.templating.datastore import Datastore, Keys, StoredKey
 from runyard.actions.templating.filters.data import DATASTORE

@@ -6,13 +6,14 @@ datastore protocol.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
 from runyard.actions.errors import ParameterUnresolved, TemplateFailed
 from runyard.actions.parameters.cast import cast
 from runyard.actions.parameters.graph import Graph
+from runyard.actions.parameters.texts import holds_template, texts
 from runyard.actions.parameters.validate import Parameters
 from runyard.actions.templating.budget import budget, spending
 from runyard.actions.templating.datastore import Datastore, Keys, NoDatastore, plain
@@ -53,10 +54,8 @@ def resolve(parameters: Parameters, given: JsonObject, sources: Sources) -> dict
     Raises ParameterUnresolved (the execution is stored as failed) and InvalidParameters (it is not).
     """
     values = _values(parameters, given, sources, templates=True)
-    chosen = list(given)
-    for name, default in parameters.defaults.items():
-        if name not in given and name not in parameters.immutable and holds_template(default):
-            chosen.append(name)
+    wanted = parameters.templated - parameters.immutable - given.keys()
+    chosen = [*given, *(name for name in parameters.defaults if name in wanted)]
     return {name: cast(values[name], parameters.schemas.get(name, _NO_SCHEMA)) for name in chosen}
 
 
@@ -86,11 +85,6 @@ def render_value(name: str, value: Json, variables: JsonObject) -> Json:
         raise ParameterUnresolved(f'Failed to render parameter "{name}": {error.message}') from None
 
 
-def holds_template(value: Json) -> bool:
-    """Tell whether a value is to be rendered."""
-    return any(is_template(text) for text in _texts(value))
-
-
 def _values(
     parameters: Parameters, given: JsonObject, sources: Sources, *, templates: bool
 ) -> dict[str, Json]:
@@ -106,7 +100,7 @@ def _values(
         for name, default in parameters.defaults.items():
             if values.get(name) is None or name in parameters.immutable or name not in given:
                 pending.discard(name)
-                _add(graph, name, default, pending)
+                _add(graph, name, default, pending if name in parameters.templated else None)
                 values[name] = default
         for name in graph.order():
             if name in pending:
@@ -123,26 +117,13 @@ def _add(graph: Graph, name: str, value: Json, pending: set[str] | None) -> None
     pending.add(name)
     try:
         needs: list[str] = []
-        for text in _texts(value):
+        for text in texts(value):
             if is_template(text):
                 needs += variables_of(text)
                 budget().check_clock()
     except TemplateFailed as error:
         raise ParameterUnresolved(f'Failed to render parameter "{name}": {error.message}') from None
     graph.add(name, needs)
-
-
-def _texts(value: Json) -> Iterator[str]:
-    """Go through the texts of a value, keys included, without recursion."""
-    waiting: list[Iterable[Json]] = [(value,)]
-    while waiting:
-        for item in waiting.pop():
-            if isinstance(item, str):
-                yield item
-            elif isinstance(item, Mapping):
-                waiting += (item.keys(), item.values())
-            elif isinstance(item, list):
-                waiting.append(item)
 
 
 def _rendered(value: Json, variables: JsonObject, depth: int = LIMITS.depth) -> Json:

@@ -9,6 +9,7 @@ from runyard.actions.dialect import checker
 from runyard.actions.errors import InvalidParameters
 from runyard.actions.model import Action, RunnerType
 from runyard.actions.parameters.merge import default_of, merge_parameters
+from runyard.actions.parameters.texts import holds_template
 from runyard.actions.values import Json, JsonObject
 
 
@@ -27,6 +28,8 @@ class Parameters:
         ]
         self.defaults: Mapping[str, Json] = {name: default_of(runner, action, name) for name in names}
         """The default of each parameter, null when it has none; the action's own parameters first."""
+        self.templated = frozenset(n for n, default in self.defaults.items() if holds_template(default))
+        """The parameters whose default is to be rendered."""
         self.immutable = frozenset(n for n, schema in self.schemas.items() if schema.get("immutable") is True)
         self._check = checker(self._schema()) if self.schemas else None
 

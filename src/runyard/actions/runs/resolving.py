@@ -8,8 +8,9 @@ from runyard.actions.catalogue import Catalogue
 from runyard.actions.datastore import DatastoreService
 from runyard.actions.errors import ParameterUnresolved
 from runyard.actions.packs.config import resolve_config
-from runyard.actions.parameters.render import Sources, holds_template, prepare, render_value
+from runyard.actions.parameters.render import Sources, prepare, render_value
 from runyard.actions.parameters.split import Dispatched, dispatch
+from runyard.actions.parameters.texts import holds_template
 from runyard.actions.parameters.validate import Parameters
 from runyard.actions.templating.datastore import Datastore, Keys, KnownKeys, StoredKey
 from runyard.actions.templating.filters.data import DATASTORE
@@ -40,7 +41,7 @@ class Resolver:
                 parameters, given, Sources(action_context=context, config_context=config, datastore=keys)
             )
 
-        templates = holds_template(dict(given)) or holds_template(dict(parameters.defaults))
+        templates = holds_template(dict(given)) or bool(parameters.templated)
         return await self._rounds(account, parameters.action.pack, context, work, threaded=templates)
 
     async def dispatched(
@@ -52,7 +53,7 @@ class Resolver:
             sources = Sources(action_context=context, config_context=config, datastore=keys)
             return dispatch(parameters, live, sources), config
 
-        templates = holds_template(dict(parameters.defaults))
+        templates = bool(parameters.templated)
         return await self._rounds(account, parameters.action.pack, context, work, threaded=templates)
 
     async def rendered(

@@ -38,17 +38,17 @@ class CgroupFs:
     def mkdir(self, path: Path) -> None:
         """Make a group; nothing when it exists."""
         with contextlib.suppress(FileExistsError):
-            path.mkdir()
+            os.mkdir(path)
 
     def rmdir(self, path: Path) -> None:
         """Remove a group without members; EBUSY while it has some; nothing when it is gone."""
         with contextlib.suppress(FileNotFoundError):
-            path.rmdir()
+            os.rmdir(path)
 
     def children(self, path: Path) -> list[Path]:
         """Return the groups directly below."""
         try:
-            return [Path(entry.path) for entry in os.scandir(path) if entry.is_dir(follow_symlinks=False)]
+            return [path / entry.name for entry in os.scandir(path) if entry.is_dir(follow_symlinks=False)]
         except FileNotFoundError:
             return []
 

@@ -278,14 +278,22 @@ class CgroupHost:
         """Remove groups with all groups inside; return False when something still has members."""
         done = True
         for path in paths:
-            done = self.remove_tree(self.fs.children(path)) and done
+            done = self._remove(path) and done
+        return done
+
+    def _remove(self, path: Path) -> bool:
+        """Remove a group; only one that the kernel keeps is looked into."""
+        for last in (False, True):
             try:
                 self.fs.rmdir(path)
             except OSError as error:
                 if not is_busy(error):
                     raise
-                done = False
-        return done
+                if last or not self.remove_tree(self.fs.children(path)):
+                    return False
+            else:
+                return True
+        return False
 
     def _make_parents(self) -> None:
         for path in list(self._parents().values()):

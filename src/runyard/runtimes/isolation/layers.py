@@ -280,9 +280,9 @@ class LayerStore:
         owner = self._options.uid_base if os.geteuid() == 0 else -1
         for overlay in range(OVERLAYS):
             for name in (f"upper{overlay}", f"work{overlay}"):
-                folder = part / name
-                folder.mkdir(mode=0o755)
-                folder.chmod(0o755)  # whatever the umask
+                folder = f"{part}/{name}"
+                os.mkdir(folder, 0o755)
+                os.chmod(folder, 0o755)  # noqa: S103 - whatever the umask: it is the root of a file system
                 os.chown(folder, owner, owner)
 
     def _capture(self, source: Path, target: Path) -> int:
