@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,9 @@ from runyard.executions.output.log import OutputLog
 from runyard.executions.service import ExecutionService
 from runyard.identity.model import Principal
 from runyard.identity.service import IdentityService
+from runyard.infrastructure.runs.drift import DriftService
 from runyard.infrastructure.runs.line import RunLine
-from runyard.infrastructure.runs.model import NewRun, Origin, Run, RunKind, RunStatus, Trigger
+from runyard.infrastructure.runs.model import NewRun, Origin, Run, RunKind, RunQuery, RunStatus, Trigger
 from runyard.infrastructure.runs.service import RunService
 from runyard.infrastructure.workspaces.errors import (
     WorkspaceExists,
@@ -30,6 +32,7 @@ from runyard.infrastructure.workspaces.model import (
     WorkspaceChanges,
     WorkspaceQuery,
 )
+from runyard.infrastructure.workspaces.schedule import InvalidSchedule
 from runyard.infrastructure.workspaces.service import WorkspaceService
 from runyard.kernel.crypto import Vault
 from tests.support.infrastructure import Neighbours
@@ -181,3 +184,42 @@ async def test_newer_push_supersedes_older_ones_of_its_branch(parts: Parts) -> N
     task = await parts.executions.get(parts.caller.scope, older.plan_task_id)
     assert task.status is Status.CANCELED
     assert (await parts.workspaces.get(parts.caller.scope, made.id)).runs_count == 4
+
+
+async def test_schedules_make_one_plan_each_time(parts: Parts, database: Database) -> None:
+    """A workspace's own schedule wins over its projects'; of two servers one asks; one waiting plan is enough; a
+    schedule that is taken away asks no more.
+    """
+    clock = [datetime(2026, 1, 1, 12, 0, 30, tzinfo=UTC)]
+    crons: dict[str, str] = {}
+
+    class Projects:
+        async def project_crons(self) -> dict[str, str]:
+            return crons
+
+    servers = [DriftService(database, parts.runs, Projects(), now=lambda: clock[0]) for _ in range(2)]
+    own = await parts.made("own", cron="*/10 * * * *")
+    other = await parts.made("other")
+    external = await parts.made("external", runner_type="jenkins", cron="* * * * *")
+    crons[parts.caller.scope.project_path] = "5 * * * *"
+    await servers[0].refresh()
+    assert await servers[0].look() == 0
+    clock[0] = datetime(2026, 1, 1, 12, 10, 1, tzinfo=UTC)
+    assert sum(await asyncio.gather(*(server.look() for server in servers))) == 2
+    clock[0] = datetime(2026, 1, 1, 13, 30, 1, tzinfo=UTC)
+    await parts.workspaces.lock(parts.caller, own.id)
+    assert await servers[0].look() == 2
+    clock[0] = datetime(2026, 1, 1, 15, 30, 1, tzinfo=UTC)
+    assert await servers[0].look() == 0, "both have one in line"
+    found = await parts.runs.search(parts.caller.scope, RunQuery(workspace_id=other.id))
+    assert {(run.trigger, run.kind, run.title, run.actor) for run in found} == {
+        (Trigger.SCHEDULE, RunKind.PLAN, "Drift detection", "schedule")
+    }
+    assert not await parts.runs.search(parts.caller.scope, RunQuery(workspace_id=external.id))
+    crons.clear()
+    await parts.workspaces.update(parts.caller, own.id, WorkspaceChanges(cron=""))
+    await servers[1].refresh()
+    clock[0] = datetime(2026, 1, 2, tzinfo=UTC)
+    assert await servers[0].look() == 0
+    with pytest.raises(InvalidSchedule):
+        await parts.workspaces.update(parts.caller, own.id, WorkspaceChanges(cron="every day"))

@@ -105,6 +105,8 @@ async def open_house(settings: Settings, stack: AsyncExitStack, *, new_admin_tok
     stack.push_async_callback(house.actions.followups.stop)
     await house.infrastructure.line.start()
     stack.push_async_callback(house.infrastructure.line.stop)
+    house.infrastructure.drift.start()
+    stack.push_async_callback(house.infrastructure.drift.stop)
     await house.checkpoints.start()
     stack.push_async_callback(house.checkpoints.stop)
     await house.supervisor.start()

@@ -16,6 +16,7 @@ from runyard.infrastructure.policies.service import PolicyService
 from runyard.infrastructure.projects.service import CheckEmpty, ProjectService
 from runyard.infrastructure.provisioner.git import Git
 from runyard.infrastructure.remote.service import RemoteExecutionService
+from runyard.infrastructure.runs.drift import DriftService
 from runyard.infrastructure.runs.line import RunLine
 from runyard.infrastructure.runs.service import RunService
 from runyard.infrastructure.variables.service import VariableService
@@ -59,6 +60,7 @@ class InfrastructureHouse:
     running: RunHouse
     """What runs plans and applies."""
     remote: RemoteExecutionService
+    drift: DriftService
 
 
 def make_infrastructure(settings: Settings, shared: Shared, check_empty: CheckEmpty) -> InfrastructureHouse:
@@ -110,4 +112,5 @@ def make_infrastructure(settings: Settings, shared: Shared, check_empty: CheckEm
         archives=archives,
         running=make_runs(settings, shared, given, around),
         remote=RemoteExecutionService(database, runs, archives["remote"]),
+        drift=DriftService(database, runs, projects),
     )

@@ -185,6 +185,12 @@ class RunService:
         async with self._database.read() as tx:
             return await store.search(tx, scope, query)
 
+    async def waits_for(self, workspace: Workspace, trigger: Trigger) -> bool:
+        """Tell whether a run of this kind of trigger waits in the line of a workspace."""
+        async with self._database.read() as tx:
+            others = await store.unended(tx, workspace.id)
+        return any(run.trigger is trigger and run.status is RunStatus.PENDING for run in others)
+
     # --- deciding ---
 
     async def approve(self, caller: Principal, reference: str) -> Run:

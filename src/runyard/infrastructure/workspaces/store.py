@@ -97,12 +97,6 @@ async def counts_by_project(tx: Transaction, scope: Scope) -> Mapping[ProjectId,
     return {ProjectId(row["project_id"]): int(row["number"]) for row in rows}
 
 
-async def scheduled(tx: Transaction) -> Sequence[Workspace]:
-    """Read the managed workspaces of all accounts that name a schedule of their own."""
-    rows = await tx.all(select(workspaces).where(_w.cron != "", _w.runner_type == MANAGED))
-    return [_workspace(row) for row in rows]
-
-
 async def delete_workspace(tx: Transaction, workspace_id: str) -> bool:
     """Remove one; tell whether it was there."""
     return bool((await tx.execute(delete(workspaces).where(_w.id == workspace_id))).rowcount)
