@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tests.support.infrastructure import fake_tool
 from tests.support.postgres import Postgres
 from tests.support.server import Server, default_command
 
@@ -32,6 +33,16 @@ def test_doctor_on_a_new_folder_finds_it_good_and_leaves_no_data(
     assert status == 0
     assert found["engine"]["status"] == "warning"
     assert found["server"]["detail"].startswith("not running")
+    fake_tool(server.data_dir / "tools", {})
+    status, found = examine(server, **PROCESS)
+    assert status == 0
+    assert "terraform 9.9.9" in found["infrastructure tools"]["detail"]
+    status, found = examine(
+        server, **PROCESS, PATH="/nonexistent", RUNYARD_INFRASTRUCTURE__TOOLS_FOLDER="/none"
+    )
+    assert (status, found["infrastructure tools"]["status"]) == (0, "warning")
+    assert "/none/tofu" in found["infrastructure tools"]["fix"]
+    assert found["git"]["status"] == "warning"
     assert not (server.data_dir / "runyard.db").exists()
     assert not (server.data_dir / "lock").exists()
 

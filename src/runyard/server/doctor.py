@@ -19,9 +19,10 @@ from sqlalchemy.exc import ArgumentError
 
 from runyard.database.errors import DataFolderInUse
 from runyard.database.opening import FolderLock
+from runyard.infrastructure.provisioner.tools import Tools
 from runyard.runtimes.isolation import hostns
 from runyard.runtimes.isolation.probe import probe
-from runyard.server.options import isolation_options
+from runyard.server.options import isolation_options, tools_folder
 from runyard.settings import Settings
 
 MIN_PYTHON: Final = (3, 11)
@@ -43,7 +44,7 @@ def examine(settings: Settings) -> Sequence[Finding]:
     """Look at this machine with these settings; takes a few seconds at most. Call it before any thread exists."""
     hostns.enter_private_mounts()
     here = [_python(), _kernel(), _data_folder(settings.data_dir), _server(settings), _database(settings)]
-    return [*here, *_engine(settings)]
+    return [*here, _git(), _tools(settings), *_engine(settings)]
 
 
 def _python() -> Finding:
@@ -142,6 +143,25 @@ async def _postgresql(url: URL) -> str:
         return f"PostgreSQL {version.major}.{version.minor} at {url.host or 'the local socket'}"
     finally:
         await connection.close()
+
+
+def _git() -> Finding:
+    path = shutil.which("git")
+    if path is None:
+        fix = "install git; without it the code of workspaces cannot be checked out"
+        return Finding(name="git", status="warning", detail="not in the PATH", fix=fix)
+    return Finding(name="git", status="ok", detail=path)
+
+
+def _tools(settings: Settings) -> Finding:
+    """Tell which versions of Terraform and OpenTofu runs can use."""
+    tools = Tools(tools_folder(settings), settings.data_dir / "tool-copies")
+    found = asyncio.run(tools.installed())
+    if not found:
+        fix = f"put a program at {tools_folder(settings)}/tofu/<version>/tofu or into the PATH; without one nothing is planned"
+        return Finding(name="infrastructure tools", status="warning", detail="none", fix=fix)
+    shown = ", ".join(f"{tool.kind.value} {tool.version}" for tool in found)
+    return Finding(name="infrastructure tools", status="ok", detail=shown)
 
 
 def _engine(settings: Settings) -> Sequence[Finding]:

@@ -1,6 +1,7 @@
 """From the settings tree to the small records that the domains take. Owns the mapping; decides nothing else."""
 
 from datetime import timedelta
+from pathlib import Path
 
 from runyard.actions.runners.boxes import BoxOptions
 from runyard.environments.lifetimes import Lifetimes
@@ -74,6 +75,11 @@ def box_options(settings: Settings) -> BoxOptions:
         kill_grace_secs=settings.exec.kill_grace_secs,
         ready=chosen.ready if bounded else 0,
     )
+
+
+def tools_folder(settings: Settings) -> Path:
+    """Return where the operator's tools are by version."""
+    return settings.infrastructure.tools_folder or settings.data_dir / "tools"
 
 
 def run_box_options(settings: Settings) -> RunBoxOptions:

@@ -74,7 +74,7 @@ def make_runs(settings: Settings, shared: Shared, given: Given, around: Neighbou
     folder, chosen = settings.data_dir, settings.infrastructure
     inside = Inside()
     boxes = Boxes(shared.engine, options.run_box_options(settings), inside)
-    tools = Tools(chosen.tools_folder or folder / "tools", folder / "tool-copies")
+    tools = Tools(options.tools_folder(settings), folder / "tool-copies")
     ways = folder / "ways"
     sources = Sources(
         ways, given.git, around.repositories, given.archives, around.plans, chosen.archive_bytes
