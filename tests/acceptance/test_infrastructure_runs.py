@@ -1,5 +1,6 @@
 """Real Terraform through a real server: plan, approve, apply, drift, destroy; and a server that is killed meanwhile."""
 
+import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -217,3 +218,75 @@ def test_cancel_lets_terraform_write_its_state(served: Server, repository: Repos
         after = spaces.until(workspace, spaces.deploy(workspace, "plan"), ["plan_success", "plan_no_changes"])
         # What was made is known; what the interrupt broke off is to be replaced or is gone.
         assert "terraform_data.first will be created" not in spaces.log(after)
+
+
+def test_pipeline_reports_its_runs_and_is_judged(server: Server) -> None:
+    """A pipeline tells of its plan and apply with their logs; the guardrails of this server judge it."""
+    plan = {
+        "format_version": "1.2",
+        "terraform_version": "1.9.0",
+        "resource_changes": [
+            {
+                "address": "aws_s3_bucket.a",
+                "mode": "managed",
+                "type": "aws_s3_bucket",
+                "name": "a",
+                "provider_name": "registry.terraform.io/hashicorp/aws",
+                "change": {
+                    "actions": ["create"],
+                    "before": None,
+                    "after": {"bucket": "a"},
+                    "after_unknown": {},
+                },
+            }
+        ],
+    }
+    with server.api() as api:
+        base = "/runyard/v1"
+        body = {"name": "reported", "runner_type": "jenkins", "iac_type": "terraform"}
+        workspace = api.post(f"{base}/workspaces", body).expect(201).json()["id"]
+        api.post(f"{base}/workspaces/{workspace}/runs", {"kind": "plan"}).expect(409)
+
+        def begun(**more: object) -> str:
+            told = {"title": "Add a bucket", "branch": "main", "build_id": "7", **more}
+            return str(api.post(f"{base}/workspaces/{workspace}/reports", told).expect(201).json()["id"])
+
+        def put(run: str, what: str, data: bytes) -> Any:
+            return api.request("PUT", f"{base}/runs/{run}/{what}", body=data).expect(200).json()
+
+        run = begun(applies=True)
+        put(run, "log", b"Terraform will perform\nthe following actions\n")
+        api.request("PUT", f"{base}/runs/{run}/plan", body=b"{broken").expect(422)
+        planned = put(run, "plan", json.dumps(plan).encode())
+        assert (planned["status"], planned["has_changes"], planned["block"]) == ("plan_success", True, "none")
+        output = api.get(f"{base}/executions/{planned['plan_task_id']}/output?format=raw").expect(200)
+        assert b"following actions" in output.body
+        applying = api.post(f"{base}/runs/{run}/apply", {}).expect(200).json()
+        assert applying["status"] == "applying"
+        put(run, "log", b"Apply complete!\n")
+        done = api.post(f"{base}/runs/{run}/applied", {}).expect(200).json()
+        assert done["status"] == "apply_success"
+        task = api.get(f"{base}/executions/{done['apply_task_id']}").expect(200).json()
+        assert (task["status"], task["output_bytes"]) == ("succeeded", 16)
+        api.post(f"{base}/runs/{run}/failed", {}).expect(409)
+        rule = {
+            "createdBy": "ana", "name": "no-buckets", "type": "resource", "isEnabled": True, "severity": 2,
+            "scope": {name: {"include": ["*"]} for name in ("repositories", "branches", "labels")}
+            | {"workspaces": {"include": ["reported"]}},
+            "criteria": {"resource": {"actions": ["create"], "specificResources": ["aws_s3_bucket"],
+                                      "regions": {"include": ["*"]}, "assetTypes": {"include": ["*"]}}},
+        }  # fmt: skip
+        rule_id = api.post("/v2/guardrails", rule).expect(200).json()["ruleId"]
+        run = begun(applies=True)
+        blocked = put(run, "plan", json.dumps(plan).encode())
+        assert (blocked["status"], blocked["block"]) == ("blocked", "strict")
+        assert blocked["violations"][0]["address"] == "aws_s3_bucket.a"
+        api.post(f"{base}/runs/{run}/apply", {}).expect(409)
+        api.request("DELETE", f"/v2/guardrails/{rule_id}").expect(200)
+        failed = api.post(f"{base}/runs/{begun()}/failed", {"reason": "no credentials"}).expect(200).json()
+        assert (failed["status"], failed["reason"]) == ("plan_error", "no credentials")
+        listed = api.get(f"{base}/workspaces/reported/runs?text=bucket").expect(200).json()["items"]
+        assert [one["status"] for one in listed] == ["plan_error", "blocked", "apply_success"]
+        shown = api.post("/v2/workspaces/search", {"filters": {"workspaceName": ["reported"]}}).json()[0]
+        assert (shown["lastRunStatus"], shown["isWorkflowManaged"]) == ("plan_error", False)
+        api.request("DELETE", f"{base}/workspaces/reported").expect(204)

@@ -17,6 +17,7 @@ from runyard.infrastructure.projects.service import CheckEmpty, ProjectService
 from runyard.infrastructure.provisioner.git import Git
 from runyard.infrastructure.remote.service import RemoteExecutionService
 from runyard.infrastructure.runs.drift import DriftService
+from runyard.infrastructure.runs.external import ExternalService
 from runyard.infrastructure.runs.line import RunLine
 from runyard.infrastructure.runs.service import RunService
 from runyard.infrastructure.variables.service import VariableService
@@ -24,6 +25,7 @@ from runyard.infrastructure.variables.sets import VariableSetService
 from runyard.infrastructure.workspaces.service import WorkspaceService
 from runyard.kernel.blobs import BlobStore
 from runyard.kernel.crypto import Vault
+from runyard.server import options
 from runyard.server.actions import Shared
 from runyard.server.guarding import GuardHouse, make_guards
 from runyard.server.runs import Given, Neighbours, RunHouse, make_runs
@@ -61,6 +63,7 @@ class InfrastructureHouse:
     """What runs plans and applies."""
     remote: RemoteExecutionService
     drift: DriftService
+    external: ExternalService
 
 
 def make_infrastructure(settings: Settings, shared: Shared, check_empty: CheckEmpty) -> InfrastructureHouse:
@@ -113,4 +116,7 @@ def make_infrastructure(settings: Settings, shared: Shared, check_empty: CheckEm
         running=make_runs(settings, shared, given, around),
         remote=RemoteExecutionService(database, runs, archives["remote"]),
         drift=DriftService(database, runs, projects),
+        external=ExternalService(
+            database, runs, around.plans, around.judge, options.approval_window(settings)
+        ),
     )

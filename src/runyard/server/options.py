@@ -82,6 +82,11 @@ def tools_folder(settings: Settings) -> Path:
     return settings.infrastructure.tools_folder or settings.data_dir / "tools"
 
 
+def approval_window(settings: Settings) -> timedelta:
+    """Return how long a plan waits for a person."""
+    return timedelta(seconds=settings.infrastructure.approval_window_secs)
+
+
 def run_box_options(settings: Settings) -> RunBoxOptions:
     """Return how sandboxes of plans and applies are made."""
     chosen = settings.infrastructure

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 
 from runyard.infrastructure.provisioner.box import Boxes
@@ -102,7 +101,7 @@ def make_runs(settings: Settings, shared: Shared, given: Given, around: Neighbou
             folder=ways,
             command_secs=chosen.command_timeout_secs,
             run_secs=chosen.run_timeout_secs,
-            window=timedelta(seconds=chosen.approval_window_secs),
+            window=options.approval_window(settings),
         ),
     )
     return RunHouse(worker=worker, boxes=boxes, sources=sources, tools=tools, inside=inside)

@@ -163,7 +163,7 @@ class _Docket:
 
     def __init__(self, rules: Sequence[Guardrail]) -> None:
         self._rules = rules
-        self._counts: dict[str, int] = {rule.id: 0 for rule in rules}
+        self._counts: dict[str, int] = {str(rule.id): 0 for rule in rules}
         self.violations: list[Violation] = []
 
     @property

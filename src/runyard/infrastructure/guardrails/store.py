@@ -92,12 +92,12 @@ async def put_verdict(tx: Transaction, subject: Subject, verdict: Verdict) -> No
             workspace_id=subject.workspace_id,
             task_id=subject.task_id,
             blocked=verdict.blocked.value,
-            rules=msgspec.to_builtins(verdict.rules),
+            rules=msgspec.to_builtins(verdict.rules, enc_hook=str),
             judged_at=verdict.judged_at,
         )
     )
     rows = [
-        {"run_id": verdict.run_id, "number": number, **msgspec.to_builtins(one)}
+        {"run_id": verdict.run_id, "number": number, **msgspec.to_builtins(one, enc_hook=str)}
         for number, one in enumerate(verdict.violations)
     ]
     for start in range(0, len(rows), _BATCH):

@@ -49,3 +49,9 @@ class NotManaged(FailedPrecondition):
     """The runs of this workspace are executed by a pipeline elsewhere."""
 
     code = "workspace_not_managed"
+
+
+class NotExternal(FailedPrecondition):
+    """The runs of this workspace are executed by this server."""
+
+    code = "workspace_managed"

@@ -8,6 +8,7 @@ killed server costs seconds and nothing else.
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from datetime import timedelta
 from typing import Final
 
 import structlog
@@ -30,7 +31,7 @@ from runyard.infrastructure.runs.changes import (
     decide,
 )
 from runyard.infrastructure.runs.entries import APPLY_RUNNER, PLAN_RUNNER, apply_execution, change
-from runyard.infrastructure.runs.model import Run, RunKind, RunStatus
+from runyard.infrastructure.runs.model import Run, RunKind, RunStatus, Trigger
 from runyard.infrastructure.workspaces.service import WorkspaceService, locked_row
 from runyard.kernel.clock import Now, utc_now
 from runyard.kernel.errors import FailedPrecondition, RunyardError
@@ -39,6 +40,8 @@ from runyard.kernel.transitions import Changed, Refused, transition
 
 ACTOR: Final = "runyard"
 _SCAN_SECONDS: Final = 2.0
+_SILENCE: Final = timedelta(hours=24)
+"""After that a pipeline that reported a beginning will not report an end."""
 _AT_WORK: Final = frozenset({RunStatus.PENDING, RunStatus.PLANNING, RunStatus.APPLYING})
 _DONE: Final = frozenset({RunStatus.APPLY_SUCCESS, RunStatus.APPLY_NO_CHANGES, RunStatus.PLAN_NO_CHANGES})
 _log = structlog.get_logger(__name__)
@@ -123,7 +126,7 @@ class RunLine:
             if run.status not in _AT_WORK and run.apply_task_id is None:
                 continue
             found = await self._executions.several(run, [run.current_task_id])
-            if not found or not found[0].ended:
+            if not found or not self._is_lost(run, found[0]):
                 continue
             command: RunCommand = Lost(_lost_reason(run, found[0]), run.status)
             if found[0].started_at is None and found[0].status is Status.CANCELED:
@@ -132,6 +135,14 @@ class RunLine:
             if isinstance(decision, Changed):
                 _log.warning("infrastructure.run_lost", run_id=run.id, status=decision.value.status.value)
                 await self.settle(decision.value)
+
+    def _is_lost(self, run: Run, execution: Execution) -> bool:
+        """Tell whether nobody is going to say how a run ended. A pipeline's reports come one after the other, so that
+        between two of them an execution may have ended for a while.
+        """
+        if run.trigger is Trigger.EXTERNAL:
+            return run.updated_at < self._now() - _SILENCE
+        return execution.ended
 
     # --- beginning ---
 
@@ -193,6 +204,14 @@ class RunLine:
         except _RefusedApproval as error:
             return error.refused
         return made[0]
+
+    async def allow(self, run: Run, *, actor: str, consent: Consent) -> Changed[Run] | Refused:
+        """Let a run go on that a pipeline elsewhere executes: nothing is handed to a worker here."""
+        async with self._database.transaction() as tx:
+            decision = await self._decided(tx, run.id, Approve(ExecutionId.new()), actor)
+            if isinstance(decision, Changed) and decision.value.status is RunStatus.ACKNOWLEDGED:
+                await consent(tx)
+            return decision
 
     def _assignment(self, runner: str, run: Run) -> NewAssignment:
         return NewAssignment(

@@ -87,7 +87,7 @@ class RunService:
                 known = await store.get(tx, caller.scope, new.id)
             if known is not None:
                 return known
-        run = self._made(caller, workspace, new)
+        run = self.made(caller, workspace, new)
         await self._supersede(run)
         try:
             await self._record(run, caller)
@@ -97,7 +97,8 @@ class RunService:
         await self.line.advance(run.workspace_id)
         return await self.get(caller.scope, run.id)
 
-    def _made(self, caller: Principal, workspace: Workspace, new: NewRun) -> Run:
+    def made(self, caller: Principal, workspace: Workspace, new: NewRun) -> Run:
+        """Return the first state of a run, which is not written. Raises RefusedArguments, InvalidArgument."""
         now, run_id = self._now(), new.id or RunId.new()
         origin = new.origin
         if not origin.branch and origin.archive is None:
@@ -206,6 +207,8 @@ class RunService:
         async def consent(tx: Transaction) -> None:
             await self._judge.acknowledge(tx, caller, workspace, run)
 
+        if run.trigger is Trigger.EXTERNAL:
+            return raised(await self.line.allow(run, actor=caller.actor, consent=consent))
         return raised(await self.line.begin_apply(run, actor=caller.actor, consent=consent))
 
     async def discard(self, caller: Principal, reference: str) -> Run:

@@ -10,6 +10,7 @@ from runyard.identity.model import Permission
 from runyard.server.house import House
 from runyard.server.native.executions import ExecutionHandlers
 from runyard.server.native.images import NativeImageHandlers
+from runyard.server.native.infrastructure import infrastructure_routes
 from runyard.server.native.integrations import NativeIntegrationHandlers, integration_routes
 from runyard.server.native.problems import CONTENT_TYPE, DOCUMENTED, Problem, write_error
 from runyard.server.native.projects import ProjectHandlers
@@ -368,6 +369,7 @@ def register(house: House) -> Door:
         *_tokens(TokenHandlers(house)),
         *_users(UserHandlers(house), ActionRoleHandlers(house)),
         *integration_routes(NativeIntegrationHandlers(house)),
+        *infrastructure_routes(house),
         *_system(SystemHandlers(house), open_metrics=house.settings.metrics.open),
     )
     return Door(
