@@ -36,6 +36,44 @@ resource "terraform_data" "slow" {
 """
 
 
+PLAN = {
+    "format_version": "1.2",
+    "terraform_version": "1.9.0",
+    "resource_changes": [
+        {
+            "address": "aws_s3_bucket.a",
+            "mode": "managed",
+            "type": "aws_s3_bucket",
+            "name": "a",
+            "provider_name": "registry.terraform.io/hashicorp/aws",
+            "change": {"actions": ["create"], "before": None, "after": {"bucket": "a"}, "after_unknown": {}},
+        }
+    ],
+}
+EVERYTHING = {"include": ["*"]}
+RULE = {
+    "createdBy": "ana",
+    "name": "no-buckets",
+    "type": "resource",
+    "isEnabled": True,
+    "severity": 2,
+    "scope": {
+        "workspaces": {"include": ["reported"]},
+        "repositories": EVERYTHING,
+        "branches": EVERYTHING,
+        "labels": EVERYTHING,
+    },
+    "criteria": {
+        "resource": {
+            "actions": ["create"],
+            "specificResources": ["aws_s3_bucket"],
+            "regions": EVERYTHING,
+            "assetTypes": EVERYTHING,
+        }
+    },
+}
+
+
 class Workspaces:
     """Speaks Firefly's API as its clients do, as far as runs need it."""
 
@@ -222,25 +260,6 @@ def test_cancel_lets_terraform_write_its_state(served: Server, repository: Repos
 
 def test_pipeline_reports_its_runs_and_is_judged(server: Server) -> None:
     """A pipeline tells of its plan and apply with their logs; the guardrails of this server judge it."""
-    plan = {
-        "format_version": "1.2",
-        "terraform_version": "1.9.0",
-        "resource_changes": [
-            {
-                "address": "aws_s3_bucket.a",
-                "mode": "managed",
-                "type": "aws_s3_bucket",
-                "name": "a",
-                "provider_name": "registry.terraform.io/hashicorp/aws",
-                "change": {
-                    "actions": ["create"],
-                    "before": None,
-                    "after": {"bucket": "a"},
-                    "after_unknown": {},
-                },
-            }
-        ],
-    }
     with server.api() as api:
         base = "/runyard/v1"
         body = {"name": "reported", "runner_type": "jenkins", "iac_type": "terraform"}
@@ -257,7 +276,7 @@ def test_pipeline_reports_its_runs_and_is_judged(server: Server) -> None:
         run = begun(applies=True)
         put(run, "log", b"Terraform will perform\nthe following actions\n")
         api.request("PUT", f"{base}/runs/{run}/plan", body=b"{broken").expect(422)
-        planned = put(run, "plan", json.dumps(plan).encode())
+        planned = put(run, "plan", json.dumps(PLAN).encode())
         assert (planned["status"], planned["has_changes"], planned["block"]) == ("plan_success", True, "none")
         output = api.get(f"{base}/executions/{planned['plan_task_id']}/output?format=raw").expect(200)
         assert b"following actions" in output.body
@@ -269,16 +288,9 @@ def test_pipeline_reports_its_runs_and_is_judged(server: Server) -> None:
         task = api.get(f"{base}/executions/{done['apply_task_id']}").expect(200).json()
         assert (task["status"], task["output_bytes"]) == ("succeeded", 16)
         api.post(f"{base}/runs/{run}/failed", {}).expect(409)
-        rule = {
-            "createdBy": "ana", "name": "no-buckets", "type": "resource", "isEnabled": True, "severity": 2,
-            "scope": {name: {"include": ["*"]} for name in ("repositories", "branches", "labels")}
-            | {"workspaces": {"include": ["reported"]}},
-            "criteria": {"resource": {"actions": ["create"], "specificResources": ["aws_s3_bucket"],
-                                      "regions": {"include": ["*"]}, "assetTypes": {"include": ["*"]}}},
-        }  # fmt: skip
-        rule_id = api.post("/v2/guardrails", rule).expect(200).json()["ruleId"]
+        rule_id = api.post("/v2/guardrails", RULE).expect(200).json()["ruleId"]
         run = begun(applies=True)
-        blocked = put(run, "plan", json.dumps(plan).encode())
+        blocked = put(run, "plan", json.dumps(PLAN).encode())
         assert (blocked["status"], blocked["block"]) == ("blocked", "strict")
         assert blocked["violations"][0]["address"] == "aws_s3_bucket.a"
         api.post(f"{base}/runs/{run}/apply", {}).expect(409)
