@@ -348,6 +348,31 @@ def test_workspace_with_a_wrong_field_is_refused(door: Api, change: dict[str, An
     refused(door.get(f"{BASE}/workspaces/fine"), 404, "NotFoundError")
 
 
+@pytest.mark.parametrize("level", ["/iacm/api", "/iacm/api/orgs/default", BASE])
+def test_variable_set_lives_at_its_level_and_workspaces_use_it(door: Api, level: str) -> None:
+    name = f"s{uuid.uuid4().hex[:8]}"
+    given = {
+        "identifier": name,
+        "name": name,
+        "terraform_variables": {"size": {"value": "3", "value_type": "string"}},
+        "environment_variables": {"PASSWORD": {"value": "sesame-open", "value_type": "secret"}},
+    }
+    made = door.post(f"{level}/variable-set", given).expect(201)
+    assert "sesame-open" not in made.body.decode()
+    one = f"{level}/variable-set/{name}"
+    shown = door.get(one).expect(200).json()
+    assert shown["terraform_variables"]["size"]["value"] == "3"
+    assert name in [found["identifier"] for found in door.get(f"{level}/variable-sets?limit=1000").json()]
+    identifier = f"w{uuid.uuid4().hex[:10]}"
+    door.post(f"{BASE}/workspaces", body(identifier, variable_sets=[f"account.{name}"])).expect(201)
+    assert door.get(f"{BASE}/workspaces/{identifier}").json()["variable_sets"] == [f"account.{name}"]
+    refused(door.post(f"{BASE}/workspaces", body("unmade", variable_sets=["nowhere"])), 404, "NotFoundError")
+    door.put(one, {"description": "empty"}).expect(200)
+    assert door.get(one).json()["terraform_variables"] == {}
+    door.request("DELETE", one).expect(204)
+    refused(door.get(one), 404, "NotFoundError")
+
+
 def test_what_is_not_built_says_so(door: Api, workspace: str) -> None:
     assert door.get(f"{workspace}/data").status == 501
     path = f"/pipeline/api/pipeline/execute/interrupt/{uuid.uuid4()}?accountIdentifier=default&interruptType="

@@ -12,6 +12,7 @@ from runyard.infrastructure.runs.service import RunService
 from runyard.infrastructure.state.locks import LockService
 from runyard.infrastructure.state.service import StateService
 from runyard.infrastructure.variables.service import VariableService
+from runyard.infrastructure.variables.sets import VariableSetService
 from runyard.infrastructure.workspaces.service import WorkspaceService
 from runyard.server.house import House
 
@@ -27,6 +28,7 @@ class HarnessHouse:
     workspaces: WorkspaceService
     runs: RunService
     variables: VariableService
+    variable_sets: VariableSetService
     states: StateService
     locks: LockService
     remote: RemoteExecutionService
@@ -44,6 +46,7 @@ def harness_house(house: House) -> HarnessHouse:
         workspaces=wing.workspaces,
         runs=wing.runs,
         variables=wing.variables,
+        variable_sets=wing.variable_sets,
         states=wing.kept.states,
         locks=wing.kept.locks,
         remote=wing.remote,

@@ -100,6 +100,16 @@ class Reader:
             raise NotFound(f"project {project} not found in organization {org}") from None
         return Where(account, top, inner, top.slug, key)
 
+    async def organization(self, call: Call) -> Project:
+        """Return the organization of a path. Raises NotFound, PermissionDenied."""
+        await self.account(call)
+        org = call.params["org"]
+        _check_length("org", org)
+        try:
+            return await self._services.tenancy.top(call.caller.scope, org)
+        except NotFound:
+            raise NotFound(f"organization {org} not found") from None
+
     async def workspace(self, call: Call) -> tuple[Where, Workspace]:
         """Return the workspace of a path with its place. Raises NotFound, PermissionDenied."""
         where = await self.where(call)

@@ -24,12 +24,14 @@ from runyard.dialects.harness.reading import Reader, credential
 from runyard.dialects.harness.remote import CreateRemoteExecution, RemoteExecutionView, RemoteHandlers
 from runyard.dialects.harness.resources import ResourceHandlers
 from runyard.dialects.harness.services import HarnessServices
+from runyard.dialects.harness.sets import SetHandlers
 from runyard.dialects.harness.wire import (
     CloneBody,
     CreateWorkspace,
     LockBody,
     PipelineBody,
     SearchBody,
+    VariableSetBody,
     WorkspaceBody,
 )
 from runyard.dialects.harness.workspaces import WorkspaceHandlers
@@ -40,6 +42,8 @@ _READ: Final[dict[str, Any]] = {"permission": Permission.WORKSPACES_READ}
 _WRITE: Final[dict[str, Any]] = {"permission": Permission.WORKSPACES_WRITE}
 _RUN: Final[dict[str, Any]] = {"permission": Permission.WORKSPACES_RUN}
 _STATE: Final[dict[str, Any]] = {"permission": Permission.STATE_WRITE}
+_SET: Final[dict[str, Any]] = {"request": VariableSetBody, **_WRITE}
+_ADD_SET: Final[dict[str, Any]] = {"status": 201, **_SET}
 _ONE: Final = "/workspaces/{workspace}"
 
 
@@ -138,6 +142,38 @@ def _backend(h: BackendHandlers) -> Iterator[Route]:
     yield _route("DELETE", f"{base}/lock", "unlockState", "Unlock the state.", h.unlock, **_STATE)
 
 
+def _sets(h: SetHandlers) -> Iterator[Route]:
+    """Yield the routes of all three levels; the operation's name says which."""
+    more: dict[str, Any] = {"errors": DOCUMENTED, "tags": ("variable sets",)}
+    for level, base in (("Account", "/iacm/api"), ("Org", "/iacm/api/orgs/{org}"), ("Project", BASE)):
+        one = f"{base}/variable-set/{{identifier}}"
+        for method, path, name, summary, handler, extra in (
+            ("GET", f"{base}/variable-sets", "list{}VariableSets", "List variable sets.", h.list, _READ),
+            (
+                "POST",
+                f"{base}/variable-set",
+                "create{}VariableSet",
+                "Add a variable set.",
+                h.create,
+                _ADD_SET,
+            ),
+            ("GET", one, "show{}VariableSet", "Show a variable set.", h.show, _READ),
+            ("PUT", one, "update{}VariableSet", "Replace a variable set.", h.replace, _SET),
+            (
+                "DELETE",
+                one,
+                "delete{}VariableSet",
+                "Remove a variable set.",
+                h.delete,
+                {**_WRITE, "status": 204},
+            ),
+        ):
+            yield Route(
+                method=method, path=path, name=name.format(level), summary=summary, handler=handler,
+                **more, **extra,
+            )  # fmt: skip
+
+
 def _absent() -> Iterator[Route]:
     for method, path, name in ABSENT:
         yield _route(method, path, name, "Not implemented by this server.", absent, status=501)
@@ -151,6 +187,7 @@ def register(services: HarnessServices) -> Sequence[Door]:
         _workspaces(WorkspaceHandlers(services, reader)),
         _resources(ResourceHandlers(services, reader)),
         _backend(BackendHandlers(services, reader)),
+        _sets(SetHandlers(services, reader)),
         _absent(),
     )
     iacm = Door(

@@ -12,6 +12,7 @@ from runyard.infrastructure.runs.service import RunService
 from runyard.infrastructure.state.locks import LockService
 from runyard.infrastructure.state.service import StateService
 from runyard.infrastructure.variables.service import VariableService
+from runyard.infrastructure.variables.sets import VariableSetService
 from runyard.infrastructure.workspaces.service import WorkspaceService
 
 
@@ -56,6 +57,11 @@ class HarnessServices(Protocol):
     @property
     def variables(self) -> VariableService:
         """Variables of workspaces."""
+        ...
+
+    @property
+    def variable_sets(self) -> VariableSetService:
+        """Variable sets."""
         ...
 
     @property

@@ -17,13 +17,12 @@ OPERATIONS: Final = ("plan", "apply", "destroy", "drift")
 PROVISIONERS: Final = ("terraform", "opentofu", "terragrunt")
 BUILT_IN: Final[Mapping[str, Any]] = {"plan": {"workspace_pipeline": "plan", "project_pipeline": None}}
 """The pipelines of a workspace that names none: plans of local code run by themselves."""
-VALUE_TYPES: Final = ("string", "secret")
 _SUBMODULES: Final = ("false", "true", "recursive")
 _CONNECTORS: Final = ("aws", "azure", "gcp", "vault")
 _OWN: Final = (
     "provider_connector", "repository_connector", "tags", "provisioner_configuration", "terragrunt_provider",
     "terragrunt_version", "run_all", "repository_commit", "repository_sha", "repository_submodules",
-    "sparse_checkout", "terraform_variable_files", "provider_connectors", "default_pipelines",
+    "sparse_checkout", "terraform_variable_files", "variable_sets", "provider_connectors", "default_pipelines",
     "cost_estimation_enabled", "ccm_cost_enabled", "budget", "prune_sensitive_data", "associated_template",
 )  # fmt: skip
 """Fields that are kept as they came and given back."""
@@ -159,12 +158,6 @@ def _check(body: WorkspaceBody) -> None:
             raise InvalidArgument(
                 f"a provider connector needs a connector_ref and a type among {', '.join(_CONNECTORS)}"
             )
-    for variables in (body.terraform_variables, body.environment_variables):
-        for key, one in variables.items():
-            if one.value_type not in VALUE_TYPES:
-                raise InvalidArgument(f"value_type of {key[:100]!r} must be string or secret")
-            if one.key not in (None, key):
-                raise InvalidArgument(f"the key of variable {key[:100]!r} differs from its name")
 
 
 def iac_type_of(provisioner: str) -> IacType:

@@ -61,6 +61,16 @@ class CreateWorkspace(WorkspaceBody, kw_only=True):
     identifier: str
 
 
+class VariableSetBody(msgspec.Struct, kw_only=True):
+    """A variable set."""
+
+    identifier: str = ""
+    name: str = ""
+    description: str = ""
+    terraform_variables: Mapping[str, ValueIn] = {}
+    environment_variables: Mapping[str, ValueIn] = {}
+
+
 class LockBody(msgspec.Struct):
     """Why a workspace is locked."""
 

@@ -10,17 +10,18 @@ from runyard.dialects.harness import views
 from runyard.dialects.harness.reading import Reader, Where
 from runyard.dialects.harness.replies import send_json, send_nothing
 from runyard.dialects.harness.services import HarnessServices
+from runyard.dialects.harness.sets import ids_of
+from runyard.dialects.harness.variables import maps_of, variables_of
 from runyard.dialects.harness.wire import (
     CloneBody,
     CreateWorkspace,
     LockBody,
     PipelineBody,
-    ValueIn,
     WorkspaceBody,
 )
 from runyard.dialects.reading import integer, query, read_json, read_optional_json
 from runyard.identity.model import Permission
-from runyard.infrastructure.variables.model import Destination, NewVariable, Sensitivity, check
+from runyard.infrastructure.variables.model import NewVariable, Sensitivity
 from runyard.infrastructure.workspaces.errors import WorkspaceExists
 from runyard.infrastructure.workspaces.model import (
     Code,
@@ -47,6 +48,7 @@ class WorkspaceHandlers:
         """Take the services."""
         self._workspaces = services.workspaces
         self._variables = services.variables
+        self._sets = services.variable_sets
         self._runs = services.runs
         self._reader = reader
 
@@ -81,7 +83,7 @@ class WorkspaceHandlers:
         where = await self._reader.where(call)
         body = await read_json(call, _create)
         extras = {"harness": views.extras_of(body)}
-        variables = _variables(body)
+        variables = variables_of(body)
         new = NewWorkspace(
             name=body.name,
             project_id=where.project.id,
@@ -92,8 +94,12 @@ class WorkspaceHandlers:
             code=_code(body),
             extras=extras,
         )
+        sets = await ids_of(self._sets, call.caller, body.variable_sets or ())
+        await self._sets.check_usable(call.caller, sets)
         made = await self._add(call, where, new)
         await self._variables.set_for_workspace(call.caller, made, variables)
+        if sets:
+            await self._sets.bind(call.caller, made, sets)
         await send_json(call, {}, 201)
 
     async def _add(self, call: Call, where: Where, new: NewWorkspace) -> Workspace:
@@ -108,7 +114,7 @@ class WorkspaceHandlers:
         """Replace one: what the body leaves out is gone, variables included."""
         _, workspace = await self._reader.workspace(call)
         body = await read_json(call, _replace)
-        variables = _variables(body)
+        variables = variables_of(body)
         code = _code(body)
         changes = WorkspaceChanges(
             description=body.description,
@@ -120,8 +126,10 @@ class WorkspaceHandlers:
             working_directory=code.working_directory,
             extras={"harness": views.extras_of(body)},
         )
+        sets = await ids_of(self._sets, call.caller, body.variable_sets or ())
         await self._workspaces.update(call.caller, workspace.id, changes)
         await self._variables.set_for_workspace(call.caller, workspace, variables, replace=True)
+        await self._sets.rebind(call.caller, workspace, sets)
         await send_json(call, {})
 
     async def delete(self, call: Call) -> None:
@@ -228,32 +236,7 @@ class WorkspaceHandlers:
 
     async def _variables_of(self, call: Call, workspace: Workspace) -> Mapping[str, Any]:
         call.caller.require(Permission.WORKSPACES_READ)
-        maps: dict[Destination, dict[str, Any]] = {Destination.IAC: {}, Destination.ENV: {}}
-        stamps = {"created": 0, "updated": 0}
-        for one in await self._variables.of_workspace(workspace, 0, None):
-            view = {"key": one.key, "value": one.value or "", "value_type": one.sensitivity.value, **stamps}
-            maps[one.destination][one.key] = view
-        return {"terraform_variables": maps[Destination.IAC], "environment_variables": maps[Destination.ENV]}
-
-
-def _variables(body: WorkspaceBody) -> list[NewVariable]:
-    """Return the variables of a body, checked before anything is written. Raises InvalidVariable."""
-    found = [
-        *_of(body.terraform_variables, Destination.IAC),
-        *_of(body.environment_variables, Destination.ENV),
-    ]
-    for one in found:
-        check(one)
-    return found
-
-
-def _of(variables: Mapping[str, ValueIn], destination: Destination) -> list[NewVariable]:
-    return [
-        NewVariable(
-            key=key, value=one.value, sensitivity=Sensitivity(one.value_type), destination=destination
-        )
-        for key, one in variables.items()
-    ]
+        return maps_of(await self._variables.of_workspace(workspace, 0, None))
 
 
 def _code(body: WorkspaceBody) -> Code:
