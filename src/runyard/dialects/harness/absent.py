@@ -18,6 +18,9 @@ ABSENT: Final[tuple[tuple[str, str, str], ...]] = (
     ("GET", f"{_WORKSPACE}/ephemeral-config", "getEphemeralConfig"),
     ("PUT", f"{_WORKSPACE}/ephemeral-config", "setEphemeralConfig"),
     ("DELETE", f"{_WORKSPACE}/ephemeral-config", "deleteEphemeralConfig"),
+    ("GET", f"{_WORKSPACE}/drift-config", "getDriftConfig"),
+    ("PUT", f"{_WORKSPACE}/drift-config", "setDriftConfig"),
+    ("DELETE", f"{_WORKSPACE}/drift-config", "deleteDriftConfig"),
     ("GET", "/workspace-metrics", "getWorkspaceMetrics"),
     ("POST", "/executions", "createExecution"),
 )
