@@ -2,9 +2,9 @@
 
 import json
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -22,6 +22,27 @@ def firefly(server: Server) -> Iterator[Firefly]:
     """Return a client of the session's server with the first key pair."""
     with server.api() as api:
         yield Firefly(api, "admin", ADMIN_TOKEN)
+
+
+@dataclass
+class Tenants:
+    """A server of its own with two accounts."""
+
+    server: Server
+    foreign: str
+    """Token of the other account's administrator."""
+
+
+@pytest.fixture(scope="module")
+def tenants(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tenants]:
+    """Serve two accounts."""
+    server = Server(tmp_path_factory.mktemp("tenants"))
+    server.start()
+    assert server.stop() == 0
+    foreign = add_account(server, "other")
+    server.start()
+    yield Tenants(server, foreign)
+    server.close()
 
 
 @pytest.fixture(scope="module")
@@ -351,21 +372,23 @@ def test_workspace_creation_takes_every_member_and_names_what_is_missing(
     firefly.delete(path, status=200)
 
 
-def test_secrets_are_readable_nowhere(fresh_server: Callable[..., Server], tmp_path: Path) -> None:
-    server = fresh_server()
+def test_secrets_are_readable_nowhere(tenants: Tenants) -> None:
+    server = tenants.server
     with server.api() as api:
         firefly = Firefly(api, "admin", ADMIN_TOKEN)
         root, sealed = firefly.root(), {"sensitivity": "secret", "value": SECRET}
         variables = [{"key": "A", **sealed}, {"key": "B", "destination": "iac", **sealed}]
         project = firefly.post(
-            "/v2/runners/projects", {"name": "p", "parentId": root, "variables": variables}, 201
+            "/v2/runners/projects", {"name": "sealed", "parentId": root, "variables": variables}, 201
         )
-        made = firefly.post("/v2/runners/variables/variable-sets", {"name": "s", "variables": variables}, 201)
+        made = firefly.post(
+            "/v2/runners/variables/variable-sets", {"name": "sealed", "variables": variables}, 201
+        )
         workspace = firefly.workspace(
-            "w", project=project["id"], variables=variables, consumedVariableSets=[made["variableSetId"]],
+            "sealed", project=project["id"], variables=variables, consumedVariableSets=[made["variableSetId"]],
             terraformSensitiveVariables={"c": SECRET},
         )  # fmt: skip
-        new = {"name": "hub", "type": "github", "password": SECRET, "ssh_key": OTHER_SECRET}
+        new = {"name": "sealed", "type": "github", "password": SECRET, "ssh_key": OTHER_SECRET}
         api.post("/runyard/v1/integrations", new).expect(201)
         set_path = f"/v2/runners/variables/variable-sets/{made['variableSetId']}"
         answers = [
@@ -382,7 +405,6 @@ def test_secrets_are_readable_nowhere(fresh_server: Callable[..., Server], tmp_p
         answers.append(firefly.ask("POST", f"{set_path}/variables", wrong).expect(400).body.decode())
         answers.append(json.dumps(firefly.post("/workspaces/search", {})))
     assert not [text for text in answers if SECRET in text or OTHER_SECRET in text]
-    assert server.stop() == 0
     kept = [server.log_path.read_bytes()]
     for path in server.data_dir.iterdir():
         if path.suffix in (".db", ".sqlite", ".sqlite3"):
@@ -392,11 +414,8 @@ def test_secrets_are_readable_nowhere(fresh_server: Callable[..., Server], tmp_p
     assert not [text for text in kept if SECRET.encode() in text or OTHER_SECRET.encode() in text]
 
 
-def test_other_tenants_and_other_parts_of_the_tree_see_nothing(fresh_server: Callable[..., Server]) -> None:
-    server = fresh_server()
-    assert server.stop() == 0
-    foreign = add_account(server, "other")
-    server.start()
+def test_other_tenants_and_other_parts_of_the_tree_see_nothing(tenants: Tenants) -> None:
+    server, foreign = tenants.server, tenants.foreign
     with server.api() as api, api.clone(foreign) as theirs:
         mine, stranger = Firefly(api, "admin", ADMIN_TOKEN), Firefly(theirs, "admin", foreign)
         root = mine.root()
@@ -483,3 +502,53 @@ def test_bodies_that_are_no_json_are_refused(server: Server, firefly: Firefly) -
             "/v2/runners/projects/" + "x" * 5000,
         ):
             assert api.get(path).status in (400, 404)
+
+
+WRONG: tuple[Any, ...] = (
+    1,
+    -1.5,
+    True,
+    None,
+    "",
+    "x",
+    [],
+    ["", 1],
+    {},
+    {"a": [None]},
+    "\u00e9" * 300,
+    [["x"]],
+)
+
+
+def test_no_wrong_value_in_any_member_is_a_fault_of_the_server(
+    firefly: Firefly, tree: dict[str, str]
+) -> None:
+    workspace = firefly.workspace("ops-wrong-values", project=tree["leaf"])["id"]
+    made = firefly.post("/v2/runners/variables/variable-sets", {"name": "ops-wrong"}, 201)["variableSetId"]
+    variable = {"key": "A", "value": "1", "sensitivity": "secret", "destination": "iac"}
+    calls: tuple[tuple[str, str, dict[str, Any]], ...] = (
+        ("POST", "/v2/runners/projects", {"name": "ops-leaf", "description": "", "labels": [], "poolId": "", "parentId": tree["left"],
+                                          "cronExecutionPattern": "", "oidcAuthentication": None, "variables": [variable]}),
+        ("PATCH", f"/v2/runners/projects/{tree['leaf']}", {"description": "d", "labels": ["a"], "cronExecutionPattern": ""}),
+        ("POST", "/v2/runners/variables/variable-sets", {"name": "ops-wrong", "description": "", "labels": [], "parents": [made]}),
+        ("PUT", f"/v2/runners/variables/variable-sets/{made}", {"name": "ops-wrong", "parents": [], "variables": [variable]}),
+        ("POST", f"/v2/runners/variables/workspaces/{workspace}/variables", {"variables": [variable]}),
+        ("DELETE", f"/v2/runners/variables/workspaces/{workspace}/variables", {"variableIds": ["x"], "variableKeys": ["y"]}),
+        ("POST", "/v2/runners/workspaces", workspace_body("ops-wrong-values", labels=[], consumedVariableSets=[], project=None,
+                                                          terraformVariables={}, isRemote=True)),
+        ("PUT", f"/v2/runners/workspaces/{workspace}", {"labels": [], "iacProvisioner": {}, "execution": {}, "variables": [],
+                                                        "consumedVariableSets": [], "workingDirectory": "", "vcs": "github"}),
+        ("POST", "/workspaces/search", {"projection": [], "searchValue": "", "filters": {"labels": []}, "sort": {}}),
+        ("POST", f"/workspaces/{workspace}/runs/search", {"filters": {"status": []}, "sort": [], "projection": ["id"]}),
+        ("PUT", f"/workspaces/{workspace}/labels", {"labels": ["a"]}),
+        ("POST", f"/v2/runners/workspaces/{workspace}/tasks/6745a2f09b1c8e5d3f7a0b12/apply", {"taskType": "apply", "cmdArguments": ""}),
+    )  # fmt: skip
+    seen: dict[int, int] = {}
+    for method, path, body in calls:
+        for member in body:
+            for value in WRONG:
+                status = firefly.ask(method, path, {**body, member: value}).status
+                assert status in (200, 201, 204, 400, 404, 409), (method, path, member, value, status)
+                seen[status] = seen.get(status, 0) + 1
+    assert seen[400] > 200, seen
+    assert seen[200] > 10, seen
