@@ -29,7 +29,7 @@ from runyard.infrastructure.notifications.model import Told
 from runyard.infrastructure.notifications.service import NotificationService
 from runyard.infrastructure.plans.model import Cost, PlannedResource, PlanSummary, Subject
 from runyard.infrastructure.plans.service import PlanService
-from runyard.infrastructure.policies.evaluation import Document, Evaluation, Finding
+from runyard.infrastructure.policies.evaluation import Document, Finding
 from runyard.infrastructure.policies.model import Policy
 from runyard.infrastructure.policies.service import PolicyService
 from runyard.kernel.clock import Now, utc_now
@@ -64,10 +64,7 @@ class JudgeService:
         rules = await self._rules(subject)
         docket = _Docket(rules)
         docket.judge_cost(summary.cost)
-        if any(rule.type in (RuleType.RESOURCE, RuleType.TAG) for rule in rules):
-            async for batch in self._plans.walk(subject.run_id):
-                docket.judge_resources(batch)
-        await self._judge_policies(subject, docket)
+        await self._judge_resources(subject, docket)
         results = docket.results()
         verdict = Verdict(
             run_id=str(subject.run_id),
@@ -95,26 +92,25 @@ class JudgeService:
             and rule.scope.covers(subject.workspace_name, subject.repository, subject.branch, subject.labels)
         ]
 
-    async def _judge_policies(self, subject: Subject, docket: "_Docket") -> None:
+    async def _judge_resources(self, subject: Subject, docket: "_Docket") -> None:
+        """Judge resource by resource in one walk over the plan; policies evaluate one batch while the next is read."""
         wanted = docket.policy_rules
-        if not wanted:
-            return
-        policies, packages = await self._policies.judging(subject.account_id, subject.project_path)
-        chosen = [one for one in policies if any(_selects(criteria, one) for _, criteria in wanted)]
-        if not chosen:
+        chosen: Sequence[Policy] = ()
+        packages: Mapping[str, str] = {}
+        if wanted:
+            found, packages = await self._policies.judging(subject.account_id, subject.project_path)
+            chosen = [one for one in found if any(_selects(criteria, one) for _, criteria in wanted)]
+        if not chosen and not docket.needs_resources:
             return
         bench = _Bench(wanted, chosen)
-        evaluation = self._policies.evaluation(chosen, packages)
-        workers = self._policies.workers
-        try:
+        async with self._policies.court(chosen, packages) as court:
             async for batch in self._plans.walk(subject.run_id):
+                docket.judge_resources(batch)
                 documents = bench.documents(batch)
                 if documents:
-                    found = await workers.run(_fed, evaluation, documents)
-                    docket.add(bench.violations(found))
-            docket.add(bench.broken(evaluation.broken))
-        finally:
-            await workers.run(evaluation.close)
+                    docket.add(bench.violations(await court.feed(documents)))
+            docket.add(bench.violations(await court.rest()))
+            docket.add(bench.broken(court.broken))
 
     async def verdict(self, scope: Scope, run_id: str) -> Verdict:
         """Return the verdict of a run, with its first 200 violations. Raises VerdictNotFound."""
@@ -170,6 +166,10 @@ class _Docket:
     def policy_rules(self) -> Sequence[tuple[Guardrail, PolicyCriteria]]:
         return [(rule, rule.criteria.policy) for rule in self._rules if rule.criteria.policy is not None]
 
+    @property
+    def needs_resources(self) -> bool:
+        return any(rule.type in (RuleType.RESOURCE, RuleType.TAG) for rule in self._rules)
+
     def judge_cost(self, cost: Cost) -> None:
         for rule in self._rules:
             if rule.criteria.cost is not None:
@@ -210,26 +210,33 @@ class _Bench:
         ]
         self._seen: list[PlannedResource] = []
         self._first = 0
+        self._latest = 0
         self._asked: set[int] = set()
 
     def documents(self, resources: Sequence[PlannedResource]) -> Sequence[Document]:
-        """Return what is to be evaluated of a batch; its findings come before the next batch."""
-        self._first += len(self._seen)
-        self._seen = []
+        """Return what is to be evaluated of a batch. Findings may come one batch later."""
         documents = []
+        seen = []
         for resource in resources:
-            looking = [
-                index
-                for index, policy in enumerate(self._policies)
-                if any(looks_at(rule, resource) for rule in self._rules_of[index])
-                and (not policy.types or any(matches(one, resource.type) for one in policy.types))
-            ]
+            looking = self._looking(resource)
             shown = policy_input(resource) if looking else None
             if shown is not None:
-                self._seen.append(resource)
+                seen.append(resource)
                 self._asked.update(looking)
                 documents.append(Document(shown, looking))
+        if documents:
+            self._first += len(self._seen) - self._latest
+            self._seen = [*self._seen[len(self._seen) - self._latest :], *seen]
+            self._latest = len(seen)
         return documents
+
+    def _looking(self, resource: PlannedResource) -> list[int]:
+        return [
+            index
+            for index, policy in enumerate(self._policies)
+            if any(looks_at(rule, resource) for rule in self._rules_of[index])
+            and (not policy.types or any(matches(one, resource.type) for one in policy.types))
+        ]
 
     def violations(self, findings: Sequence[Finding]) -> Iterator[Violation]:
         for finding in findings:
@@ -256,10 +263,6 @@ _REFUSALS: Final = {
     Blocked.FLEXIBLE: "the violation was acknowledged before",
     Blocked.STRICT: "a strict guardrail is violated: nobody may override it, only a new plan helps",
 }
-
-
-def _fed(evaluation: Evaluation, documents: Sequence[Document]) -> list[Finding]:
-    return evaluation.feed(documents)
 
 
 def _selects(criteria: PolicyCriteria, policy: Policy) -> bool:

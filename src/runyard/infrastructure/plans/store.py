@@ -1,7 +1,7 @@
 """Statements on plans and changed files. Owns the SQL and the packing; decides nothing."""
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -19,6 +19,8 @@ from runyard.infrastructure.plans.tables import plan_resources, plans
 CHANGE: Final = "change"
 DRIFT: Final = "drift"
 _p, _r = plans.c, plan_resources.c
+_ACTIONS: Final = {one.value: one for one in Action}
+_NO_CHANGE: Final[Mapping[str, Any]] = {}
 _LEVEL: Final = 1
 """Of compression: higher levels cost more than they save on rows of this size."""
 
@@ -125,10 +127,7 @@ async def after(
     """Read resources behind a position, with their documents."""
     wanted = (_r.run_id == run_id) & (_r.kind == kind) & (_r.position > position)
     rows = await tx.all(select(plan_resources).where(wanted).order_by(_r.position).limit(limit))
-    return [
-        msgspec.structs.replace(_resource(row), change=msgspec.json.decode(unpacked(row.change)))
-        for row in rows
-    ]
+    return [_resource(row, msgspec.json.decode(unpacked(row.change))) for row in rows]
 
 
 async def set_status(tx: Transaction, run_id: str, addresses: Sequence[str], status: str) -> None:
@@ -155,7 +154,7 @@ async def forget_before(tx: Transaction, moment: datetime, limit: int) -> int:
     return len(runs)
 
 
-def _resource(row: Row[Any]) -> PlannedResource:
+def _resource(row: Row[Any], change: Mapping[str, Any] = _NO_CHANGE) -> PlannedResource:
     return PlannedResource(
         position=row.position,
         address=row.address,
@@ -164,11 +163,12 @@ def _resource(row: Row[Any]) -> PlannedResource:
         name=row.name,
         provider=row.provider,
         mode=row.mode,
-        action=Action(row.action),
+        action=_ACTIONS[row.action],
         reason=row.reason,
         region=row.region,
         tags=row.tags,
         cost_before=row.cost_before,
         cost_after=row.cost_after,
         status=row.status,
+        change=change,
     )

@@ -62,6 +62,7 @@ class Evaluation:
         self._deadline = time.monotonic() + options.total_seconds
         self._helper: Helper | None = None
         self._fed = 0
+        self._suspects: set[tuple[int, int]] = set()
         self.broken: dict[int, str] = {}
         """Policies that were dropped, and why."""
 
@@ -105,6 +106,8 @@ class Evaluation:
             except HelperEnded as ended:
                 self._helper = None
                 number, policy = ended.position
+                if not self._is_guilty(ended.position):
+                    continue
                 if policy >= 0:
                     self.broken[policy] = ended.message
                 else:
@@ -117,6 +120,12 @@ class Evaluation:
                     ]
                     documents = [one for one in documents if one not in blamed]
         return found
+
+    def _is_guilty(self, position: tuple[int, int]) -> bool:
+        """Tell whether it happened at the same place before: a process may also end by the hand of somebody else."""
+        again = position in self._suspects
+        self._suspects.add(position)
+        return again
 
     def _asked(self, documents: Sequence[tuple[int, Document]]) -> list[Finding]:
         assert self._helper is not None

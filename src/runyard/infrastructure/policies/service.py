@@ -1,6 +1,9 @@
 """Verbs of governance policies and shared packages. Owns what is accepted: only code that the interpreter can run."""
 
-from collections.abc import Mapping, Sequence
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any, Final
 
@@ -10,7 +13,7 @@ from runyard.database.engine import Database
 from runyard.identity.model import Principal, Scope
 from runyard.infrastructure.policies import store
 from runyard.infrastructure.policies.errors import PackageNotFound, PolicyInvalid, PolicyNotFound
-from runyard.infrastructure.policies.evaluation import Evaluation, EvaluationOptions
+from runyard.infrastructure.policies.evaluation import Document, Evaluation, EvaluationOptions, Finding
 from runyard.infrastructure.policies.model import (
     Policy,
     PolicyFields,
@@ -151,14 +154,15 @@ class PolicyService:
             account
         )
 
-    def evaluation(self, policies: Sequence[Policy], packages: Mapping[str, str]) -> Evaluation:
-        """Return an evaluation by some policies, to be fed by `run`."""
-        return Evaluation([decoded(one.code) for one in policies], packages, self._options)
-
-    @property
-    def workers(self) -> Workers:
-        """The threads in which evaluations are fed."""
-        return self._workers
+    @asynccontextmanager
+    async def court(self, policies: Sequence[Policy], packages: Mapping[str, str]) -> AsyncIterator["Court"]:
+        """Hold an evaluation by some policies."""
+        texts = [decoded(one.code) for one in policies]
+        court = Court(Evaluation(texts, packages, self._options), self._workers)
+        try:
+            yield court
+        finally:
+            await court.close()
 
     async def _shared(self, account: AccountId) -> dict[str, str]:
         return {one.name: decoded(one.code) for one in await self.packages(account)}
@@ -180,6 +184,40 @@ class PolicyService:
         broken = await self._workers.run(tried)
         for reason in broken.values():
             raise PolicyInvalid(f"Code is not valid: {reason}")
+
+
+class Court:
+    """An evaluation that works on one batch while the next one is made."""
+
+    def __init__(self, evaluation: Evaluation, workers: Workers) -> None:
+        """Feed an evaluation in threads."""
+        self._evaluation = evaluation
+        self._workers = workers
+        self._working: asyncio.Future[list[Finding]] | None = None
+
+    @property
+    def broken(self) -> Mapping[int, str]:
+        """Policies that were dropped, and why."""
+        return self._evaluation.broken
+
+    async def feed(self, documents: Sequence[Document]) -> Sequence[Finding]:
+        """Hand over a batch and return what was found in the one before."""
+        found = await self.rest()
+        work = self._workers.run(self._evaluation.feed, documents)
+        self._working = asyncio.ensure_future(work)
+        return found
+
+    async def rest(self) -> Sequence[Finding]:
+        """Return what was found in the last batch."""
+        working, self._working = self._working, None
+        return [] if working is None else await working
+
+    async def close(self) -> None:
+        """End the evaluation, once no thread works on it any more."""
+        if self._working is not None:
+            with contextlib.suppress(Exception):
+                await self._working
+        await self._workers.run(self._evaluation.close)
 
 
 def _fits(policy: Policy, wanted: PolicyFilter) -> bool:

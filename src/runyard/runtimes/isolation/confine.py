@@ -10,7 +10,8 @@ import os
 import resource
 import tempfile
 
-_NOBODY = 65534
+_USERS = 0x6F00_0000
+"""The first of the user ids of helpers, one a process: whoever else shares a user could send it signals."""
 _PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 1, 38
 _CLONE_NEWIPC, _CLONE_NEWNET, _CLONE_NEWUTS = 0x0800_0000, 0x4000_0000, 0x0400_0000
 _SIGKILL = 9
@@ -25,8 +26,9 @@ def confine(*, memory_bytes: int, cpu_seconds: int, descriptors: int = 8) -> Non
         libc.unshare(_CLONE_NEWNET | _CLONE_NEWIPC | _CLONE_NEWUTS)
         _leave_files()
         os.setgroups([])
-        os.setresgid(_NOBODY, _NOBODY, _NOBODY)
-        os.setresuid(_NOBODY, _NOBODY, _NOBODY)
+        user = _USERS + os.getpid()
+        os.setresgid(user, user, user)
+        os.setresuid(user, user, user)
         # Changing the user clears it.
         libc.prctl(_PR_SET_PDEATHSIG, _SIGKILL, 0, 0, 0)
     for what, most in (

@@ -125,9 +125,9 @@ class Helper:
 
     def _why(self) -> str:
         code = self._process.wait()
-        if code == -signal.SIGKILL:
-            return "it used too much memory or time"
-        return "it used too much processor time" if code == -signal.SIGXCPU else "it crashed"
+        if code == -signal.SIGXCPU:
+            return "it used too much processor time"
+        return f"it crashed ({signal.Signals(-code).name})" if code < 0 else "it crashed"
 
     def _ended(self, reason: str) -> HelperEnded:
         position = self._position()
