@@ -1,5 +1,6 @@
 """Wrong values in every place of the StackStorm door: whatever comes, the answer is never a fault of the server."""
 
+import time
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
@@ -7,7 +8,9 @@ from urllib.parse import quote
 import pytest
 
 from tests.acceptance.test_st2_wire import Door
+from tests.conftest import ServerFactory
 from tests.support.http import Api
+from tests.support.tenant import add_account
 
 VALUES: list[Any] = [
     None, 5, -1, 2**70, 1.5, True, "", "x", "\ud800", "a\0b", [], [1], {}, {"a": 1}, [[["x"]]],
@@ -24,6 +27,9 @@ FIELDS = {
     ("POST", "/v1/apikeys"): "metadata user enabled",
     ("PUT", "/v1/inquiries/last"): "response",
     ("POST", "/v1/tokens/validate"): "token",
+    ("PUT", "/v1/runnertypes/winrm-cmd"): "enabled name",
+    ("PUT", "/v1/configs/core"): "x",
+    ("POST", "/v1/actions/core.noop/clone"): "dest_pack dest_action overwrite",
 }
 """The members of each body."""
 GOOD: dict[str, dict[str, Any]] = {
@@ -55,6 +61,13 @@ QUERIES = [
     "execution",
     "name",
     "tags",
+    "filter",
+    "rule",
+    "trigger",
+    "timestamp_lt",
+    "result_fmt",
+    "system",
+    "remote",
 ]
 LISTS = [
     "executions",
@@ -68,6 +81,12 @@ LISTS = [
     "apikeys",
     "packs",
     "runnertypes",
+    "triggerinstances",
+    "rbac/roles",
+    "rbac/role_assignments",
+    "configs",
+    "config_schemas",
+    "actions/views/overview",
 ]
 
 
@@ -114,3 +133,45 @@ def test_wrong_queries_are_refused_or_taken(door: Door, path: str) -> None:
     for name in QUERIES:
         for text in TEXTS:
             assert_answered(door, "GET", f"/v1/{path}?{name}={quote(text)}")
+
+
+def test_other_tenants_find_nothing_of_an_account(fresh_server: ServerFactory) -> None:
+    server = fresh_server()
+    assert server.stop() == 0
+    token = add_account(server, "other")
+    server.start()
+    with server.api() as api, server.api().clone(token) as other:
+        ours, theirs = Door(api), Door(other)
+        made = ours(
+            "POST", "/v1/executions", {"action": "core.ask", "notify": {"on-complete": {"routes": ["r"]}}}
+        )
+        asked = made.expect(201).json()
+        ended = ours.run("echo private", notify={"on-complete": {"routes": ["r"]}})
+        ours("POST", "/v1/actions", {"name": "ours", "runner_type": "noop"}).expect(201)
+        ours("PUT", "/v1/keys/ours", {"value": "v", "secret": True}).expect(200)
+        key = ours("POST", "/v1/apikeys", {}).expect(201).json()
+        trace = ours("GET", f"/v1/traces?execution={ended['id']}").json()[0]["id"]
+        deadline = time.monotonic() + 15
+        while not (instances := ours("GET", "/v1/triggerinstances").json()) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        one = f"/v1/executions/{ended['id']}"
+        for method, path, body in (
+            ("GET", one, None), ("PUT", one, {"status": "failed"}), ("DELETE", one, None), ("GET", f"{one}/output", None),
+            ("GET", f"{one}/result", None), ("GET", f"{one}/children", None), ("GET", f"{one}/attribute/status", None),
+            ("POST", f"{one}/re_run", {}), ("GET", f"/stream{one}/output", None), ("GET", "/v1/actions/default.ours", None),
+            ("DELETE", "/v1/actions/default.ours", None), ("GET", "/v1/keys/ours", None), ("DELETE", "/v1/keys/ours", None),
+            ("GET", f"/v1/apikeys/{key['id']}", None), ("GET", f"/v1/apikeys/{key['key']}", None),
+            ("DELETE", f"/v1/apikeys/{key['id']}", None), ("GET", f"/v1/traces/{trace}", None),
+            ("GET", f"/v1/inquiries/{asked['id']}", None), ("PUT", f"/v1/inquiries/{asked['id']}", {"response": {"continue": True}}),
+            ("GET", f"/v1/triggerinstances/{instances[0]['id']}", None),
+        ):  # fmt: skip
+            assert theirs(method, path, body).status == 404, (method, path)
+        for path in ("executions", "keys", "apikeys", "traces", "inquiries", "triggerinstances"):
+            assert theirs("GET", f"/v1/{path}").expect(200).json() == [], path
+        below = {"action": "core.noop", "context": {"parent": {"execution_id": ended["id"]}}}
+        assert theirs("POST", "/v1/executions", below).status == 404
+        traced = {"action": "core.noop", "context": {"trace_context": {"id_": trace}}}
+        assert theirs("POST", "/v1/executions", traced).status == 400
+        sealed = ours("GET", "/v1/keys/ours").json()["value"]
+        stolen = theirs("PUT", "/v1/keys/stolen", {"value": sealed, "encrypted": True})
+        assert stolen.status == 400 or theirs("GET", "/v1/keys/stolen?decrypt=true").json()["value"] != "v"

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from sqlalchemy import update
 
 from runyard.actions.catalogue import Catalogue
 from runyard.actions.datastore import DatastoreService, NewKey
@@ -19,6 +20,7 @@ from runyard.actions.runs.counting import Counter
 from runyard.actions.runs.model import NewRun, Record, RunFilter
 from runyard.actions.runs.service import RunService
 from runyard.actions.runs.worker import ActionWorker
+from runyard.actions.tables import datastore_keys
 from runyard.actions.traces import TraceFilter, TraceService
 from runyard.database.engine import Database
 from runyard.executions.model import Outcome, Status
@@ -30,6 +32,7 @@ from runyard.identity.service import IdentityService
 from runyard.kernel.clock import utc_now
 from runyard.kernel.crypto import Vault
 from runyard.kernel.errors import InvalidArgument, NotFound
+from runyard.kernel.ids import AccountId
 
 
 class Clock:
@@ -300,6 +303,33 @@ async def test_keys_expire_and_belong_to_a_user(wing: Wing) -> None:
     sealed = await wing.datastore.set(account, NewKey(name="s", value="hidden", secret=True))
     assert "hidden" not in sealed.value
     again = await wing.datastore.set(account, NewKey(name="t", value=sealed.value, sealed=True))
-    assert wing.datastore.decrypt(again.value) == "hidden"
+    assert wing.datastore.decrypt(account, again.value) == "hidden"
     with pytest.raises(InvalidArgument, match="not encrypted by this server"):
         await wing.datastore.set(account, NewKey(name="t", value="00ff", sealed=True))
+
+
+async def test_secrets_of_older_servers_are_bound_to_their_account_when_they_are_read(
+    wing: Wing, database: Database
+) -> None:
+    account, vault = wing.caller.scope.account_id, Vault(wing.folder / "keys")
+    unbound = vault.seal(b"from before", b"datastore").hex()
+    await wing.datastore.set(account, NewKey(name="old", value="x", secret=True))
+    async with database.transaction() as tx:
+        await tx.execute(update(datastore_keys).where(datastore_keys.c.name == "old").values(value=unbound))
+    read = await wing.datastore.get(account, "system", "", "old")
+    assert wing.datastore.decrypt(account, read.value) == "from before"
+    assert (await wing.run("core.local", cmd="{{ st2kv.system.old | decrypt_kv }}")).parameters[
+        "cmd"
+    ] == "from before"
+    for brought in (unbound, wing.datastore.encrypt(AccountId.new(), "of another tenant")):
+        with pytest.raises(InvalidArgument, match="not encrypted by this server"):
+            await wing.datastore.set(account, NewKey(name="new", value=brought, sealed=True))
+        with pytest.raises(ParameterUnresolved, match="not encrypted by this server"):
+            await wing.run("core.local", cmd=f"{{{{ '{brought}' | decrypt_kv }}}}")
+
+
+async def test_one_key_is_set_by_many_at_once(wing: Wing) -> None:
+    account = wing.caller.scope.account_id
+    setting = [wing.datastore.set(account, NewKey(name="busy", value=str(number))) for number in range(20)]
+    assert {key.name for key in await asyncio.gather(*setting)} == {"busy"}
+    assert len(await wing.datastore.list(account, [("system", "")])) == 1

@@ -76,7 +76,11 @@ class ServerAnswers:
                 key = await self._datastore.get(account, scope, user, name)
             except KeyNotFound:
                 return None
-            return self._datastore.decrypt(key.value) if key.secret and given.get("decrypt") else key.value
+            return (
+                self._datastore.decrypt(account, key.value)
+                if key.secret and given.get("decrypt")
+                else key.value
+            )
         if call.name == "datastore.set":
             self._may_keys(caller, access, "key_value_pair_set", scope)
             ttl = given.get("ttl")

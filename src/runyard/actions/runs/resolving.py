@@ -93,7 +93,7 @@ class Resolver:
             return work(keys, resolve_config(schema, values, keys))
 
         for _ in range(_ROUNDS):
-            keys = KnownKeys(known, self._datastore)
+            keys = KnownKeys(known, self._datastore.sealer(account))
             try:
                 made = await asyncio.to_thread(once, keys) if threaded else once(keys)
             except RunyardError:

@@ -43,7 +43,7 @@ class KeyHandlers:
         offset, limit = reading.paging(call, values, 100)
         shown = keys[offset : None if limit is None else offset + limit]
         decrypt = self._decrypts(call, values, own=scope in ("user", "st2kv.user"))
-        await send_json(call, [self._view(key, decrypt=decrypt) for key in shown])
+        await send_json(call, [self._view(call, key, decrypt=decrypt) for key in shown])
 
     async def get(self, call: Call) -> None:
         """Get a key."""
@@ -52,7 +52,7 @@ class KeyHandlers:
         self._require(call, "key_value_pair_view", scope, user)
         key = await self._datastore.get(call.caller.scope.account_id, scope, user, call.params["key"])
         decrypt = self._decrypts(call, values, own=scope == "user")
-        await send_json(call, self._view(key, decrypt=decrypt))
+        await send_json(call, self._view(call, key, decrypt=decrypt))
 
     async def put(self, call: Call) -> None:
         """Set a key."""
@@ -85,7 +85,7 @@ class KeyHandlers:
                 ttl_secs=ttl,
             ),
         )
-        await send_json(call, self._view(key, decrypt=False))
+        await send_json(call, self._view(call, key, decrypt=False))
 
     async def delete(self, call: Call) -> None:
         """Remove a key."""
@@ -122,14 +122,16 @@ class KeyHandlers:
             raise PermissionDenied("Decrypt option requires administrator access")
         return decrypt
 
-    def _view(self, key: Key, *, decrypt: bool) -> dict[str, Any]:
+    def _view(self, call: Call, key: Key, *, decrypt: bool) -> dict[str, Any]:
         open_it = key.secret and decrypt
         shown: dict[str, Any] = {
             "id": key.id,
             "uid": f"key_value_pair:st2kv.{key.scope}:{key.name}",
             "name": key.name,
             "scope": f"st2kv.{key.scope}",
-            "value": self._datastore.decrypt(key.value) if open_it else key.value,
+            "value": self._datastore.decrypt(call.caller.scope.account_id, key.value)
+            if open_it
+            else key.value,
             "secret": key.secret,
             "encrypted": key.secret and not open_it,
         }
