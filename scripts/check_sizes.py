@@ -24,6 +24,10 @@ SPAWN_EXCEPTIONS: dict[str, str] = {
 """Files outside of them that may, with the reason."""
 SQL_EXCEPTIONS: dict[str, str] = {}
 """Files that may build SQL text, with the reason."""
+JSON_HOMES = (
+    "src/runyard/kernel/jsons.py", "src/runyard/client/", "src/runyard/cli/", "src/runyard/actions/shim/inside/",
+)  # fmt: skip
+"""Where JSON is encoded without the server's encoder. Elsewhere a typed id in a document was a fault in use, three times."""
 COMMIT_HOMES = ("src/runyard/database/",)
 
 SPAWN_MODULES = {"subprocess", "_posixsubprocess", "multiprocessing", "pty"}
@@ -196,6 +200,8 @@ def check_call(path: str, node: ast.Call) -> Iterator[Offence]:
         yield Offence(path, node.lineno, f"SQL text built out of values given to {method}")
     if isinstance(node.func, ast.Attribute) and method == "commit" and not path.startswith(COMMIT_HOMES):
         yield Offence(path, node.lineno, "a commit outside database/")
+    if dotted(node.func) == "msgspec.json.encode" and not path.startswith(JSON_HOMES):
+        yield Offence(path, node.lineno, "JSON without kernel.jsons, which knows typed ids")
     for leak in leaks(node):
         yield Offence(path, leak.lineno, f"a secret in a log call: {ast.unparse(leak)}")
 

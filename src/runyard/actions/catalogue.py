@@ -32,6 +32,7 @@ from runyard.kernel.clock import Now, monotonic, utc_now
 from runyard.kernel.crypto import Vault
 from runyard.kernel.errors import Conflict, NotFound
 from runyard.kernel.ids import AccountId
+from runyard.kernel.jsons import encode_json
 
 _PREPARED: Final = 2048
 _KNOWN_SECONDS: Final = 15.0
@@ -325,7 +326,7 @@ class Catalogue:
         check_config(stored.schema, values)
         known = await self.config(account, pack)
         config_id = PackId.new() if known is None else known[0]
-        sealed = self._vault.seal(msgspec.json.encode(values), _context(account, pack))
+        sealed = self._vault.seal(encode_json(values), _context(account, pack))
         async with self._database.transaction() as tx:
             await store.put_config(tx, account, pack, config_id, sealed)
         return config_id

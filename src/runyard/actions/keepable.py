@@ -10,6 +10,7 @@ import msgspec
 
 from runyard.actions.values import Json
 from runyard.kernel.errors import InvalidArgument
+from runyard.kernel.jsons import encode_json
 
 _NUL: Final = re.compile(rb"(?<!\\)((?:\\\\)*)\\u0000")
 
@@ -18,7 +19,7 @@ def read(body: bytes) -> Json:
     """Parse JSON that can be kept. Raises ValueError with the reason."""
     try:
         value = msgspec.json.decode(body)
-        encoded = msgspec.json.encode(value)
+        encoded = encode_json(value)
     except (msgspec.DecodeError, UnicodeError, OverflowError, RecursionError) as error:
         raise ValueError(str(error) or type(error).__name__) from None
     if _NUL.search(encoded):
@@ -29,7 +30,7 @@ def read(body: bytes) -> Json:
 def cleaned(value: Json) -> Json:
     """Return a value with replacement characters in place of NULs. Raises InvalidArgument when it cannot be kept."""
     try:
-        encoded = msgspec.json.encode(value)
+        encoded = encode_json(value)
     except (TypeError, UnicodeError, OverflowError, RecursionError) as error:
         raise InvalidArgument(f"the value cannot be kept: {error}") from None
     if b"\\u0000" not in encoded:

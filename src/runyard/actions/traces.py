@@ -14,6 +14,7 @@ from runyard.database.engine import Database, Prepared, Transaction
 from runyard.kernel.clock import unix_micros
 from runyard.kernel.errors import NotFound
 from runyard.kernel.ids import AccountId
+from runyard.kernel.jsons import encode_json
 
 _t, _p = traces.c, trace_parts.c
 _TRACE = ("id", "account_id", "tag", "started_at")
@@ -102,7 +103,7 @@ async def add_trace(tx: Transaction, account: str, tag: str, now: datetime) -> s
 
 async def add_part(tx: Transaction, trace_id: str, part: Part) -> None:
     """Add something to a trace."""
-    caused_by = msgspec.json.encode(part.caused_by).decode()
+    caused_by = encode_json(part.caused_by).decode()
     values = (trace_id, part.kind, part.object_id, part.ref, unix_micros(part.updated_at), caused_by)
     await tx.run(ADD_PART, values)
 

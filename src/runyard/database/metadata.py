@@ -12,6 +12,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from runyard.kernel.clock import from_unix_micros, unix_micros
+from runyard.kernel.jsons import encode_json
 
 metadata = MetaData(
     naming_convention={
@@ -71,7 +72,7 @@ class Json(TypeDecorator[Any]):
         """Encode a document for SQLite; PostgreSQL's driver encodes by itself."""
         if value is None or dialect.name == "postgresql":
             return value
-        return msgspec.json.encode(value).decode()
+        return encode_json(value).decode()
 
     def process_result_value(self, value: object, dialect: Dialect) -> object:
         """Decode a document read from SQLite."""

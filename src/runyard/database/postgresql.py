@@ -20,6 +20,7 @@ from runyard.database.metadata import metadata
 from runyard.database.opening import FolderLock
 from runyard.kernel.errors import InvalidArgument, RunyardError
 from runyard.kernel.events import Broker, Event
+from runyard.kernel.jsons import encode_json
 
 _POOL_SIZE = 16
 _POOL_WAIT_SECONDS = 10.0
@@ -84,7 +85,7 @@ class PostgresqlDatabase(Database):
                 pool_pre_ping=True,
                 # Compiling a statement takes longer than any of ours may run.
                 connect_args={"server_settings": {"jit": "off", "application_name": "runyard"}},
-                json_serializer=lambda value: msgspec.json.encode(value).decode(),
+                json_serializer=lambda value: encode_json(value).decode(),
                 json_deserializer=msgspec.json.decode,
             )
         except ModuleNotFoundError:

@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from typing import Any
 
-import msgspec
 from sqlalchemy import BigInteger, Column, Index, Integer, Row, String, Table, bindparam, insert
 
 from runyard.database.engine import Prepared
 from runyard.database.metadata import Json, Timestamp, metadata
 from runyard.kernel.clock import unix_micros
 from runyard.kernel.events import Event
+from runyard.kernel.jsons import encode_json
 
 events = Table(
     "events",
@@ -55,7 +55,7 @@ def event_values(event: Event) -> Sequence[Any]:
         event.actor,
         event.reason,
         unix_micros(event.at),
-        None if event.body is None else msgspec.json.encode(event.body).decode(),
+        None if event.body is None else encode_json(event.body).decode(),
     )
 
 

@@ -16,6 +16,7 @@ from runyard.executions.tables import assignments, execution_labels, executions
 from runyard.kernel.clock import from_unix_micros, unix_micros
 from runyard.kernel.events import Event
 from runyard.kernel.ids import AccountId, ExecutionId, ProjectId
+from runyard.kernel.jsons import encode_json
 
 _INSERTED = tuple(column.name for column in executions.c if column.name != "seq")
 _ENDING = (
@@ -81,7 +82,7 @@ ASSIGN = Prepared(
 
 
 def _json(value: Any) -> str:  # noqa: ANN401  any document
-    return msgspec.json.encode(value).decode()
+    return encode_json(value).decode()
 
 
 def _micros(moment: datetime | None) -> int | None:

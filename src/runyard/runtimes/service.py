@@ -16,6 +16,7 @@ from runyard.identity.model import Principal, Scope
 from runyard.kernel.clock import utc_now
 from runyard.kernel.errors import InvalidArgument, NotFound
 from runyard.kernel.ids import CheckpointId, RuntimeId
+from runyard.kernel.jsons import encode_canonical
 from runyard.kernel.paging import Page
 from runyard.runtimes.amendment import Patch, amended
 from runyard.runtimes.checkpoints import CheckpointService
@@ -51,9 +52,7 @@ class NewRuntime:
 
     def digest(self) -> str:
         """Return a fingerprint by which a repeated request is known."""
-        return hashlib.sha256(
-            msgspec.json.encode(msgspec.to_builtins(self), order="deterministic")
-        ).hexdigest()
+        return hashlib.sha256(encode_canonical(msgspec.to_builtins(self))).hexdigest()
 
 
 def within_host(limits: ResourceLimits) -> ResourceLimits:

@@ -9,6 +9,7 @@ import msgspec
 from runyard.actions.runs.model import Record, Run
 from runyard.actions.values import Json, JsonObject
 from runyard.executions.model import Status
+from runyard.kernel.jsons import encode_json
 
 NOTIFY: Final = "notify"
 CALLBACK: Final = "callback"
@@ -97,7 +98,7 @@ def summary_of(record: Record) -> dict[str, Json]:
 
 def payload_of(record: Record, message: Json, data: JsonObject, route: str) -> dict[str, Json]:
     """Return the payload of a notification on one route; secrets in the record are masked already."""
-    result = msgspec.json.encode(record.result or {}).decode()
+    result = encode_json(record.result or {}).decode()
     shown = {**data, "result": result} if len(result) <= LARGEST_RESULT else dict(data)
     return {**summary_of(record), "message": message, "data": shown, "route": route, "channel": route}
 

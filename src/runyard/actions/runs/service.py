@@ -65,6 +65,7 @@ from runyard.kernel.clock import Now, utc_now
 from runyard.kernel.crypto import Vault
 from runyard.kernel.errors import InvalidArgument, NotFound, PermissionDenied
 from runyard.kernel.ids import ExecutionId
+from runyard.kernel.jsons import encode_json
 
 RUNNER: Final = "action"
 """The name under which the worker of actions is registered."""
@@ -252,7 +253,7 @@ class RunService:
         return Record(execution=execution, run=run, parameters=made.parameters)
 
     def _sealed(self, execution_id: str, parameters: JsonObject) -> bytes:
-        return self._vault.seal(msgspec.json.encode(parameters), seal_context(execution_id))
+        return self._vault.seal(encode_json(parameters), seal_context(execution_id))
 
     def opened(self, run: Run) -> dict[str, Json]:
         """Return the parameters of a run in clear."""
@@ -364,7 +365,7 @@ class RunService:
 
     async def keep_result(self, execution_id: str, result: JsonObject) -> None:
         """Keep a result in clear whose masked form goes into the ledger."""
-        sealed = self._vault.seal(msgspec.json.encode(result), seal_context(execution_id))
+        sealed = self._vault.seal(encode_json(result), seal_context(execution_id))
         async with self._database.transaction() as tx:
             await store.set_sealed_result(tx, execution_id, sealed)
 

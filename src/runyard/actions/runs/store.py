@@ -32,6 +32,7 @@ from runyard.executions.tables import executions
 from runyard.identity.model import Scope
 from runyard.identity.scoping import is_whole_account, visible
 from runyard.kernel.clock import from_unix_micros, unix_micros
+from runyard.kernel.jsons import encode_json
 
 _e, _r = executions.c, action_runs.c
 _ref = func.coalesce(_r.action_ref, literal(f"{STAND_IN_PACK}.") + _e.kind)
@@ -92,8 +93,8 @@ async def insert_run(tx: Transaction, account: str, run: Run) -> None:
         run.runner,
         run.user_name,
         unix_micros(run.created_at),
-        msgspec.json.encode(document).decode(),
-        msgspec.json.encode(run.context).decode(),
+        encode_json(document).decode(),
+        encode_json(run.context).decode(),
         run.sealed,
         None if run.expires_at is None else unix_micros(run.expires_at),
         *_caused(run.cause),

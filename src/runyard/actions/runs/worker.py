@@ -31,6 +31,7 @@ from runyard.identity.passing import PassingGrant
 from runyard.identity.service import IdentityService
 from runyard.kernel.errors import NotFound, RunyardError
 from runyard.kernel.ids import AccountId, UserId
+from runyard.kernel.jsons import encode_json
 
 _PREPARED: Final = 512
 _log = structlog.get_logger(__name__)
@@ -110,7 +111,7 @@ class ActionWorker:
 
     def _action(self, run: Run) -> tuple[Action, Parameters]:
         """Return the action as it was when the execution was asked for, prepared once for all its runs."""
-        key = msgspec.json.encode(run.action)
+        key = encode_json(run.action)
         known = self._prepared.get(key)
         if known is None:
             if len(self._prepared) >= _PREPARED:

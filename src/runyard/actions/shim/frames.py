@@ -11,6 +11,7 @@ import msgspec
 
 from runyard.actions.values import Json
 from runyard.kernel.errors import InvalidArgument
+from runyard.kernel.jsons import encode_json
 
 MAX_FRAME: Final = 16 << 20
 """Bytes of one line, which bounds the result of an action."""
@@ -94,17 +95,17 @@ _decoder = msgspec.json.Decoder(_Frame)
 
 def encode_start(start: Start) -> bytes:
     """Return the line that starts an action."""
-    return msgspec.json.encode({"start": start}) + b"\n"
+    return encode_json({"start": start}) + b"\n"
 
 
 def encode_value(call: Call, value: Json) -> bytes:
     """Return the line that answers a call."""
-    return msgspec.json.encode({"id": call.id, "value": value}) + b"\n"
+    return encode_json({"id": call.id, "value": value}) + b"\n"
 
 
 def encode_error(call: Call, message: str) -> bytes:
     """Return the line that refuses a call."""
-    return msgspec.json.encode({"id": call.id, "error": message}) + b"\n"
+    return encode_json({"id": call.id, "error": message}) + b"\n"
 
 
 def decode(line: bytes) -> Call | Returned | Refused:

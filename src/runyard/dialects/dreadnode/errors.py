@@ -8,6 +8,7 @@ import msgspec
 
 from runyard.dialects.door import Answer
 from runyard.kernel.errors import LimitExceeded, RunyardError
+from runyard.kernel.jsons import encode_json
 
 TABLE: Mapping[str, tuple[int, str]] = {
     "internal": (500, "app_error"),
@@ -80,7 +81,7 @@ def write_error(error: RunyardError, request_id: str) -> Answer:
         headers.append((b"retry-after", str(max(1, math.ceil(error.retry_after))).encode()))
     if status == 401:
         headers.append((b"www-authenticate", b"Bearer"))
-    return Answer(status, msgspec.json.encode(payload), headers=headers)
+    return Answer(status, encode_json(payload), headers=headers)
 
 
 def _place(detail: Mapping[str, Any]) -> Sequence[str | int]:

@@ -2,24 +2,13 @@
 
 from datetime import UTC, datetime
 
-import msgspec
-
 from runyard.dialects.door import Answer, Call, send_answer
-
-
-def _plain(value: object) -> object:
-    """Encode typed ids, which are texts of their own kinds."""
-    if isinstance(value, str):
-        return str(value)
-    raise NotImplementedError
-
-
-_encoder = msgspec.json.Encoder(enc_hook=_plain)
+from runyard.kernel.jsons import encode_json
 
 
 def encode(document: object) -> bytes:
     """Return a document as compact JSON."""
-    return _encoder.encode(document)
+    return encode_json(document)
 
 
 def time_of(moment: datetime) -> str:

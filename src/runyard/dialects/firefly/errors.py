@@ -13,6 +13,7 @@ import msgspec
 
 from runyard.dialects.door import Answer
 from runyard.kernel.errors import LimitExceeded, RunyardError
+from runyard.kernel.jsons import encode_json
 
 STATUSES: Final[Mapping[str, int]] = {
     "internal": 500,
@@ -96,4 +97,4 @@ def write_error(error: RunyardError, request_id: str) -> Answer:
     headers: list[tuple[bytes, bytes]] = []
     if isinstance(error, LimitExceeded):
         headers.append((b"retry-after", str(max(1, math.ceil(error.retry_after))).encode()))
-    return Answer(status, msgspec.json.encode(body), headers=headers)
+    return Answer(status, encode_json(body), headers=headers)

@@ -39,6 +39,7 @@ from runyard.infrastructure.workspaces.model import (
     WorkspaceQuery,
 )
 from runyard.kernel.ids import ProjectId
+from runyard.kernel.jsons import encode_json
 
 _new: Final = msgspec.json.Decoder(RunnersWorkspaceIn)
 _change: Final = msgspec.json.Decoder(RunnersWorkspaceChange)
@@ -283,7 +284,7 @@ def _legacy(body: RunnersWorkspaceIn) -> list[NewVariable]:
         (body.runner_environment, Destination.ENV, Sensitivity.STRING),
     ):
         for key, value in (given or {}).items():
-            text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
+            text = value if isinstance(value, str) else encode_json(value).decode()
             found.append(NewVariable(key=key, value=text, sensitivity=sensitivity, destination=destination))
     return found
 

@@ -10,6 +10,7 @@ import msgspec
 
 from runyard.dialects.door import Answer
 from runyard.kernel.errors import LimitExceeded, RunyardError
+from runyard.kernel.jsons import encode_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,18 +122,18 @@ def write_error(error: RunyardError, request_id: str) -> Answer:
         timeout=word.timeout,
         fault=word.fault,
     )
-    return Answer(word.status, msgspec.json.encode(body), headers=_headers(error, word))
+    return Answer(word.status, encode_json(body), headers=_headers(error, word))
 
 
 def write_pipeline_error(error: RunyardError, request_id: str) -> Answer:
     """Return the answer of the pipeline service."""
     word = word_of(error)
     body = PipelineError("ERROR", error.code.upper(), error.message, error.message, str(request_id))
-    return Answer(word.status, msgspec.json.encode(body), headers=_headers(error, word))
+    return Answer(word.status, encode_json(body), headers=_headers(error, word))
 
 
 def write_log_error(error: RunyardError, request_id: str) -> Answer:
     """Return the answer of the log service."""
     word = word_of(error)
     body = LogError(error.message, error.message, str(request_id))
-    return Answer(word.status, msgspec.json.encode(body), headers=_headers(error, word))
+    return Answer(word.status, encode_json(body), headers=_headers(error, word))

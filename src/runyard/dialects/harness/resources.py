@@ -20,6 +20,7 @@ from runyard.identity.model import Permission
 from runyard.infrastructure.state.errors import BadState, NoState
 from runyard.infrastructure.state.model import StateVersion
 from runyard.kernel.errors import InvalidArgument
+from runyard.kernel.jsons import encode_json
 
 _MAX_PAGE: Final = 1000
 _HIDDEN: Final = "(sensitive value)"
@@ -146,9 +147,7 @@ def _views(state: _State, mode: str, stamp: int) -> Iterator[dict[str, Any]]:
             hidden = _sensitive(instance)
             for name in hidden & set(attributes):
                 attributes[name] = _HIDDEN
-            index = (
-                "" if instance.index_key is None else f"[{msgspec.json.encode(instance.index_key).decode()}]"
-            )
+            index = "" if instance.index_key is None else f"[{encode_json(instance.index_key).decode()}]"
             prefix = f"{resource.module}." if resource.module else ""
             yield {
                 "type": resource.type,

@@ -7,6 +7,7 @@ import msgspec
 
 from runyard.dialects.door import Answer
 from runyard.kernel.errors import LimitExceeded, RunyardError
+from runyard.kernel.jsons import encode_json
 
 INVALID = (422, "invalid_argument")
 NOT_FOUND = (404, "not_found")
@@ -63,7 +64,7 @@ def words(error: RunyardError) -> tuple[int, str]:
 
 def envelope(error: RunyardError, request_id: str) -> bytes:
     """Return the document of an error."""
-    return msgspec.json.encode(Envelope(ErrorBody(words(error)[1], error.message), str(request_id)))
+    return encode_json(Envelope(ErrorBody(words(error)[1], error.message), str(request_id)))
 
 
 def write_error(error: RunyardError, request_id: str) -> Answer:

@@ -2,19 +2,9 @@
 
 from collections.abc import Sequence
 
-import msgspec
-
 from runyard.dialects.door import Call
+from runyard.kernel.jsons import encode_json
 
-
-def _plain(value: object) -> str:
-    """Encode typed ids, which are texts of their own kinds."""
-    if isinstance(value, str):
-        return str(value)
-    raise NotImplementedError
-
-
-_encoder = msgspec.json.Encoder(enc_hook=_plain)
 _JSON = (b"content-type", b"application/json")
 
 EMPTY = b'{"data":{}}'
@@ -44,7 +34,7 @@ async def send_json(
     call: Call, document: object, status: int = 200, headers: Sequence[tuple[bytes, bytes]] = ()
 ) -> None:
     """Encode and send a document."""
-    await send_body(call, _encoder.encode(document), status, headers)
+    await send_body(call, encode_json(document), status, headers)
 
 
 async def send_nothing(call: Call) -> None:
@@ -57,4 +47,4 @@ async def send_nothing(call: Call) -> None:
 
 def encode(document: object) -> bytes:
     """Encode a document as the dialect does."""
-    return _encoder.encode(document)
+    return encode_json(document)

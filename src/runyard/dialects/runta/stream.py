@@ -19,6 +19,7 @@ from runyard.dialects.runta.exec import DOOR
 from runyard.dialects.runta.services import RuntaServices
 from runyard.executions.output.model import Stream
 from runyard.kernel.errors import InvalidArgument, RunyardError
+from runyard.kernel.jsons import encode_json
 from runyard.runtimes.requests import CommandRequest, Origin
 from runyard.runtimes.resident import Resident
 from runyard.runtimes.session import Session, SessionRequest
@@ -159,9 +160,7 @@ class _Conversation:
                 # Nobody closes the input of a terminal: waiting for late input would only hold up the goodbye.
                 self._input_closed.set()
         except RunyardError as error:
-            await self._close(
-                msgspec.json.encode({"type": "error", "message": error.message}).decode(), REFUSED
-            )
+            await self._close(encode_json({"type": "error", "message": error.message}).decode(), REFUSED)
             return
         sides = [
             asyncio.ensure_future(side)
@@ -255,7 +254,7 @@ class _Conversation:
             return
         if self._fault is not None or session.exit_code is None:
             reason = self._fault or (session.error.message if session.error else "the result is not known")
-            await self._close(msgspec.json.encode({"type": "error", "message": reason}).decode(), REFUSED)
+            await self._close(encode_json({"type": "error", "message": reason}).decode(), REFUSED)
             return
         await self._send(self._door.farewell(session))
         if not self._input_closed.is_set():

@@ -9,6 +9,7 @@ import msgspec
 from runyard.actions.apikeys import API_KEY_NAME
 from runyard.dialects.door import Answer
 from runyard.kernel.errors import LimitExceeded, RunyardError
+from runyard.kernel.jsons import encode_json
 
 NOTHING_HERE = "The resource could not be found."
 STATUSES: Mapping[str, int] = {
@@ -95,4 +96,4 @@ def write_error(error: RunyardError, request_id: str) -> Answer:
     headers: list[tuple[bytes, bytes]] = []
     if isinstance(error, LimitExceeded):
         headers.append((b"retry-after", str(max(1, math.ceil(error.retry_after))).encode()))
-    return Answer(status_of(error), msgspec.json.encode(document), headers=headers)
+    return Answer(status_of(error), encode_json(document), headers=headers)

@@ -3,26 +3,15 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-import msgspec
-
 from runyard.dialects.door import Answer, Call, send_answer
+from runyard.kernel.jsons import encode_json
 
 _FORMAT = "%Y-%m-%dT%H:%M:%S.%fZ"
 
 
-def _plain(value: object) -> object:
-    """Encode typed ids, which are texts of their own kinds."""
-    if isinstance(value, str):
-        return str(value)
-    raise NotImplementedError
-
-
-_encoder = msgspec.json.Encoder(enc_hook=_plain)
-
-
 def encode(document: object) -> bytes:
     """Return a document as compact JSON."""
-    return _encoder.encode(document)
+    return encode_json(document)
 
 
 def time_of(moment: datetime) -> str:

@@ -16,6 +16,7 @@ from runyard.dialects.reading import header
 from runyard.kernel.clock import utc_now
 from runyard.kernel.crypto import CannotUnseal, Vault
 from runyard.kernel.errors import NotFound
+from runyard.kernel.jsons import encode_json
 
 _CONTEXT: Final = b"terraform-address"
 BASE: Final = "/api/v2"
@@ -63,7 +64,7 @@ class Addresses:
     def make(self, call: Call, purpose: Purpose, subject: str, detail: str = "") -> str:
         """Return an address for one purpose and subject."""
         until = int((utc_now() + _LIFETIMES[purpose]).timestamp())
-        content = msgspec.json.encode(_Content(purpose.value, str(subject), until, detail))
+        content = encode_json(_Content(purpose.value, str(subject), until, detail))
         sealed = base64.urlsafe_b64encode(self._vault.seal(content, _CONTEXT)).rstrip(b"=").decode()
         return f"{self.base(call)}{BASE}/objects/{purpose.value}/{sealed}"
 

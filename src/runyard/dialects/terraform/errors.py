@@ -14,6 +14,7 @@ import msgspec
 from runyard.dialects.door import Answer
 from runyard.infrastructure.state.errors import StateLocked
 from runyard.kernel.errors import LimitExceeded, RunyardError
+from runyard.kernel.jsons import encode_json
 
 MEDIA_TYPE: Final = "application/vnd.api+json"
 STATUSES: Final[Mapping[str, int]] = {
@@ -74,10 +75,10 @@ def write_error(error: RunyardError, request_id: str) -> Answer:
         headers.append((b"retry-after", str(max(1, math.ceil(error.retry_after))).encode()))
     if status == 401:
         headers.append((b"www-authenticate", b'Basic realm="runyard", charset="UTF-8"'))
-    return Answer(status, msgspec.json.encode(body), MEDIA_TYPE, headers)
+    return Answer(status, encode_json(body), MEDIA_TYPE, headers)
 
 
 def write_locked(error: StateLocked) -> Answer:
     """Return the lock that is in the way, in Terraform's own form."""
     holder = {} if error.holder is None else error.holder.document()
-    return Answer(423, msgspec.json.encode(holder))
+    return Answer(423, encode_json(holder))

@@ -4,30 +4,19 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-import msgspec
-
 from runyard.dialects.door import Answer, Call, send_answer
 from runyard.dialects.terraform.errors import MEDIA_TYPE
 from runyard.infrastructure.state.model import StateVersion
+from runyard.kernel.jsons import encode_json
 
 API_VERSION: Final = "2.6"
 """Of the protocol that this door speaks."""
 HEADERS: Final = ((b"tfp-api-version", API_VERSION.encode()), (b"tfp-appname", b"Runyard"))
 
 
-def _plain(value: object) -> object:
-    """Encode typed ids, which are texts of their own kinds."""
-    if isinstance(value, str):
-        return str(value)
-    raise NotImplementedError
-
-
-_encoder = msgspec.json.Encoder(enc_hook=_plain)
-
-
 def encode(document: object) -> bytes:
     """Return a document as compact JSON."""
-    return _encoder.encode(document)
+    return encode_json(document)
 
 
 def time_of(moment: datetime | None) -> str | None:

@@ -42,6 +42,7 @@ from runyard.kernel.clock import Now, utc_now
 from runyard.kernel.crypto import Vault
 from runyard.kernel.errors import RunyardError
 from runyard.kernel.events import Event
+from runyard.kernel.jsons import encode_json
 
 MOST_REPOSITORIES: Final = 1000
 AT_ONCE: Final = 4
@@ -96,7 +97,7 @@ class IntegrationService:
         )
         sealed = None
         if made.has_credential:
-            sealed = self._vault.seal(msgspec.json.encode(credential), _context(made.id))
+            sealed = self._vault.seal(encode_json(credential), _context(made.id))
         try:
             async with self._database.transaction() as tx:
                 await store.add(tx, made, sealed)

@@ -22,6 +22,7 @@ from runyard.kernel.clock import Now, rfc3339, utc_now
 from runyard.kernel.crypto import Vault
 from runyard.kernel.errors import InvalidArgument
 from runyard.kernel.ids import AccountId
+from runyard.kernel.jsons import encode_json
 
 KEEP: Final = timedelta(days=30)
 """How long deliveries that ended are kept."""
@@ -112,7 +113,7 @@ class NotificationService:
                     account_id=notification.account_id,
                     event=event,
                     run_id=run_id,
-                    body=msgspec.json.encode(document),
+                    body=encode_json(document),
                     status="waiting",
                     attempts=0,
                     next_at=now,

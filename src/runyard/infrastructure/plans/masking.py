@@ -10,10 +10,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import quote_plus
 
-import msgspec
-
 from runyard.executions.output.redact import MASK, MIN_SECRET_BYTES, needles
 from runyard.infrastructure.plans.model import SENSITIVE
+from runyard.kernel.jsons import encode_json
 
 _MASK: Final = MASK.decode()
 _LONG_ENOUGH: Final = 8
@@ -35,7 +34,7 @@ class Secrets:
         wanted = {form for value in self._values for form in _forms(value)}
         plain = needles(value.encode("utf-8", "replace") for value in wanted)
         self._texts: Sequence[str] = [one.decode("utf-8", "replace") for one in plain]
-        self._needles = [msgspec.json.encode(text)[1:-1] for text in self._texts]
+        self._needles = [encode_json(text)[1:-1] for text in self._texts]
 
     def with_more(self, values: Iterable[str]) -> "Secrets":
         """Return these and others."""
@@ -46,7 +45,7 @@ class Secrets:
         """Return a document without the secrets; the same object when none is in it."""
         if not self._texts:
             return value
-        encoded = msgspec.json.encode(value)
+        encoded = encode_json(value)
         return self._walk(value) if any(needle in encoded for needle in self._needles) else value
 
     def hide_text(self, text: str) -> str:
@@ -63,7 +62,7 @@ class Secrets:
             case bool() | None:
                 return value
             case int() | float():
-                shown = msgspec.json.encode(value).decode()
+                shown = encode_json(value).decode()
                 return _MASK if any(secret in shown for secret in self._texts) else value
             case Mapping():
                 return {self.hide_text(str(name)): self._walk(inner) for name, inner in value.items()}
@@ -121,7 +120,7 @@ def texts_below(value: Json) -> Iterable[str]:
         case bool() | None:
             return
         case int() | float():
-            shown = msgspec.json.encode(value).decode()
+            shown = encode_json(value).decode()
             if len(shown) >= _LONG_ENOUGH:
                 yield shown
         case Mapping():

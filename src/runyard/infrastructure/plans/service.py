@@ -30,6 +30,7 @@ from runyard.infrastructure.plans.model import (
 from runyard.infrastructure.plans.reading import PlanFile
 from runyard.infrastructure.plans.tables import plans
 from runyard.kernel.clock import Now, utc_now
+from runyard.kernel.jsons import encode_json
 
 BATCH: Final = 500
 """Rows of one transaction, and entries decoded at a time."""
@@ -186,12 +187,12 @@ class PlanService:
             "variables": {name: {"value": value} for name, value in variables.items()},
             "output_changes": {one.name: _output(one) for one in summary.outputs},
         }
-        yield msgspec.json.encode(head)[:-1]
+        yield encode_json(head)[:-1]
         for member, kind in (("resource_changes", store.CHANGE), ("resource_drift", store.DRIFT)):
             yield b',"%s":[' % member.encode()
             between = b""
             async for batch in self.walk(run_id, kind):
-                yield between + b",".join(msgspec.json.encode(one.change) for one in batch)
+                yield between + b",".join(encode_json(one.change) for one in batch)
                 between = b","
             yield b"]"
         yield b"}"

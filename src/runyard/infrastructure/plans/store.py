@@ -15,6 +15,7 @@ from runyard.identity.scoping import scoped
 from runyard.infrastructure.costs.estimate import ResourceCost
 from runyard.infrastructure.plans.model import Action, PlannedResource, PlanSummary, Subject
 from runyard.infrastructure.plans.tables import plan_resources, plans
+from runyard.kernel.jsons import encode_json
 
 CHANGE: Final = "change"
 DRIFT: Final = "drift"
@@ -47,8 +48,8 @@ async def begin(tx: Transaction, subject: Subject, summary: PlanSummary, variabl
             workspace_id=subject.workspace_id,
             task_id=subject.task_id,
             whole=False,
-            summary=packed(msgspec.json.encode(summary)),
-            variables=packed(msgspec.json.encode(variables)),
+            summary=packed(encode_json(summary)),
+            variables=packed(encode_json(variables)),
             created_at=summary.created_at,
         )
     )
@@ -74,7 +75,7 @@ def resource_values(run_id: str, kind: str, one: PlannedResource) -> dict[str, A
         "cost_after": one.cost_after,
         "status": one.status,
         "search": f"{one.address} {one.type} {one.provider} {one.region}".lower(),
-        "change": packed(msgspec.json.encode(one.change)),
+        "change": packed(encode_json(one.change)),
     }
 
 
@@ -85,7 +86,7 @@ async def add_resources(tx: Transaction, rows: Sequence[dict[str, Any]]) -> None
 
 async def finish(tx: Transaction, summary: PlanSummary) -> None:
     """Make a plan whole."""
-    values = {"whole": True, "summary": packed(msgspec.json.encode(summary))}
+    values = {"whole": True, "summary": packed(encode_json(summary))}
     await tx.execute(update(plans).where(_p.run_id == summary.run_id).values(values))
 
 

@@ -12,6 +12,7 @@ from typing import Any, Final, Self
 import msgspec
 
 from runyard.infrastructure.policies.source import entrypoint, policy_module, shared_module
+from runyard.kernel.jsons import encode_json
 from runyard.runtimes.isolation.helper import Helper, HelperEnded
 
 _HELPER: Final = "runyard.infrastructure.policies.evaluator"
@@ -207,7 +208,7 @@ def _chunk_size(waiting: Sequence[tuple[int, Document]]) -> int:
     """Return how many documents go at once: memory of the helper and its answers stay bounded."""
     size = 0
     for count, (_, one) in enumerate(waiting[:_CHUNK], 1):
-        size += len(msgspec.json.encode(one.input))
+        size += len(encode_json(one.input))
         if size > _CHUNK_BYTES:
             return count
     return min(len(waiting), _CHUNK)

@@ -15,6 +15,7 @@ from typing import Any, BinaryIO
 import msgspec
 import regopy  # type: ignore[import-untyped]
 
+from runyard.kernel.jsons import encode_json
 from runyard.runtimes.isolation.confine import confine
 from runyard.runtimes.isolation.helper import POSITION
 
@@ -30,7 +31,7 @@ def main() -> None:
     confine(memory_bytes=512 << 20, cpu_seconds=120)
     serve = _Evaluation(page)
     for line in iter(lines.readline, b""):
-        out.write(msgspec.json.encode(serve(msgspec.json.decode(line))) + b"\n")
+        out.write(encode_json(serve(msgspec.json.decode(line))) + b"\n")
         out.flush()
 
 

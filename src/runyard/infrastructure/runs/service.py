@@ -39,6 +39,7 @@ from runyard.kernel.clock import Now, utc_now
 from runyard.kernel.crypto import Vault
 from runyard.kernel.errors import InvalidArgument
 from runyard.kernel.ids import ExecutionId, RecordId, RunId
+from runyard.kernel.jsons import encode_json
 from runyard.kernel.transitions import Changed, Refused
 
 QUEUED_REASON: Final = "it waits for its workspace"
@@ -106,7 +107,7 @@ class RunService:
         auto = workspace.apply_rule is ApplyRule.AUTO if new.auto_apply is None else new.auto_apply
         sealed = None
         if new.variables:
-            sealed = self._vault.seal(msgspec.json.encode(dict(new.variables)), seal_context(run_id))
+            sealed = self._vault.seal(encode_json(dict(new.variables)), seal_context(run_id))
         return Run(
             id=run_id,
             record_id=RecordId.new(),

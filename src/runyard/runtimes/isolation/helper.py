@@ -15,9 +15,8 @@ import sys
 import time
 from typing import Final, Self
 
-import msgspec
-
 from runyard.kernel.errors import Unavailable
+from runyard.kernel.jsons import encode_json
 
 POSITION: Final = struct.Struct("=qq")
 """What a helper writes at the begin of its page: two numbers of its own meaning."""
@@ -87,7 +86,7 @@ class Helper:
         """Send a request and return the line that answers it. `step_seconds` is how long the helper may stay at one
         position, `deadline` is on the monotonic clock. Raises HelperEnded.
         """
-        left = memoryview(msgspec.json.encode(request) + b"\n")
+        left = memoryview(encode_json(request) + b"\n")
         answer = bytearray()
         position, since = self._position(), time.monotonic()
         while True:

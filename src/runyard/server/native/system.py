@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from importlib import resources
 from typing import Final
 
-import msgspec
 from sqlalchemy import select, text
 
 from runyard import __version__
 from runyard.dialects.door import Answer, Call, Door, send_answer
 from runyard.identity.model import Permission
 from runyard.kernel.errors import NotFound, RunyardError
+from runyard.kernel.jsons import encode_json
 from runyard.runtimes.isolation.absent import AbsentEngine
 from runyard.server import openapi
 from runyard.server.house import House
@@ -52,7 +52,7 @@ def _document() -> bytes:
     """Build the OpenAPI document, at the first request for it: few starts of a server need it."""
     document = openapi.document(_doors)
     document["x-error-codes"] = problems.catalogue()
-    return msgspec.json.encode(document)
+    return encode_json(document)
 
 
 class SystemHandlers:
