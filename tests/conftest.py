@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, settings
 from tests.support.http import Api
 from tests.support.postgres import MISSING, Postgres, binaries, running
 from tests.support.server import Server
+from tests.support.tenant import add_account
 
 LOG_LINES_ON_FAILURE = 80
 
@@ -62,6 +63,22 @@ def fresh_server(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Ser
     yield factory
     for one in factory.made:
         one.close()
+
+
+@pytest.fixture(scope="session")
+def two_organizations(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, Api, Api]]:
+    """Serve two accounts, `default` and `other`, with small limits for task packages, and a client of each."""
+    small = {
+        "RUNYARD_ENVIRONMENTS__PACKAGE_BYTES": str(2 << 20),
+        "RUNYARD_ENVIRONMENTS__ACCOUNT_PACKAGE_BYTES": str(3 << 20),
+    }
+    one = Server(tmp_path_factory.mktemp("organizations"), small)
+    one.start().stop()
+    token = add_account(one, "other")
+    one.start()
+    with one.api() as mine, one.api().clone(token) as theirs:
+        yield one, mine, theirs
+    one.close()
 
 
 @pytest.fixture(scope="session")

@@ -1,35 +1,26 @@
 """Task sets: by the vendor's command, and on the wire with another organization."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import yaml
 
-from tests.conftest import ServerFactory
 from tests.support.dn import Dn
 from tests.support.http import Api
 from tests.support.packages import push, task
 from tests.support.server import Server
-from tests.support.tenant import add_account
 
 SETS = "/api/v1/org/default/task-sets"
 
 
 @pytest.fixture(scope="module")
-def tenants(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, Api, Api]]:
-    """Serve two organizations; the first one has a public and a private task."""
-    factory = ServerFactory(tmp_path_factory.mktemp("sets"))
-    server = factory(start=False)
-    server.start().stop()
-    token = add_account(server, "other")
-    server.start()
-    with server.api() as mine, server.api().clone(token) as theirs:
-        for name, version in (("open", "0.1.0"), ("open", "0.2.0"), ("closed", "0.1.0")):
-            push(mine, task(name=name, version=version), name=name, version=version).expect(201)
-        mine.patch("/api/v1/org/default/tasks/open/visibility", {"is_public": True}).expect(200)
-        yield server, mine, theirs
-    server.close()
+def tenants(two_organizations: tuple[Server, Api, Api]) -> tuple[Server, Api, Api]:
+    """Give the first organization a public and a private task."""
+    mine = two_organizations[1]
+    for name, version in (("open", "0.1.0"), ("open", "0.2.0"), ("closed", "0.1.0")):
+        push(mine, task(name=name, version=version), name=name, version=version).expect(201)
+    mine.patch("/api/v1/org/default/tasks/open/visibility", {"is_public": True}).expect(200)
+    return two_organizations
 
 
 def test_dn_task_set_goes_from_file_to_removal(

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -329,7 +330,7 @@ def test_instruction_may_name_other_hosts(tmp_path: Path) -> None:
 
 def test_instruction_of_any_size_is_read_in_no_time(tmp_path: Path) -> None:
     compose(tmp_path)
-    for text in ("a." * 100_000, "http://" * 30_000, "http://a@" * 25_000, "x" * 250_000 + "://"):
+    for text in ("a." * 90_000, "http://" * 25_000, "http://a@" * 20_000, "x" * 190_000 + "://"):
         check_files(read_manifest(document(ports={"web": [80]}, instruction=text)), tmp_path)
 
 
@@ -345,6 +346,21 @@ def test_yaml_becomes_plain_json(tmp_path: Path) -> None:
     for bad in (b'a: "\\0"', b'a: "\\ud800"', b"[", b"- a", b"", b"a: &a [*a]"):
         with pytest.raises(BadPackage, match=r"^f"):
             read_yaml(bad, "f")
+
+
+def test_yaml_merges_as_written_and_not_without_end() -> None:
+    text = b"a: &a {x: 1, y: 1}\nb: &b {x: 2, z: 2}\nc: {<<: [*a, *b], y: 3}\nd: {<<: *b}\n"
+    read = read_yaml(text, "f")
+    assert read == yaml.safe_load(text)
+    assert (read["c"], read["d"]) == ({"x": 1, "z": 2, "y": 3}, {"x": 2, "z": 2})
+    levels = ["a: &a {k0: 1, k1: 2}"]
+    levels += [
+        f"{chr(98 + n)}: &{chr(98 + n)} {{<<: [{','.join(['*' + chr(97 + n)] * 9)}]}}" for n in range(20)
+    ]
+    wide = "a: &a {" + ",".join(f"k{n}: 1" for n in range(1000)) + "}\nb: [" + "{<<: *a}," * 1000 + "]"
+    for bad in ("\n".join(levels), "a: &a {<<: *a}", "a: {<<: [1]}", "a: {<<: 1}", wide):
+        with pytest.raises(BadPackage, match=r"^f"):
+            read_yaml(bad.encode(), "f")
 
 
 # --- layers ---

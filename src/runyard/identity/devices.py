@@ -25,7 +25,7 @@ from runyard.kernel.ids import DeviceLoginId, TokenId
 
 LIFETIME: Final = timedelta(minutes=10)
 ACCESS_LIFETIME: Final = timedelta(minutes=10)
-MAX_PENDING: Final = 1000
+MAX_PENDING: Final = 10_000
 """Log-ins that may wait at once: anybody may begin one."""
 _ALPHABET: Final = "BCDFGHJKLMNPQRSTVWXZ"
 """No vowels, so that no code is a word; nothing that looks like something else."""

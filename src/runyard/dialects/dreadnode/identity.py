@@ -29,10 +29,11 @@ class IdentityHandlers:
         """Tell who the caller is."""
         caller = call.caller
         account = await self._tenancy.account_of(caller.scope)
-        name = caller.user_name
+        known = await self._tenancy.user(caller.user_id)
+        name = known.name
         view = {
             "id": caller.user_id,
-            "email_address": name if "@" in name else f"{name}@{account.slug}.invalid",
+            "email_address": known.email or (name if "@" in name else f"{name}@{account.slug}.invalid"),
             "username": name,
             "full_name": name,
             "onboarding_complete": True,

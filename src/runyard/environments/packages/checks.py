@@ -44,7 +44,7 @@ def read_services(root: Path) -> Mapping[str, Any] | None:
     for name in COMPOSE_FILES:
         path = root / name
         if path.is_file():
-            services = read_yaml(path.read_bytes(), name).get("services")
+            services = read_yaml(path, name).get("services")
             if not isinstance(services, dict) or not services:
                 raise BadPackage(f"{name}: must have services, a mapping by name")
             broken = [service for service, use in services.items() if not isinstance(use, dict)]

@@ -7,24 +7,58 @@ import datetime
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 import yaml
 
 from runyard.environments.packages.errors import BadPackage
 
-MAX_BYTES: Final = 1 << 20
+MAX_BYTES: Final = 256 << 10
 _MAX_DEPTH: Final = 64
 _MAX_NODES: Final = 50_000
-_SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_MERGE: Final = "tag:yaml.org,2002:merge"
+_Safe: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
-def read_yaml(data: bytes, name: str) -> dict[str, Any]:
-    """Return the mapping that a file holds. Raises BadPackage naming the file."""
+class _Loader(_Safe):  # type: ignore[misc]  # one of two classes, by how the library was built
+    """The safe loader, with a bound on merge keys: a mapping that merges another several times, which does the same,
+    takes exponentially many entries, and all that before the document can be counted.
+    """
+
+    merged = 0
+    """Entries that merge keys have added to the whole document."""
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        """Put the entries of merged mappings before those of a mapping; of several merged ones the first one wins."""
+        merged: list[Any] = []
+        own: list[Any] = []
+        for key, value in node.value:
+            if key.tag != _MERGE:
+                own.append((key, value))
+                continue
+            for source in reversed(value.value if isinstance(value, yaml.SequenceNode) else [value]):
+                if not isinstance(source, yaml.MappingNode):
+                    raise yaml.constructor.ConstructorError(None, None, "only mappings merge", key.start_mark)
+                self.flatten_mapping(source)
+                self.merged += len(source.value)
+                if self.merged > _MAX_NODES:
+                    raise yaml.constructor.ConstructorError(None, None, "merges too much", key.start_mark)
+                merged.extend(source.value)
+        node.value = merged + own
+
+
+def read_yaml(source: Path | bytes, name: str) -> dict[str, Any]:
+    """Return the mapping that a file holds, which messages call by a name. Raises BadPackage."""
+    if isinstance(source, bytes):
+        data = source
+    else:
+        with source.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
     if len(data) > MAX_BYTES:
         raise BadPackage(f"{name}: is larger than {MAX_BYTES} bytes")
     try:
-        value = yaml.load(data.decode(), Loader=_SafeLoader)  # noqa: S506  it is the safe one, or the safe one in C
+        value = yaml.load(data.decode(), Loader=_Loader)  # noqa: S506  it is made from the safe one
     except UnicodeDecodeError:
         raise BadPackage(f"{name}: is not UTF-8") from None
     except (yaml.YAMLError, ValueError, RecursionError, OverflowError) as error:

@@ -20,7 +20,7 @@ LONGEST_SCRIPT: Final = 3600
 _ROLE: Final = re.compile(r"[a-z0-9][a-z0-9_]{0,63}\Z")
 _SERVICE: Final = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._-]{0,62}\Z")
 _RESERVED: Final = frozenset({"MODEL", "DREADNODE_LLM_API_KEY", "DREADNODE_LLM_BASE"})
-_LONGEST: Final = {"instruction": 256 << 10, "description": 16 << 10}
+_LONGEST: Final = {"instruction": 200_000, "description": 16 << 10}
 T = TypeVar("T")
 
 

@@ -266,9 +266,7 @@ def read_task(root: Path) -> tuple[TaskManifest, str | None]:
     path = root / "task.yaml"
     if not path.is_file():
         raise BadPackage("task.yaml: file not found at the root of the package")
-    if path.stat().st_size > MAX_CONFIG_BYTES:
-        raise BadPackage("task.yaml: is too large")
-    manifest = read_manifest(read_yaml(path.read_bytes(), "task.yaml"))
+    manifest = read_manifest(read_yaml(path, "task.yaml"))
     checks.check_files(manifest, root)
     return manifest, checks.read_readme(root)
 
