@@ -13,7 +13,7 @@ from runyard.actions.catalogue import Catalogue, Registered
 from runyard.actions.errors import InvalidMetadata, PackNotFound
 from runyard.actions.masking import mask_config
 from runyard.actions.model import READ_ONLY_TEXT
-from runyard.actions.runners.virtualenv import Virtualenvs
+from runyard.actions.runners.virtualenv import Virtualenvs, Wanted
 from runyard.actions.store import StoredPack
 from runyard.actions.values import Json
 from runyard.kernel.errors import FailedPrecondition, RunyardError
@@ -33,13 +33,18 @@ class PackService:
         """Load packs from disk and begin to make the virtual environments that they miss. Raises PackNotFound."""
         report = await self._catalogue.register(account, names)
         for stored in await self._catalogue.packs(account):
-            if stored.pack.is_system or (names is not None and stored.pack.ref not in names):
-                continue
-            with contextlib.suppress(RunyardError, OSError):  # the first run meets it again, and says it
-                wanted = self._virtualenvs.wanted(account, stored.pack.ref, Path(stored.pack.path))
-                if wanted is not None:
-                    self._virtualenvs.begin(wanted)
+            if names is None or stored.pack.ref in names:
+                with contextlib.suppress(RunyardError, OSError):  # the first run meets it again, and says it
+                    wanted = self._wanted(account, stored)
+                    if wanted is not None:
+                        self._virtualenvs.begin(wanted)
         return report
+
+    def _wanted(self, account: AccountId, stored: StoredPack) -> Wanted | None:
+        """Return the virtual environment that a pack needs; the product's own packs and those without files need none."""
+        if stored.pack.is_system or not stored.pack.path:
+            return None
+        return self._virtualenvs.wanted(account, stored.pack.ref, Path(stored.pack.path))
 
     async def set_up(self, account: AccountId, names: Sequence[str]) -> list[str]:
         """Make the virtual environments of packs again, one after the other, and return the packs that have one.
@@ -48,9 +53,7 @@ class PackService:
         made: list[str] = []
         for name in names:
             stored = await self._catalogue.pack(account, name)
-            if stored.pack.is_system:
-                continue
-            wanted = self._virtualenvs.wanted(account, stored.pack.ref, Path(stored.pack.path))
+            wanted = self._wanted(account, stored)
             if wanted is not None:
                 await self._virtualenvs.rebuild(wanted)
                 made.append(stored.pack.ref)

@@ -83,6 +83,8 @@ class Box:
 
     sandbox: Sandbox
     listener: socket.socket
+    made_of: str | None = None
+    """The digest of the base's image; None for a base that is none."""
     api_url: str = ""
     """Where the inside finds the server's API."""
 
@@ -122,7 +124,7 @@ class Boxes:
     @asynccontextmanager
     async def box(self, checkpoint: str | None = None) -> AsyncIterator[Box]:
         """Hold a sandbox, blank or with the files of a checkpoint; no process of it lives afterwards. Raises NotFound."""
-        box = (self._ready.take() if checkpoint is None else None) or await self._make(checkpoint)
+        box = (self._take() if checkpoint is None else None) or await self._make(checkpoint)
         opened = self._reach.open(box.listener)
         box.api_url = f"{opened.url}/v1"
         try:
@@ -141,6 +143,24 @@ class Boxes:
             box.listener.close()
             await asyncio.shield(asyncio.ensure_future(box.sandbox.destroy(keep_layer=True)))
 
+    def _take(self) -> Box | None:
+        """Take one that was made ahead, unless the image it was made of has been replaced since."""
+        box = self._ready.take()
+        if box is not None and box.made_of != self._digest():
+            self._free_later(box)
+            return None
+        return box
+
+    def _digest(self) -> str | None:
+        if self.options.base == "host":
+            return None
+        return next((one.digest for one in self.engine.bases() if one.name == self.options.base), None)
+
+    def _free_later(self, box: Box) -> None:
+        task = asyncio.get_running_loop().create_task(self._free(box))
+        self._freeing.add(task)
+        task.add_done_callback(self._freeing.discard)
+
     async def _make(self, checkpoint: str | None = None) -> Box:
         spec = SandboxSpec(
             id=f"{PASSING}{secrets.token_hex(12)}",
@@ -150,9 +170,10 @@ class Boxes:
             network=self.options.network,
             restore_from=checkpoint,
         )
+        made_of = self._digest()
         sandbox = await self.engine.create(spec)
         try:
-            return Box(sandbox, await sandbox.listen())
+            return Box(sandbox, await sandbox.listen(), made_of)
         except BaseException:
             await asyncio.shield(asyncio.ensure_future(sandbox.destroy(keep_layer=False)))
             raise
@@ -164,9 +185,7 @@ class Boxes:
     async def _end(self, box: Box) -> None:
         """Wait until all inside is dead; what is left is freed afterwards."""
         await box.sandbox.kill()
-        task = asyncio.get_running_loop().create_task(self._free(box))
-        self._freeing.add(task)
-        task.add_done_callback(self._freeing.discard)
+        self._free_later(box)
 
     async def run(self, box: Box, program: Program, context: RunContext | None) -> ProcessEnd:
         """Run a program to its end, its time-out or the end that somebody asked for; without a context nothing of it

@@ -7,6 +7,7 @@ answered with the rights of the user who asked for the execution.
 import asyncio
 import contextlib
 import socket
+from collections.abc import Awaitable
 from typing import Final
 
 from runyard.actions.packs.folder import entry_point_path
@@ -43,7 +44,11 @@ class PythonRunner:
         script = entry_point_path(job.pack_folder, job.action.entry_point)
         inside = f"pack/{script.relative_to(job.pack_folder.resolve())}"
         wanted = self._virtualenvs.wanted(job.account, job.action.pack, job.pack_folder)
-        checkpoint = None if wanted is None else await self._virtualenvs.ready(wanted)
+        checkpoint = None
+        if wanted is not None:
+            checkpoint = await _unless_canceled(context, self._virtualenvs.ready(wanted))
+            if checkpoint is None:
+                return canceled(context)
         boxes = self._places.of(job.action.pack)
         ours, theirs = socket.socketpair()
         with ours, theirs:
@@ -88,6 +93,18 @@ def _program(job: Job, box: Box, channel: int, *, virtualenv: bool) -> Program:
         timeout_secs=job.number("timeout", DEFAULT_TIMEOUT),
         stdin=channel,
     )
+
+
+async def _unless_canceled(context: RunContext, work: Awaitable[str]) -> str | None:
+    """Wait for something, but no longer than nobody asks for the end of the run; None when somebody did."""
+    working, ending = asyncio.ensure_future(work), asyncio.ensure_future(context.cancelled.wait())
+    try:
+        await asyncio.wait((working, ending), return_when=asyncio.FIRST_COMPLETED)
+        return working.result() if working.done() else None
+    finally:
+        for task in (working, ending):
+            task.cancel()
+        await asyncio.gather(working, ending, return_exceptions=True)
 
 
 async def _settled(talking: "asyncio.Future[None]") -> None:

@@ -21,6 +21,8 @@ from runyard.kernel.ids import AccountId
 REQUIREMENTS: Final = "requirements.txt"
 FOLDER: Final = "virtualenv"
 BUILD_SECONDS: Final = 900.0
+AT_ONCE: Final = 2
+"""How many are made at one time: a server may register many packs at once."""
 _LARGEST: Final = 1 << 20
 _SHOWN: Final = 2000
 """Characters of what the installer printed last that an error repeats."""
@@ -52,6 +54,7 @@ class Virtualenvs:
         """Make them where the runs of their packs happen."""
         self._places = places
         self._building: dict[str, asyncio.Task[None]] = {}
+        self._turn = asyncio.Semaphore(AT_ONCE)
 
     async def close(self) -> None:
         """Give up what is being made."""
@@ -120,7 +123,7 @@ class Virtualenvs:
 
     async def _build(self, wanted: Wanted) -> None:
         boxes = wanted.boxes
-        async with boxes.lasting_box() as box:
+        async with self._turn, boxes.lasting_box() as box:
             await put_folders(box, {"pack": wanted.folder})
             files = box.files
             python = f"{files}/{FOLDER}/bin/python"
