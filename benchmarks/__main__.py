@@ -10,7 +10,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks import actions, bulk, harness, latency, ledger, lifecycle, workspaces
+from benchmarks import actions, bulk, environments, harness, latency, ledger, lifecycle, workspaces
 from benchmarks.plan import QUICK, Plan
 from benchmarks.report import Section
 
@@ -22,6 +22,7 @@ GROUPS: dict[str, Callable[[Plan], list[Section]]] = {
     "workspaces": workspaces.measure,
     "actions": actions.measure,
     "harness": harness.measure,
+    "environments": environments.measure,
 }
 RESULT = Path(__file__).parent.parent / ".cache" / "bench.md"
 

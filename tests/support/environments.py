@@ -106,7 +106,7 @@ class Made:
         """Read it."""
         return self.api.get(self.path()).expect(200).json()
 
-    def state(self, *wanted: str, seconds: float = WAIT_SECONDS) -> Any:
+    def state(self, *wanted: str, seconds: float = WAIT_SECONDS, pause: float = 0.05) -> Any:
         """Wait for one of some states and return the status."""
         deadline = time.monotonic() + seconds
         while True:
@@ -115,7 +115,7 @@ class Made:
                 return seen
             assert time.monotonic() < deadline, seen
             assert seen["state"] not in ("failed", "torn_down"), seen
-            time.sleep(0.05)
+            time.sleep(pause)
 
     def execute(self, command: str, *, token: str | None = None, **more: Any) -> Answer:
         """Run a command."""
@@ -144,8 +144,8 @@ def create(api: Api, task: str, **body: Any) -> Made:
     return Made(api, made["id"], made["execute_token"], made)
 
 
-def ready(api: Api, task: str, **body: Any) -> Made:
+def ready(api: Api, task: str, *, pause: float = 0.05, **body: Any) -> Made:
     """Provision a task and wait until it is ready."""
     made = create(api, task, **body)
-    made.state("ready")
+    made.state("ready", pause=pause)
     return made

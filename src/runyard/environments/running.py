@@ -114,6 +114,7 @@ class Run:
         self._shell: WarmShell | None = None
         self._gated: Prepared | None = None
         self._prepared = False
+        self._plain = False
 
     async def prepare(self) -> None:
         """Do what can be done before it is recorded; the command cannot run before `finish`. A failure waits for that."""
@@ -197,7 +198,8 @@ class Run:
 
     async def _warm_shell(self) -> WarmShell | None:
         job = self._job
-        if job.script is None or job.stdin is not None or not means_the_same(job.script):
+        self._plain = job.script is not None and means_the_same(job.script)
+        if not self._plain or job.stdin is not None:
             return None
         return await self._sandbox.take_shell()
 
@@ -245,7 +247,9 @@ class Run:
     def _argvs(self) -> list[Sequence[str]]:
         if self._job.script is None:
             return [self._job.argv]
-        return [(*BASH, self._job.script), (*SH, self._job.script)]
+        bash, sh = (*BASH, self._job.script), (*SH, self._job.script)
+        # Where it makes no difference, the shell that starts sooner.
+        return [sh] if self._plain else [bash, sh]
 
     def _command(self, argv: Sequence[str]) -> Command:
         return Command(

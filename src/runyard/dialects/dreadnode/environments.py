@@ -15,6 +15,7 @@ from runyard.dialects.reading import header, read_body
 from runyard.environments.model import Environment, State
 from runyard.environments.service import NewEnvironment
 from runyard.identity.model import Permission, Project, Scope
+from runyard.kernel.clock import monotonic
 from runyard.kernel.errors import InvalidArgument
 
 BASE: Final = "/org/{org}/ws/{ws}/environments"
@@ -22,6 +23,9 @@ ONE: Final = f"{BASE}/{{environment}}"
 DOOR: Final = "dreadnode"
 TOKEN_HEADER: Final = b"x-environment-token"
 _SMALL: Final = 4 << 20
+_SCOPE_SECS: Final = 5.0
+"""How long a workspace that was removed may still be named."""
+_SCOPES_KEPT: Final = 1000
 _FILE_LIMIT: Final = 256 << 20
 _SANDBOX_STATES: Final[Mapping[str, Sequence[State]]] = {
     "running": (State.BUILDING, State.PROVISIONING, State.READY),
@@ -38,14 +42,24 @@ class EnvironmentHandlers:
         self._services = services
         self._environments = services.environments
         self._tenancy = services.tenancy
+        self._scopes: dict[tuple[Scope, str, str], tuple[float, Scope]] = {}
 
     def _view(self, environment: Environment) -> dict[str, Any]:
         return environment_view(environment, self._environments.shown_verification(environment))
 
     async def scope(self, call: Call) -> Scope:
-        """Return the part of the tree that the path names, as far as the caller may see it."""
-        top = await places.workspace(self._tenancy, call)
-        return await self._seen(call, top)
+        """Return the part of the tree that the path names, as far as the caller may see it. What a path named a moment
+        ago is remembered: commands come by the hundred.
+        """
+        named = (call.caller.scope, call.params["org"], call.params["ws"])
+        known = self._scopes.get(named)
+        if known is not None and known[0] > monotonic():
+            return known[1]
+        scope = await self._seen(call, await places.workspace(self._tenancy, call))
+        if len(self._scopes) >= _SCOPES_KEPT:
+            self._scopes.clear()
+        self._scopes[named] = (monotonic() + _SCOPE_SECS, scope)
+        return scope
 
     async def _seen(self, call: Call, top: Project) -> Scope:
         home = await self._tenancy.home(call.caller.scope, top)
