@@ -10,6 +10,7 @@ import runyard.actions.followups.tables
 import runyard.actions.tables
 import runyard.environments.packages.tables
 import runyard.environments.tasksets.tables
+import runyard.environments.tables
 import runyard.environments.usersecrets.tables
 import runyard.executions.tables
 import runyard.identity.tables
