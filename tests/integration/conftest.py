@@ -9,8 +9,8 @@ import runyard.actions.access.tables
 import runyard.actions.followups.tables
 import runyard.actions.tables
 import runyard.environments.packages.tables
-import runyard.environments.tasksets.tables
 import runyard.environments.tables
+import runyard.environments.tasksets.tables
 import runyard.environments.usersecrets.tables
 import runyard.executions.tables
 import runyard.identity.tables

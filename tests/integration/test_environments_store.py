@@ -49,7 +49,7 @@ def fresh(caller: Principal, **fields: Any) -> Environment:
         "actor": caller.actor,
         "task_ref": "default/demo@0.1.0",
         "definition": Definition(
-            package="default/demo@0.1.0", inputs={"a": [1, {"b": "ü"}]}, models={"r": "m"}
+            layer="ab", package="default/demo@0.1.0", inputs={"a": [1, {"b": "ü"}]}, models={"r": "m"}
         ),
         "state": State.PROVISIONING,
         "created_at": now,

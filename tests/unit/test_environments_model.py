@@ -56,7 +56,7 @@ def fresh() -> Environment:
         owner_user_id=UserId.new(),
         actor="admin",
         task_ref="default/demo@0.1.0",
-        definition=Definition(package="default/demo@0.1.0"),
+        definition=Definition(package="default/demo@0.1.0", layer="ab"),
         state=State.BUILDING,
         created_at=NOW,
         updated_at=NOW,

@@ -8,14 +8,14 @@ from typing import Final
 from runyard.environments.building.compose import compose_file, read_compose
 from runyard.environments.building.model import Blueprint, ServicePlan
 from runyard.environments.errors import ProvisionFailed
-from runyard.environments.packages.model import TaskManifest, TaskPackage
+from runyard.environments.packages.model import KeptTask, TaskManifest
 from runyard.runtimes.isolation.engine import Network
 
 MAIN: Final = "main"
 """A service of this name is the place of commands."""
 
 
-def blueprint_of(package: TaskPackage, variables: Mapping[str, str], network: Network) -> Blueprint:
+def blueprint_of(package: KeptTask, variables: Mapping[str, str], network: Network) -> Blueprint:
     """Read what a package says of its environment; `variables` are put into the compose file, `network` counts where the
     task says nothing. Blocking. Raises BadCompose, ProvisionFailed.
     """
@@ -52,7 +52,7 @@ def _way_out(manifest: TaskManifest, default: Network) -> Network:
     )
 
 
-def _hidden(package: TaskPackage, services: Mapping[str, ServicePlan]) -> tuple[Path, ...]:
+def _hidden(package: KeptTask, services: Mapping[str, ServicePlan]) -> tuple[Path, ...]:
     """Return what of a package would give the answer away: the manifest with its flag, the solution, and all that
     services are built of. Scripts of the task stay, even where a whole package is a build context.
     """
@@ -70,7 +70,7 @@ def _hidden(package: TaskPackage, services: Mapping[str, ServicePlan]) -> tuple[
     return tuple(hidden)
 
 
-def _all_but_scripts(package: TaskPackage) -> list[Path]:
+def _all_but_scripts(package: KeptTask) -> list[Path]:
     manifest = package.manifest
     scripts = [use.script for use in (manifest.provision, manifest.teardown) if use is not None]
     if manifest.verification.script is not None:

@@ -9,6 +9,7 @@ import contextlib
 import itertools
 import json
 from collections.abc import Coroutine, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
@@ -35,7 +36,7 @@ from runyard.environments.model import (
     apply,
 )
 from runyard.environments.options import EnvironmentOptions
-from runyard.environments.packages.model import TaskPackage
+from runyard.environments.packages.model import KeptTask
 from runyard.environments.packages.service import PackageService
 from runyard.environments.provisioning import Log, Provisioner
 from runyard.environments.resident import Gate, Living, Resident
@@ -104,6 +105,7 @@ class EnvironmentKeeper:
 
     async def start(self) -> None:
         """Take up what an earlier server left, then watch for environments whose time is over."""
+        self._packages.holders.append(self.held)
         async with self._database.read() as tx:
             left = await store.unfreed(tx)
         for environment in left:
@@ -161,7 +163,7 @@ class EnvironmentKeeper:
         """Drop a resident whose row was not written."""
         self._residents.pop(environment_id, None)
 
-    def needs_build(self, package: TaskPackage) -> bool:
+    def needs_build(self, package: KeptTask) -> bool:
         """Tell whether something of a package has to be built before its environments can start."""
         return self._provisioner.needs_build(package)
 
@@ -279,13 +281,18 @@ class EnvironmentKeeper:
         else:
             self._settled(resident)
 
-    async def materials(self, resident: Resident, package: TaskPackage) -> Materials:
+    async def materials(self, resident: Resident, package: KeptTask) -> Materials:
         """Return what a living environment is made of. Raises BuildFailed."""
         return await self._provisioner.build(resident, package, Log(None))
 
-    async def package(self, environment: Environment) -> TaskPackage:
-        """Return the package of an environment. Raises TaskNotFound."""
-        return await self._packages.get(scope_of(environment), environment.definition.package)
+    async def package(self, environment: Environment) -> KeptTask:
+        """Return the package of an environment as it was at its create. Raises TaskNotFound."""
+        return await self._packages.pinned(environment.definition.package, environment.definition.layer)
+
+    async def held(self) -> AbstractSet[str]:
+        """Return the digests of the package files that environments need."""
+        async with self._database.read() as tx:
+            return {one.definition.layer for one in await store.unfreed(tx)}
 
     def _settled(self, resident: Resident) -> None:
         for sandbox in resident.living.sandboxes:

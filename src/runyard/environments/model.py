@@ -38,6 +38,8 @@ class Definition(msgspec.Struct, frozen=True, kw_only=True):
 
     package: str
     """Full reference of the task package, with its version."""
+    layer: str
+    """Digest of the package's files: what an environment goes on with, whatever becomes of the reference."""
     inputs: Mapping[str, Any] = {}
     models: Mapping[str, str] = {}
     """Models by role, overrides applied."""

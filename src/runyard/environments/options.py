@@ -12,6 +12,8 @@ from runyard.runtimes.isolation.engine import Limits, Network
 class EnvironmentOptions:
     """Limits and defaults of environments."""
 
+    engine: str = "runyard"
+    """`docker` is refused."""
     folder: Path
     """Working folder of builds."""
     base: str = "host"

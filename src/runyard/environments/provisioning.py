@@ -22,7 +22,7 @@ from runyard.environments.building.images import ImageBuilder
 from runyard.environments.building.model import Blueprint, Image, ImageConfig, Materials, ServicePlan
 from runyard.environments.errors import BadCompose, BadDockerfile, BuildFailed, ProvisionFailed
 from runyard.environments.options import EnvironmentOptions
-from runyard.environments.packages.model import ScriptUse, TaskPackage
+from runyard.environments.packages.model import KeptTask, ScriptUse
 from runyard.environments.proxies import Proxy
 from runyard.environments.resident import Living, Resident, Service
 from runyard.environments.running import Done, Job, Run
@@ -71,11 +71,11 @@ class Provisioner:
 
     # --- images ----------------------------------------------------------------------------------------------------
 
-    def needs_build(self, package: TaskPackage) -> bool:
+    def needs_build(self, package: KeptTask) -> bool:
         """Tell whether images of a package may have to be built; none that this server has seen needs it again."""
         return package.layer_digest not in self._built and compose_file(package.root) is not None
 
-    async def build(self, resident: Resident, package: TaskPackage, log: Log) -> Materials:
+    async def build(self, resident: Resident, package: KeptTask, log: Log) -> Materials:
         """Read what a package needs and build its images. Raises BuildFailed, ProvisionFailed."""
         variables = self._given(resident)
         try:
@@ -305,7 +305,7 @@ class Provisioner:
         return await Run(living.main, job, self._devnull).quietly()
 
     async def last_script(
-        self, resident: Resident, package: TaskPackage, use: ScriptUse, context: RunContext
+        self, resident: Resident, package: KeptTask, use: ScriptUse, context: RunContext
     ) -> Outcome:
         """Run the teardown script as an execution."""
         living = resident.living

@@ -34,7 +34,7 @@ from runyard.identity.model import Principal, Scope
 from runyard.identity.scoping import is_whole_account
 from runyard.kernel.clock import utc_now
 from runyard.kernel.crypto import Vault
-from runyard.kernel.errors import InvalidArgument, NotFound
+from runyard.kernel.errors import InvalidArgument, NotFound, Unimplemented
 from runyard.kernel.ids import EnvironmentId, ExecutionId
 from runyard.kernel.transitions import Refused
 
@@ -92,6 +92,10 @@ class EnvironmentService:
         """Begin to provision a task in a part of the tree; return it with its execute token, which is shown this once.
         Raises TaskNotFound, InvalidArgument, NotFound (secret), TooManyEnvironments.
         """
+        if self.options.engine != "runyard":
+            raise Unimplemented(
+                f"environments by {self.options.engine} are not implemented (environments.engine)"
+            )
         lifetime = self.options.lifetimes.effective(new.timeout_secs)
         package = await self._parts.packages.get(caller.scope, new.task_ref)
         models = _models(package, new.models)
@@ -114,9 +118,13 @@ class EnvironmentService:
             actor=caller.actor,
             task_ref=package.ref,
             definition=Definition(
-                package=package.ref, inputs=new.inputs, models=models, lifetime_secs=lifetime
+                package=package.ref,
+                layer=package.layer_digest,
+                inputs=new.inputs,
+                models=models,
+                lifetime_secs=lifetime,
             ),
-            state=State.BUILDING if self._parts.keeper.needs_build(package) else State.PROVISIONING,
+            state=State.BUILDING if self._keeper.needs_build(package.kept) else State.PROVISIONING,
             created_at=now,
             updated_at=now,
             expires_at=now + timedelta(seconds=lifetime),

@@ -21,7 +21,7 @@ from runyard.environments.building.model import Image, ImageConfig, Materials
 from runyard.environments.errors import VerificationUnsupported
 from runyard.environments.keeper import EnvironmentKeeper, place_of
 from runyard.environments.options import EnvironmentOptions
-from runyard.environments.packages.model import TaskPackage, Verification
+from runyard.environments.packages.model import KeptTask, Verification
 from runyard.environments.provisioning import TASK_FOLDER, package_files, script_argv
 from runyard.environments.resident import Resident
 from runyard.environments.running import Done, Job, Run
@@ -145,7 +145,7 @@ class Verifier:
     # --- scripts ---------------------------------------------------------------------------------------------------
 
     async def judge_script(
-        self, resident: Resident, package: TaskPackage, outputs: Sequence[str], context: RunContext
+        self, resident: Resident, package: KeptTask, outputs: Sequence[str], context: RunContext
     ) -> Verdict:
         """Run the script of a task in a fresh copy with the declared outputs."""
         materials = await self._keeper.materials(resident, package)
@@ -216,7 +216,7 @@ class Verifier:
     async def _program(self, sandbox: Sandbox, argv: Sequence[str]) -> None:
         await Run(sandbox, Job(argv=argv, env=BASE_ENVIRONMENT, cwd="/"), self._devnull).quietly()
 
-    async def _stage(self, sandbox: Sandbox, package: TaskPackage) -> None:
+    async def _stage(self, sandbox: Sandbox, package: KeptTask) -> None:
         """Put the task's own files over what was carried, so that no output takes the place of a judge."""
         await make_folders(sandbox, [TASK_FOLDER], self._devnull)
         solution = package.manifest.solution
@@ -232,7 +232,7 @@ class Verifier:
             await make_folders(sandbox, [rewards], self._devnull)
 
     async def _run(
-        self, sandbox: Sandbox, resident: Resident, package: TaskPackage, image: Image, context: RunContext
+        self, sandbox: Sandbox, resident: Resident, package: KeptTask, image: Image, context: RunContext
     ) -> Done:
         environment, judged = resident.environment, package.manifest.verification
         assert judged.script is not None
@@ -251,7 +251,7 @@ class Verifier:
         )
         return await Run(sandbox, job, self._devnull).finish(context)
 
-    async def _judged(self, sandbox: Sandbox, package: TaskPackage, done: Done) -> Verdict:
+    async def _judged(self, sandbox: Sandbox, package: KeptTask, done: Done) -> Verdict:
         if done.timed_out:
             limit = package.manifest.verification.timeout_sec
             return Verdict(reward=0.0, method="script", detail=f"the script took longer than {limit} seconds")
@@ -273,7 +273,7 @@ class _Work:
         self,
         verifier: Verifier,
         resident: Resident,
-        package: TaskPackage,
+        package: KeptTask,
         judged: Verification,
         outputs: Sequence[str],
     ) -> None:
@@ -295,7 +295,7 @@ class _Work:
         return Outcome(status=status, reason=verdict.detail, result=result)
 
 
-def _outputs(package: TaskPackage, given: Sequence[str] | None) -> Sequence[str] | None:
+def _outputs(package: KeptTask, given: Sequence[str] | None) -> Sequence[str] | None:
     """Return the paths to carry: those of the request, else those that the task declares. Raises InvalidArgument."""
     chosen: Any = given if given is not None else package.manifest.document.get("outputs")
     if chosen is None:
@@ -315,7 +315,7 @@ def _outputs(package: TaskPackage, given: Sequence[str] | None) -> Sequence[str]
     return [str(path) for path in chosen]
 
 
-def _verifier_files(package: TaskPackage) -> Mapping[str, str]:
+def _verifier_files(package: KeptTask) -> Mapping[str, str]:
     """Return folders of the package that the judge finds in other places as well, by name."""
     given = package.manifest.document.get("verifier_files")
     if not isinstance(given, dict):
@@ -329,13 +329,13 @@ def _verifier_files(package: TaskPackage) -> Mapping[str, str]:
     }
 
 
-def _judge_variables(package: TaskPackage) -> Mapping[str, str]:
+def _judge_variables(package: KeptTask) -> Mapping[str, str]:
     """Return the variables that the task gives to its judge."""
     given = package.manifest.document.get("verifier_env")
     return {str(name): text_of(value) for name, value in given.items()} if isinstance(given, dict) else {}
 
 
-def _reward_folder(package: TaskPackage) -> str | None:
+def _reward_folder(package: KeptTask) -> str | None:
     """Return the folder in which the judge leaves a reward; None when its exit code says all."""
     given = package.manifest.document.get("reward_folder")
     return (

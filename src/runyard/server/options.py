@@ -133,6 +133,7 @@ def environment_options(settings: Settings) -> EnvironmentOptions:
     bounded = settings.runtimes.engine != "process"
     limits = Limits(memory_bytes=chosen.memory_mib << 20, pids=chosen.pids) if bounded else Limits()
     return EnvironmentOptions(
+        engine=chosen.engine,
         folder=settings.data_dir / "environments",
         base=settings.runtimes.default_base,
         image_map=chosen.image_map,
