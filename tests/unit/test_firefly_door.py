@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from runyard.dialects.firefly import reading
 from runyard.dialects.firefly import routes as firefly
 from runyard.dialects.firefly.errors import STATUSES, write_error
-from runyard.dialects.firefly.wire import ProjectIn, VariablesIn, WorkspaceSearchIn
+from runyard.dialects.firefly.projectwire import ProjectIn, VariablesIn
+from runyard.dialects.firefly.workspacewire import WorkspaceSearchIn
 from runyard.dialects.runta import routes as runta
 from runyard.dialects.stackstorm import routes as stackstorm
 from runyard.dialects.terraform import routes as terraform

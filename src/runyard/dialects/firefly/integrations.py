@@ -4,9 +4,9 @@ from typing import Final
 
 from runyard.dialects.door import Call
 from runyard.dialects.firefly import reading
+from runyard.dialects.firefly.projectwire import IntegrationItem, RepositoryItem, TreeNode
 from runyard.dialects.firefly.replies import send_json
 from runyard.dialects.firefly.services import FireflyServices
-from runyard.dialects.firefly.wire import IntegrationItem, RepositoryItem, TreeNode
 from runyard.infrastructure.integrations.model import Node
 
 KINDS: Final = ("github", "gitlab", "bitbucket", "bitbucketdc", "codecommit", "azuredevops")

@@ -8,10 +8,7 @@ from msgspec import UNSET, UnsetType
 
 from runyard.dialects.door import Call
 from runyard.dialects.firefly import reading
-from runyard.dialects.firefly.replies import send_json, send_nothing
-from runyard.dialects.firefly.services import FireflyServices
-from runyard.dialects.firefly.variables import new_variables
-from runyard.dialects.firefly.wire import (
+from runyard.dialects.firefly.projectwire import (
     MemberIn,
     MemberItem,
     ProjectChange,
@@ -22,6 +19,9 @@ from runyard.dialects.firefly.wire import (
     ProjectTree,
     UserItem,
 )
+from runyard.dialects.firefly.replies import send_json, send_nothing
+from runyard.dialects.firefly.services import FireflyServices
+from runyard.dialects.firefly.variables import new_variables
 from runyard.dialects.reading import integer
 from runyard.identity.members import NewMember
 from runyard.identity.model import Member, Role

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from runyard.dialects.door import Door, Parameter, Route
-from runyard.dialects.firefly import reading, wire
+from runyard.dialects.firefly import projectwire, reading, wire, workspacewire
 from runyard.dialects.firefly.declaring import BASE, route
 from runyard.dialects.firefly.errors import ErrorOut, write_error
 from runyard.dialects.firefly.governance import GovernanceHandlers, governance_routes
@@ -57,19 +57,19 @@ def _workspaces(h: WorkspaceHandlers) -> Iterator[Route]:
     one = "/workspaces/{workspaceId}"
     yield route(
         "POST", "/workspaces/search", "searchWorkspaces", "List workspaces.", h.search,
-        permission=_READ, request=wire.WorkspaceSearchIn, response=list[wire.WorkspaceItem], parameters=_PAGE,
+        permission=_READ, request=workspacewire.WorkspaceSearchIn, response=list[workspacewire.WorkspaceItem], parameters=_PAGE,
     )  # fmt: skip
     yield route(
         "DELETE", one, "deleteWorkspace", "Delete a workspace with its runs.", h.delete,
-        permission=_WRITE, response=wire.DeletedItem,
+        permission=_WRITE, response=workspacewire.DeletedItem,
     )  # fmt: skip
     yield route(
         "PUT", f"{one}/labels", "setLabels", "Replace the labels of a workspace.", h.set_labels,
-        permission=_WRITE, request=wire.LabelsIn, response=wire.LabelsOut,
+        permission=_WRITE, request=workspacewire.LabelsIn, response=workspacewire.LabelsOut,
     )  # fmt: skip
     yield route(
         "POST", f"{one}/runs/search", "searchRuns", "List runs of a workspace.", h.search_runs,
-        permission=_READ, request=wire.RunSearchIn, response=list[wire.RunItem], parameters=_PAGE,
+        permission=_READ, request=workspacewire.RunSearchIn, response=list[workspacewire.RunItem], parameters=_PAGE,
     )  # fmt: skip
 
 
@@ -77,16 +77,16 @@ def _projects(h: ProjectHandlers, r: RunnersHandlers) -> Iterator[Route]:
     base, one = "/runners/projects", "/runners/projects/{projectId}"
     yield route(
         "POST", base, "createProject", "Make a project.", h.create,
-        permission=_ADMIN, status=201, request=wire.ProjectIn, response=wire.ProjectItem,
+        permission=_ADMIN, status=201, request=projectwire.ProjectIn, response=projectwire.ProjectItem,
     )  # fmt: skip
     yield route(
         "GET", f"{base}/list", "listProjects", "List projects, the root first.", h.flat,
-        permission=_READ, response=wire.ProjectPage,
+        permission=_READ, response=projectwire.ProjectPage,
         parameters=(*_WINDOW, _number("maxDepth", "Levels of the tree, the top included.", 1, 5), _POOL, _TEXT),
     )  # fmt: skip
     yield route(
         "GET", f"{base}/tree", "getProjectTree", "List projects as a tree.", h.tree,
-        permission=_READ, response=wire.ProjectTree,
+        permission=_READ, response=projectwire.ProjectTree,
         parameters=(_TEXT, _SET, _flag("consumedOnly", "Only those to which its values flow.")),
     )  # fmt: skip
     yield route(
@@ -94,11 +94,11 @@ def _projects(h: ProjectHandlers, r: RunnersHandlers) -> Iterator[Route]:
         permission=_READ, response=list[str],
     )  # fmt: skip
     yield route(
-        "GET", one, "getProject", "Get a project.", h.get, permission=_READ, response=wire.ProjectItem
+        "GET", one, "getProject", "Get a project.", h.get, permission=_READ, response=projectwire.ProjectItem
     )
     yield route(
         "PATCH", one, "updateProject", "Change a project.", h.update,
-        permission=_ADMIN, request=wire.ProjectChange, response=wire.ProjectItem,
+        permission=_ADMIN, request=projectwire.ProjectChange, response=projectwire.ProjectItem,
     )  # fmt: skip
     yield route(
         "DELETE", one, "deleteProject", "Delete a project with its workspaces.", h.delete,
@@ -106,7 +106,7 @@ def _projects(h: ProjectHandlers, r: RunnersHandlers) -> Iterator[Route]:
     )  # fmt: skip
     yield route(
         "GET", f"{one}/workspaces", "listProjectWorkspaces", "List workspaces of a project.", r.of_project,
-        permission=_READ, response=list[wire.RunnersWorkspaceItem],
+        permission=_READ, response=list[workspacewire.RunnersWorkspaceItem],
         parameters=(*_WINDOW, _TEXT, _POOL, _SET, _flag("explicitConsumption", "Only those bound to the set.")),
     )  # fmt: skip
 
@@ -115,11 +115,11 @@ def _members(h: MemberHandlers) -> Iterator[Route]:
     members = "/runners/projects/{projectId}/members"
     yield route(
         "GET", members, "listMembers", "List members of a project.", h.list,
-        permission=_READ, response=list[wire.MemberItem],
+        permission=_READ, response=list[projectwire.MemberItem],
     )  # fmt: skip
     yield route(
         "POST", members, "addMembers", "Add members, or give them other roles.", h.add,
-        permission=_ADMIN, status=201, request=list[wire.MemberIn], response=list[wire.MemberItem],
+        permission=_ADMIN, status=201, request=list[projectwire.MemberIn], response=list[projectwire.MemberItem],
     )  # fmt: skip
     yield route(
         "DELETE", members, "removeMembers", "Remove members by their ids.", h.remove,
@@ -127,16 +127,16 @@ def _members(h: MemberHandlers) -> Iterator[Route]:
     )  # fmt: skip
     yield route(
         "GET", "/users", "listUsers", "List users.", h.users,
-        permission=_READ, response=list[wire.UserItem], parameters=(*_WINDOW, _TEXT),
+        permission=_READ, response=list[projectwire.UserItem], parameters=(*_WINDOW, _TEXT),
     )  # fmt: skip
 
 
 def _variables(h: VariableHandlers) -> Iterator[Route]:
     project = "/runners/variables/projects/{projectId}"
     workspace = "/runners/variables/workspaces/{workspaceId}"
-    read: dict[str, Any] = {"permission": _READ, "response": list[wire.VariableItem]}
-    write: dict[str, Any] = {"permission": _WRITE, "status": 204, "request": wire.VariablesIn}
-    remove: dict[str, Any] = {"permission": _WRITE, "status": 204, "request": wire.VariableNamesIn}
+    read: dict[str, Any] = {"permission": _READ, "response": list[projectwire.VariableItem]}
+    write: dict[str, Any] = {"permission": _WRITE, "status": 204, "request": projectwire.VariablesIn}
+    remove: dict[str, Any] = {"permission": _WRITE, "status": 204, "request": projectwire.VariableNamesIn}
     yield route("GET", project, "listProjectVariables", "List variables of a project.", h.of_project, **read)
     yield route(
         "POST", f"{project}/variables", "setProjectVariables", "Write variables of a project.",
@@ -172,39 +172,39 @@ def _sets(h: VariableSetHandlers) -> Iterator[Route]:
     base, one = "/runners/variables/variable-sets", "/runners/variables/variable-sets/{variableSetId}"
     yield route(
         "GET", base, "listVariableSets", "List variable sets.", h.list,
-        permission=_READ, response=list[wire.VariableSetItem], parameters=(*_WINDOW, _TEXT),
+        permission=_READ, response=list[projectwire.VariableSetItem], parameters=(*_WINDOW, _TEXT),
     )  # fmt: skip
     yield route(
         "POST", base, "createVariableSet", "Make a variable set.", h.create,
-        permission=_WRITE, status=201, request=wire.VariableSetIn, response=wire.VariableSetMade,
+        permission=_WRITE, status=201, request=projectwire.VariableSetIn, response=projectwire.VariableSetMade,
     )  # fmt: skip
     yield route(
         "GET", one, "getVariableSet", "Get a variable set.", h.get,
-        permission=_READ, response=wire.VariableSetFull,
+        permission=_READ, response=projectwire.VariableSetFull,
     )  # fmt: skip
     yield route(
         "PUT", one, "updateVariableSet", "Change a variable set.", h.update,
-        permission=_WRITE, request=wire.VariableSetChange, response=str,
+        permission=_WRITE, request=projectwire.VariableSetChange, response=str,
     )  # fmt: skip
     yield route(
         "DELETE", one, "deleteVariableSet", "Delete a variable set.", h.delete, permission=_WRITE, status=204
     )
     yield route(
         "GET", f"{one}/variables", "listSetVariables", "List variables of a set.", h.variables,
-        permission=_READ, response=list[wire.VariableItem], parameters=_PAGE,
+        permission=_READ, response=list[projectwire.VariableItem], parameters=_PAGE,
     )  # fmt: skip
     yield route(
         "POST", f"{one}/variables", "setSetVariables", "Write variables of a set.", h.set_variables,
-        permission=_WRITE, status=204, request=wire.VariablesIn,
+        permission=_WRITE, status=204, request=projectwire.VariablesIn,
     )  # fmt: skip
     yield route(
         "DELETE", f"{one}/variables", "deleteSetVariables", "Delete variables of a set.", h.delete_variables,
-        permission=_WRITE, status=204, request=wire.VariableNamesIn,
+        permission=_WRITE, status=204, request=projectwire.VariableNamesIn,
     )  # fmt: skip
     attached = "/runners/variables/projects/{projectId}/variable-sets/{variableSetId}"
     yield route(
         "POST", f"{attached}/attach", "attachVariableSet", "Make a variable set known at a project.", h.attach,
-        permission=_WRITE, status=204, request=wire.AttachIn,
+        permission=_WRITE, status=204, request=projectwire.AttachIn,
     )  # fmt: skip
     yield route(
         "POST",
@@ -221,7 +221,7 @@ def _runners(h: RunnersHandlers) -> Iterator[Route]:
     base, one = "/runners/workspaces", "/runners/workspaces/{workspaceId}"
     yield route(
         "POST", base, "createWorkspace", "Make a workspace.", h.create,
-        permission=_WRITE, status=201, request=wire.RunnersWorkspaceIn, response=wire.RunnersWorkspaceItem,
+        permission=_WRITE, status=201, request=workspacewire.RunnersWorkspaceIn, response=workspacewire.RunnersWorkspaceItem,
     )  # fmt: skip
     yield route(
         "GET", f"{base}/labels", "listWorkspaceLabels", "List labels of workspaces.", h.labels,
@@ -229,20 +229,20 @@ def _runners(h: RunnersHandlers) -> Iterator[Route]:
     )  # fmt: skip
     yield route(
         "GET", one, "getWorkspace", "Get a workspace.", h.get,
-        permission=_READ, response=wire.RunnersWorkspaceItem,
+        permission=_READ, response=workspacewire.RunnersWorkspaceItem,
     )  # fmt: skip
     for method in ("PATCH", "PUT"):
         yield route(
             method, one, f"updateWorkspace{'' if method == 'PATCH' else 'ByPut'}", "Change a workspace.", h.update,
-            permission=_WRITE, request=wire.RunnersWorkspaceChange, response=wire.RunnersWorkspaceItem,
+            permission=_WRITE, request=workspacewire.RunnersWorkspaceChange, response=workspacewire.RunnersWorkspaceItem,
         )  # fmt: skip
     yield route(
         "POST", one, "deployWorkspace", "Ask for a plan, or a plan and its apply.", h.deploy,
-        permission=_RUN, request=wire.DeployIn, response=wire.DeployedItem,
+        permission=_RUN, request=workspacewire.DeployIn, response=workspacewire.DeployedItem,
     )  # fmt: skip
     yield route(
         "DELETE", one, "removeWorkspace", "Delete a workspace, if asked with its resources.", h.delete,
-        permission=_WRITE, response=wire.RemovedItem,
+        permission=_WRITE, response=workspacewire.RemovedItem,
         parameters=(
             _flag("destroy", "Destroy the resources first."),
             Parameter(name="description", summary="Title of the run that destroys them."),
@@ -250,12 +250,12 @@ def _runners(h: RunnersHandlers) -> Iterator[Route]:
     )  # fmt: skip
     yield route(
         "POST", f"{one}/tasks/destroy", "destroyWorkspace", "Destroy the resources of a workspace.", h.destroy,
-        permission=_RUN, request=wire.DestroyIn, response=wire.TaskItem,
+        permission=_RUN, request=workspacewire.DestroyIn, response=workspacewire.TaskItem,
     )  # fmt: skip
     task = f"{one}/tasks/{{taskId}}"
     yield route(
         "POST", f"{task}/apply", "applyTask", "Approve a task that waits.", h.apply,
-        permission=_APPROVE, request=wire.ApplyIn, response=wire.StatusOut,
+        permission=_APPROVE, request=workspacewire.ApplyIn, response=wire.StatusOut,
     )  # fmt: skip
     yield route(
         "POST", f"{task}/discard", "discardTask", "Give up a task that waits.", h.discard,
@@ -263,24 +263,24 @@ def _runners(h: RunnersHandlers) -> Iterator[Route]:
     )  # fmt: skip
     yield route(
         "GET", f"{one}/run/{{runId}}/status", "getRunStatus", "Tell where a run is.", h.status,
-        permission=_READ, response=wire.RunStatusItem,
+        permission=_READ, response=workspacewire.RunStatusItem,
     )  # fmt: skip
 
 
 def _integrations(h: IntegrationHandlers) -> Iterator[Route]:
     yield route(
         "GET", "/api/integrations/global/vcs", "listIntegrations", "List integrations by kind.", h.list,
-        permission=_READ, response=dict[str, list[wire.IntegrationItem]],
+        permission=_READ, response=dict[str, list[projectwire.IntegrationItem]],
     )  # fmt: skip
     one = "/api/vcs/{type}/{integrationId}"
     yield route(
         "GET", f"{one}/repos", "listRepositories", "List repositories of an integration.", h.repositories,
-        permission=_READ, response=list[wire.RepositoryItem],
+        permission=_READ, response=list[projectwire.RepositoryItem],
         parameters=(_flag("onlyPrivateRepos", "Taken, and without effect: all are reached by the integration."),),
     )  # fmt: skip
     yield route(
         "GET", f"{one}/directory-tree", "getDirectoryTree", "Show the folders of a repository.", h.tree,
-        permission=_READ, response=wire.TreeNode,
+        permission=_READ, response=projectwire.TreeNode,
         parameters=(
             Parameter(name="repo", summary="Name of the repository.", required=True),
             Parameter(name="branch", summary="Branch; the default one when left out."),

@@ -12,7 +12,9 @@ from runyard.dialects.firefly.replies import send_json, send_nothing
 from runyard.dialects.firefly.services import FireflyServices
 from runyard.dialects.firefly.variables import new_variables
 from runyard.dialects.firefly.views import NAMED, OWN, runners_item, task_item
-from runyard.dialects.firefly.wire import (
+from runyard.dialects.firefly.wire import StatusOut
+from runyard.dialects.firefly.workspaces import runner_type
+from runyard.dialects.firefly.workspacewire import (
     ApplyIn,
     DeployedItem,
     DeployIn,
@@ -23,9 +25,7 @@ from runyard.dialects.firefly.wire import (
     RunnersWorkspaceChange,
     RunnersWorkspaceIn,
     RunStatusItem,
-    StatusOut,
 )
-from runyard.dialects.firefly.workspaces import runner_type
 from runyard.infrastructure.runs.arguments import split
 from runyard.infrastructure.runs.errors import RefusedArguments, RunNotFound
 from runyard.infrastructure.runs.model import NewRun, Origin, Run, RunKind, RunStatus

@@ -8,9 +8,7 @@ from msgspec import UNSET, UnsetType
 
 from runyard.dialects.door import Call
 from runyard.dialects.firefly import reading
-from runyard.dialects.firefly.replies import send_json, send_nothing
-from runyard.dialects.firefly.services import FireflyServices
-from runyard.dialects.firefly.wire import (
+from runyard.dialects.firefly.projectwire import (
     AttachIn,
     VariableIn,
     VariableItem,
@@ -22,6 +20,8 @@ from runyard.dialects.firefly.wire import (
     VariableSetMade,
     VariablesIn,
 )
+from runyard.dialects.firefly.replies import send_json, send_nothing
+from runyard.dialects.firefly.services import FireflyServices
 from runyard.infrastructure.variables.model import (
     Destination,
     NewSet,

@@ -4,7 +4,7 @@ from typing import Final
 
 from msgspec import UNSET
 
-from runyard.dialects.firefly.wire import ProvisionerItem, RunnersWorkspaceItem, TaskItem
+from runyard.dialects.firefly.workspacewire import ProvisionerItem, RunnersWorkspaceItem, TaskItem
 from runyard.infrastructure.runs.tasks import Task
 from runyard.infrastructure.workspaces.model import Workspace
 

@@ -10,7 +10,7 @@ from runyard.dialects.door import Call
 from runyard.dialects.firefly import reading
 from runyard.dialects.firefly.replies import send_json, send_projected
 from runyard.dialects.firefly.services import FireflyServices
-from runyard.dialects.firefly.wire import (
+from runyard.dialects.firefly.workspacewire import (
     BackendSummary,
     DeletedItem,
     LabelsIn,
