@@ -154,3 +154,64 @@ def test_large_bodies_are_refused_and_large_outputs_are_sent_in_pieces(world: Wo
     assert door("POST", BASE, huge).status == 413
     made = door.run("head -c 3000000 /dev/zero | tr '\\0' 'a'")
     assert len(world.get(f"/{made['id']}/output").body) == 3_000_000
+
+
+OTHERS: list[tuple[str, str, Any, int, str]] = [
+    ("POST", "actions", {"name": "kinds of", "runner_type": "nope"}, 400, "RunnerType nope is not found."),
+    ("POST", "actions", {"runner_type": "noop"}, 400, "'name' is a required property"),
+    ("POST", "actions", {"name": "x", "runner_type": "noop", "pack": "nopack"}, 400, 'Content pack "nopack" is not found'),
+    ("POST", "actions", {"name": "x", "runner_type": "noop", "parameters": {"a": {"type": "bogus"}}}, 400,
+     "'bogus' is not valid under any of the given schemas"),
+    ("POST", "actions", {"name": "x", "runner_type": "noop", "pack": "core"}, 400,
+     "Resources belonging to system level packs can't be manipulated"),
+    ("POST", "actions", {"name": "tabled", "runner_type": "noop"}, 409, ""),
+    ("PUT", "actions/core.local", {"name": "local", "pack": "core", "runner_type": "noop"}, 400,
+     "Resources belonging to system level packs can't be manipulated"),
+    ("DELETE", "actions/core.local", None, 400, "Resources belonging to system level packs can't be manipulated"),
+    ("GET", "actions/core.zzz", None, 404, 'Resource with a reference or id "core.zzz" not found'),
+    ("GET", "actions?exclude_attributes=ref", None, 400, "Invalid or unsupported exclude attribute specified: ref"),
+    ("GET", "actions?include_attributes=nope", None, 400, "Invalid or unsupported include attribute specified"),
+    ("GET", "runnertypes/nope", None, 404, 'Resource with a name or id "nope" not found'),
+    ("GET", "packs/nopack", None, 404, 'Resource with a ref or id "nopack" not found'),
+    ("GET", "config_schemas/core", None, 404, ""),
+    ("POST", "packs/register", {"types": ["bogus"]}, 400, "'bogus' is not one of"),
+    ("PUT", "keys/x", {"value": 5}, 400, "5 is not of type 'string'"),
+    ("PUT", "keys/x", {"value": "v", "scope": "bogus"}, 400, "Scope st2kv.bogus is not in allowed scopes list: ["),
+    ("PUT", "keys/x", {"value": "v", "encrypted": True}, 400, "the value was not encrypted by this server"),
+    ("GET", "keys/nokey", None, 404, 'The key "nokey" does not exist in the StackStorm datastore.'),
+    ("DELETE", "keys/nokey", None, 404, 'The key "nokey" does not exist in the StackStorm datastore.'),
+    ("GET", "apikeys/nope", None, 404, "ApiKey matching nope for reference and id not found."),
+    ("POST", "tokens/validate", {}, 400, "'token' is a required property"),
+    ("GET", f"inquiries/{'0' * 24}", None, 404, "The resource could not be found."),
+    ("PUT", f"inquiries/{'0' * 24}", {"id": "x"}, 400, "'response' is a required property"),
+    ("GET", "inquiries/{good}", None, 400, "{good} is not an Inquiry."),
+    ("GET", f"traces/{'0' * 24}", None, 404, "Unable to identify resource"),
+    ("GET", f"triggerinstances/{'0' * 24}", None, 404, "Unable to identify resource"),
+    ("GET", "triggerinstances?timestamp_gt=x", None, 400, "Datetime value does not match expected format."),
+    ("GET", "rbac/roles/nope", None, 404, 'Resource with a name or id "nope" not found'),
+    ("GET", "rbac/permission_types/nope", None, 404, "Invalid resource type: nope"),
+    ("POST", "rules", {}, 501, "POST /v1/rules is not available in this version of Runyard."),
+    ("GET", "keys/a/b/c", None, 404, "The resource could not be found."),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("method", "path", "body", "status", "text"), OTHERS)
+def test_published_error_of_other_resources_has_its_status_and_text(
+    world: World, method: str, path: str, body: Any, status: int, text: str
+) -> None:
+    good = world.good["id"]
+    answer = world.door(method, "/v1/" + path.replace("{good}", good), body).expect(status)
+    assert answer.json()["faultstring"].startswith(text.replace("{good}", good)), answer.body
+    assert ("conflict-id" in answer.json()) is (status == 409)
+
+
+def test_lists_have_the_limits_and_headers_of_their_kind(world: World) -> None:
+    for path, limit in (
+        ("executions", "100"), ("actions", None), ("apikeys", "50"), ("traces", "100"), ("inquiries", "20"),
+        ("triggerinstances", "100"), ("packs", None), ("runnertypes", None),
+    ):  # fmt: skip
+        answer = world.door("GET", f"/v1/{path}").expect(200)
+        assert answer.headers.get("x-limit") == limit, path
+        assert int(answer.headers["x-total-count"]) >= len(answer.json()), path
+    keys = world.door("GET", "/v1/keys").expect(200).headers
+    assert not {"x-limit", "x-total-count"} & set(keys)
