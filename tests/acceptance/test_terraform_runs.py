@@ -3,6 +3,7 @@
 import json
 import re
 import signal
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -151,3 +152,65 @@ def test_run_waits_for_a_persons_lock_and_says_what_is_wrong(
     assert process.returncode == 1
     assert "Reference to undeclared input variable" in out
     assert runs(api, terraform)[0]["status"] == "errored"
+
+
+def guard(api: Api, workspace: str, severity: int) -> str:
+    """Make a guardrail against creations in one workspace and return its id."""
+    everything = {"include": ["*"]}
+    scope = {"workspaces": {"include": [workspace]}, "repositories": everything, "branches": everything}
+    resource = {
+        "actions": ["create"],
+        "specificResources": [],
+        "regions": everything,
+        "assetTypes": {"include": ["terraform_data"]},
+    }
+    body = {
+        "createdBy": "test",
+        "name": f"nothing new ({severity})",
+        "type": "resource",
+        "scope": {**scope, "labels": everything},
+        "criteria": {"resource": resource},
+        "isEnabled": True,
+        "severity": severity,
+    }
+    answer = api.post("/v2/guardrails", body)
+    assert answer.status in (200, 201), answer.body
+    return str(answer.json()["ruleId"])
+
+
+def answered(process: "subprocess.Popen[str]", answers: dict[str, str]) -> str:
+    """Read what a command prints to its end, and answer its questions as they come."""
+    assert process.stdin is not None
+    assert process.stdout is not None
+    lines: list[str] = []
+    for line in process.stdout:
+        lines.append(line)
+        for question, answer in answers.items():
+            if question in line:
+                process.stdin.write(f"{answer}\n")
+                process.stdin.flush()
+    process.stdin.close()
+    process.stdout.close()
+    assert process.wait(SECONDS) == 0, "".join(lines)
+    return "".join(lines)
+
+
+def test_guardrails_show_as_policy_checks_of_the_command(api: Api, code: Callable[[str], Terraform]) -> None:
+    terraform = code('resource "terraform_data" "a" { input = "x" }')
+    strict = guard(api, terraform.folder.name, 2)
+    refused = terraform("apply", "-auto-approve")
+    assert refused.code == 1
+    assert "nothing new (2)" in refused.out
+    assert runs(api, terraform)[0]["status"] == "errored"
+    api.delete(f"/v2/guardrails/{strict}")
+
+    flexible = guard(api, terraform.folder.name, 1)
+    declined = terraform("apply", given="no\n")
+    assert declined.code == 1
+    assert "soft failed" in declined.out.lower()
+    until(lambda: runs(api, terraform)[0]["status"] == "discarded")
+    accepted = answered(terraform.start("apply"), {"'override' will": "override", "'yes' will": "yes"})
+    assert "[flexible] nothing new (1)" in accepted
+    assert "Apply complete! Resources: 1 added" in accepted
+    assert runs(api, terraform)[0]["status"] == "applied"
+    api.delete(f"/v2/guardrails/{flexible}")

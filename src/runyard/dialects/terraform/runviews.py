@@ -25,6 +25,8 @@ _STATUSES: Final[Mapping[RunStatus, str]] = {
     RunStatus.CANCELLED: "canceled",
 }
 _KINDS: Final = frozenset({"run", "plan", "apply", "polchk"})
+_WARNING: Final = 3
+_SEVERITIES: Final = {1: "flexible", 2: "strict", _WARNING: "warning"}
 _PLAN_FAILED: Final = (RunStatus.INIT_ERROR, RunStatus.PLAN_ERROR)
 _APPLIED: Final = (RunStatus.APPLY_SUCCESS, RunStatus.APPLY_NO_CHANGES)
 
@@ -155,12 +157,12 @@ def check_view(run: Run, caller: Principal) -> dict[str, Any]:
         status = "soft_failed" if run.approved_by is None else "overridden"
     elif run.block is Block.STRICT:
         status = "hard_failed"
-    failed = sum(one.get("severity") != "warning" for one in run.violations)
+    failed = sum(one.get("severity") != _WARNING for one in run.violations)
     attributes = {
         "status": status,
         "scope": "organization",
         "actions": {"is-overridable": open_still},
-        "permissions": {"can-override": caller.may(Permission.WORKSPACES_APPROVE)},
+        "permissions": {"can-override": _may_override(caller)},
         "result": {
             "result": status == "passed",
             "passed": 0,
@@ -180,8 +182,13 @@ def check_text(run: Run) -> str:
     lines = [f"{len(run.violations)} guardrail violation(s), blocked: {run.block.value}", ""]
     for one in run.violations:
         where = f" ({one['address']})" if one.get("address") else ""
-        lines.append(f"- [{one.get('severity', '')}] {one.get('name', '')}: {one.get('message', '')}{where}")
+        severity = _SEVERITIES.get(one.get("severity", 0), "")
+        lines.append(f"- [{severity}] {one.get('rule_name', '')}: {one.get('message', '')}{where}")
     return "\n".join(lines) + "\n"
+
+
+def _may_override(caller: Principal) -> bool:
+    return caller.may(Permission.WORKSPACES_APPROVE) and caller.may(Permission.GUARDRAILS_WRITE)
 
 
 def _values(run: Run, name: str) -> list[str]:
@@ -196,7 +203,7 @@ def _permissions(caller: Principal) -> Mapping[str, bool]:
         "can-discard": run,
         "can-force-cancel": False,
         "can-force-execute": False,
-        "can-override-policy-check": caller.may(Permission.WORKSPACES_APPROVE),
+        "can-override-policy-check": _may_override(caller),
     }
 
 
