@@ -1,5 +1,6 @@
 """Runs from the command line through the real Terraform command: a `cloud` block in remote execution."""
 
+import contextlib
 import json
 import re
 import signal
@@ -119,16 +120,26 @@ def test_plan_confirm_discard_save_and_destroy_from_the_terminal(
 
 def test_interrupt_cancels_the_run_and_frees_the_lock(api: Api, code: Callable[[str], Terraform]) -> None:
     terraform = code(SLOW)
-    process = terraform.start("apply", "-auto-approve")
-    assert process.stdout is not None
-    for line in process.stdout:
-        if "begun" in line or "Provisioning with" in line:
-            break
-    process.send_signal(signal.SIGINT)
-    rest = process.communicate(timeout=SECONDS)[0]
+    with running(terraform, "apply", "-auto-approve") as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if "begun" in line or "Provisioning with" in line:
+                break
+        process.send_signal(signal.SIGINT)
+        rest = process.communicate(timeout=SECONDS)[0]
     assert "cancel" in rest.lower(), rest
     until(lambda: runs(api, terraform)[0]["status"] == "canceled")
     api.get(f"/terraform/state/{terraform.folder.name}/lock").expect(404)
+
+
+@contextlib.contextmanager
+def running(terraform: Terraform, *words: str) -> Iterator["subprocess.Popen[str]"]:
+    """Run a command beside the test, and end it in any case."""
+    with terraform.start(*words) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def until(reached: Callable[[], bool]) -> None:
@@ -144,14 +155,25 @@ def test_run_waits_for_a_persons_lock_and_says_what_is_wrong(
     terraform = code('resource "terraform_data" "a" { input = var.missing }')
     lock = f"/terraform/state/{terraform.folder.name}/lock"
     api.post(lock, {"ID": "mine", "Who": "me"}).expect(200)
-    process = terraform.start("plan")
-    until(lambda: bool(runs(api, terraform)))
-    assert runs(api, terraform)[0]["status"] in ("pending", "planning")
-    api.request("DELETE", lock, {"ID": "mine"}).expect(200)
-    out = process.communicate(timeout=SECONDS)[0]
+    with running(terraform, "plan") as process:
+        until(lambda: bool(runs(api, terraform)))
+        assert runs(api, terraform)[0]["status"] in ("pending", "planning")
+        api.request("DELETE", lock, {"ID": "mine"}).expect(200)
+        out = process.communicate(timeout=SECONDS)[0]
     assert process.returncode == 1
     assert "Reference to undeclared input variable" in out
     assert runs(api, terraform)[0]["status"] == "errored"
+
+    broken = (
+        'resource "terraform_data" "a" {\n provisioner "local-exec" {\n command = "echo oh; exit 3"\n }\n}'
+    )
+    terraform.write(terraform.cloud(terraform.folder.name), broken)
+    failed = terraform("apply", "-auto-approve")
+    assert failed.code == 1
+    assert "exit status 3" in failed.out
+    assert "The run ended: terraform apply failed" in failed.out
+    assert runs(api, terraform)[0]["status"] == "errored"
+    assert api.get(f"/terraform/state/{terraform.folder.name}").expect(200).json()["resources"]
 
 
 def guard(api: Api, workspace: str, severity: int) -> str:
@@ -189,8 +211,6 @@ def answered(process: "subprocess.Popen[str]", answers: dict[str, str]) -> str:
             if question in line:
                 process.stdin.write(f"{answer}\n")
                 process.stdin.flush()
-    process.stdin.close()
-    process.stdout.close()
     assert process.wait(SECONDS) == 0, "".join(lines)
     return "".join(lines)
 
@@ -209,8 +229,41 @@ def test_guardrails_show_as_policy_checks_of_the_command(api: Api, code: Callabl
     assert declined.code == 1
     assert "soft failed" in declined.out.lower()
     until(lambda: runs(api, terraform)[0]["status"] == "discarded")
-    accepted = answered(terraform.start("apply"), {"'override' will": "override", "'yes' will": "yes"})
+    with running(terraform, "apply") as process:
+        accepted = answered(process, {"'override' will": "override", "'yes' will": "yes"})
     assert "[flexible] nothing new (1)" in accepted
     assert "Apply complete! Resources: 1 added" in accepted
     assert runs(api, terraform)[0]["status"] == "applied"
     api.delete(f"/v2/guardrails/{flexible}")
+
+
+CLAIMS = """
+resource "terraform_data" "a" {
+  provisioner "local-exec" {
+    interpreter = ["/bin/sh", "-c"]
+    command     = "cat $AWS_WEB_IDENTITY_TOKEN_FILE; cut -d. -f2 $AWS_WEB_IDENTITY_TOKEN_FILE | tr _- /+ | base64 -d 2>/dev/null; true"
+  }
+}
+"""
+
+
+def test_token_for_a_cloud_says_which_run_it_is_and_is_masked(
+    api: Api, code: Callable[[str], Terraform]
+) -> None:
+    terraform = code(CLAIMS)
+    path = f"/api/v2/organizations/default/workspaces/{terraform.folder.name}"
+    workspace = api.get(path).expect(200).json()["data"]["id"]
+    answer = api.put(f"/v2/runners/workspaces/{workspace}", {"oidcAuthentication": True})
+    assert answer.status == 200, answer.body
+    out = terraform("apply", "-auto-approve").ok().out
+    found = re.search(r'[{]"sub":.*?[}]', out)
+    assert found is not None, out
+    claims = json.loads(found[0])
+    issuer = api.get("/v2/.well-known/openid-configuration").expect(200).json()["issuer"]
+    assert (claims["iss"], claims["aud"], claims["phase"]) == (issuer, "sts.amazonaws.com", "apply")
+    assert (claims["workspace"], f"run-{claims['run']}") == (
+        terraform.folder.name,
+        runs(api, terraform)[0]["id"],
+    )
+    assert claims["sub"] == f"account:{claims['account']}"
+    assert "eyJ" not in out

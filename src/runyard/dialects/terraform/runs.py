@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -22,6 +23,8 @@ from runyard.dialects.terraform.runviews import (
     check_view,
     plan_view,
     run_view,
+    status_of,
+    still_applying,
 )
 from runyard.dialects.terraform.services import TerraformServices
 from runyard.dialects.terraform.workspaces import workspace_view
@@ -38,6 +41,7 @@ from runyard.infrastructure.runs.model import (
     Trigger,
 )
 from runyard.infrastructure.workspaces.model import Workspace
+from runyard.kernel.clock import utc_now
 from runyard.kernel.errors import InvalidArgument, NotFound
 from runyard.kernel.ids import AccountId, ExecutionId, ProjectId
 
@@ -46,6 +50,7 @@ START, END = b"\x02", b"\x03"
 WAIT_SECONDS: Final = 2.0
 """How long a request for what comes next of a log is held: shorter than any client's patience, and output shows at once."""
 LARGEST_PIECE: Final = 1 << 20
+_REMEMBERED: Final = 1000
 _PLAN, _APPLY = "plan", "apply"
 
 
@@ -57,6 +62,8 @@ class RunHandlers:
         self._services = services
         self._runs = services.runs
         self._addresses = addresses
+        self._heard: OrderedDict[str, None] = OrderedDict()
+        """Runs whose apply was read to its end by somebody, the last ones."""
 
     async def create(self, call: Call) -> None:
         """Ask for a run."""
@@ -214,18 +221,39 @@ class RunHandlers:
         await send_answer(call, Answer(200, body, "text/plain; charset=utf-8"))
 
     async def _piece(self, run: Run, phase: str, offset: int, limit: int) -> bytes:
-        task = run.plan_task_id if phase == _PLAN else run.apply_task_id
+        """Return a piece of the log as clients count it: a start, what was printed, a last word, an end."""
         if offset == 0:
             return START
+        task, place = _task(run, phase), offset - 1
         if task is None:
-            if run.ended:
-                return END
-            await asyncio.sleep(WAIT_SECONDS / 2)
-            return b""
-        data, closed = await self._read(task, offset - 1, limit)
-        if not data and (closed or run.ended):
-            return END
-        return data
+            if not run.ended:
+                await asyncio.sleep(WAIT_SECONDS / 2)
+                return b""
+        else:
+            data, closed = await self._read(task, place, limit)
+            if data or not (closed or run.ended):
+                return data
+        ending = _last_word(run, phase) + END
+        if task is not None:
+            place -= await self._end_of(task, place, len(ending))
+        piece = ending[place : place + limit]
+        if phase == _APPLY and piece.endswith(END):
+            self._hear(run)
+        return piece
+
+    async def _end_of(self, task: ExecutionId, near: int, within: int) -> int:
+        """Return where the output ends that was read to its end before, at most `within` bytes before a place."""
+        start = max(0, near - within)
+        with contextlib.suppress(OutputGone):
+            return start + sum(
+                len(chunk.data) for chunk in await self._services.output.read(task, start, within)
+            )
+        return 0
+
+    def _hear(self, run: Run) -> None:
+        self._heard[run.id] = None
+        while len(self._heard) > _REMEMBERED:
+            self._heard.popitem(last=False)
 
     async def _read(self, task: ExecutionId, offset: int, limit: int) -> tuple[bytes, bool]:
         """Return what comes next, and whether nothing will come any more."""
@@ -241,7 +269,20 @@ class RunHandlers:
         return self._addresses.make(call, Purpose.LOG, f"{run.id}/{phase}", place)
 
     async def _run(self, call: Call) -> Run:
-        return await self._runs.get(call.caller.scope, bare(call.params["run"]))
+        run = await self._runs.get(call.caller.scope, bare(call.params["run"]))
+        return run if run.id in self._heard else still_applying(run, utc_now())
+
+
+def _task(run: Run, phase: str) -> ExecutionId | None:
+    return run.plan_task_id if phase == _PLAN else run.apply_task_id
+
+
+def _last_word(run: Run, phase: str) -> bytes:
+    """Return why a run ended as it did, for the end of its last log: the command shows nothing else of it."""
+    last = _PLAN if run.apply_task_id is None else _APPLY
+    if phase != last or not run.reason or status_of(run) not in ("errored", "canceled", "discarded"):
+        return b""
+    return f"\nThe run ended: {run.reason}\n".encode()
 
 
 def _arguments(asked: Resource, *, destroy: bool) -> list[str]:

@@ -1,11 +1,14 @@
 """Runs in the words of the protocol. Owns the tables from our states to theirs; pure."""
 
 from collections.abc import Mapping
+from datetime import datetime, timedelta
 from typing import Any, Final
+
+import msgspec
 
 from runyard.dialects.terraform.replies import resource, time_of
 from runyard.identity.model import Permission, Principal
-from runyard.infrastructure.runs.model import Block, Run, RunKind, RunStatus
+from runyard.infrastructure.runs.model import Block, Run, RunKind, RunStatus, Step
 
 EXTRAS: Final = "terraform"
 _STATUSES: Final[Mapping[RunStatus, str]] = {
@@ -25,6 +28,7 @@ _STATUSES: Final[Mapping[RunStatus, str]] = {
     RunStatus.CANCELLED: "canceled",
 }
 _KINDS: Final = frozenset({"run", "plan", "apply", "polchk"})
+_MOMENT: Final = timedelta(seconds=10)
 _WARNING: Final = 3
 _SEVERITIES: Final = {1: "flexible", 2: "strict", _WARNING: "warning"}
 _PLAN_FAILED: Final = (RunStatus.INIT_ERROR, RunStatus.PLAN_ERROR)
@@ -46,6 +50,19 @@ def own(run: Run) -> Mapping[str, Any]:
     """Return what this dialect keeps with a run."""
     found = run.extras.get(EXTRAS)
     return found if isinstance(found, Mapping) else {}
+
+
+def still_applying(run: Run, now: datetime) -> Run:
+    """Return a run whose apply failed a moment ago as if it were still at it. The command looks at a run between the logs
+    of plan and apply; when it finds it failed already, it goes away without reading why. So the end of an apply that
+    failed is shown when its log was read, or after that moment.
+    """
+    failed = run.status is RunStatus.APPLY_ERROR or run.status is RunStatus.CANCELLED
+    if not failed or run.apply_task_id is None or run.ended_at is None or run.door != EXTRAS:
+        return run
+    if now - run.ended_at > _MOMENT:
+        return run
+    return msgspec.structs.replace(run, status=RunStatus.APPLYING, step=Step.APPLY, ended_at=None)
 
 
 def status_of(run: Run) -> str:
