@@ -1,5 +1,6 @@
 """The vendor's `dn` command, unmodified: log-in by key and by device, tasks from scaffold to removal, secrets."""
 
+import json
 import re
 import subprocess
 from pathlib import Path
@@ -41,6 +42,15 @@ def test_login_by_key_writes_a_profile_that_works(dn: Dn, server: Server, tmp_pa
     assert "default/default/default" in said
     assert '"username": "admin"' in run(tmp_path, dn, "whoami", "--json")
     assert "No secrets" in run(tmp_path, dn, "secret", "list")
+
+
+def test_flags_alone_need_no_profile_and_make_none(dn: Dn, server: Server, tmp_path: Path) -> None:
+    place = ["--organization", "default", "--workspace", "default"]
+    said = run(
+        tmp_path, dn, "env", "list", "--server", server.url, "--api-key", server.token, *place, "--json"
+    )
+    assert isinstance(json.loads(said), list)
+    assert not (tmp_path / ".dreadnode" / "config.yaml").exists()
 
 
 def test_wrong_key_is_told_as_such(dn: Dn) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import os
+import resource
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,7 +20,7 @@ from runyard.identity.model import Account, Principal
 from runyard.identity.service import IdentityService
 from runyard.identity.tenancy import TenancyService
 from runyard.kernel.blobs import BlobStore
-from runyard.kernel.errors import NotFound, TooLarge
+from runyard.kernel.errors import NotFound, TooLarge, Unavailable
 from runyard.kernel.tarballs import TarballLimits
 from runyard.runtimes.isolation.workers import Workers
 from tests.support.packages import digest_of, manifest_of, task
@@ -231,3 +232,20 @@ async def test_bytes_that_are_wrong_or_too_many_are_refused(shelf: Shelf) -> Non
     with pytest.raises(TooLarge):
         await shelf.upload(shelf.mine, b"one more")
     await shelf.upload(shelf.theirs, b"one more")
+
+
+def write_beyond_the_limit(shelf: Shelf) -> None:
+    """Write more than the process may just now, as on a full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with shelf.registry.receive() as incoming:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, hard))
+        try:
+            incoming.write(b"x" * (1 << 17))
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+async def test_full_disk_is_told_and_leaves_nothing(shelf: Shelf) -> None:
+    with pytest.raises(Unavailable, match="no room"):
+        write_beyond_the_limit(shelf)
+    assert list(shelf.blobs.digests()) == []

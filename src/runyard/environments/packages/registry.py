@@ -5,9 +5,10 @@ Blobs are kept once, whoever uploads them. An account reads the blobs that it up
 account's public tasks: that the same bytes exist elsewhere is nobody's business.
 """
 
+import errno
 import hashlib
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Final
@@ -25,7 +26,7 @@ from runyard.environments.packages.trees import Trees
 from runyard.identity.model import Account, Principal
 from runyard.kernel.blobs import BlobStore, Incoming
 from runyard.kernel.clock import Now, utc_now
-from runyard.kernel.errors import InvalidArgument, NotFound, TooLarge
+from runyard.kernel.errors import InvalidArgument, NotFound, TooLarge, Unavailable
 from runyard.kernel.events import Event
 from runyard.kernel.ids import AccountId, PackageId, TaskId
 from runyard.runtimes.isolation.workers import Workers
@@ -34,7 +35,7 @@ CONFIG_TYPE: Final = "application/vnd.dreadnode.config.v1+json"
 LAYER_TYPE: Final = "application/vnd.dreadnode.layer.v1.tar+gzip"
 MANIFEST_TYPE: Final = "application/vnd.oci.image.manifest.v1+json"
 KINDS: Final = ("environment", "task")
-MAX_MANIFEST_BYTES: Final = 1 << 20
+_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 MAX_CONFIG_BYTES: Final = 4 << 20
 
 
@@ -143,9 +144,11 @@ class Registry:
         if have + size > self.limits.account_bytes:
             raise TooLarge(f"an organization's task packages have at most {self.limits.account_bytes} bytes")
 
-    def receive(self) -> Incoming:
-        """Begin to store bytes that come in pieces; `keep` at the end."""
-        return self._blobs.receive()
+    @contextmanager
+    def receive(self) -> Iterator[Incoming]:
+        """Begin to store bytes that come in pieces; `keep` at the end. Raises Unavailable when the disk is full."""
+        with _full_disk_said(), self._blobs.receive() as incoming:
+            yield incoming
 
     async def keep(self, account_id: AccountId, incoming: Incoming, digest: str) -> None:
         """Keep what came as a blob of the account. Raises DigestMismatch, InvalidArgument, TooLarge."""
@@ -257,8 +260,19 @@ class Registry:
     def _ingest(self, config: str, layer: str) -> tuple[TaskManifest, str | None]:
         """Unpack and check a package. Blocking. Raises BadPackage."""
         _check_config(self._blobs, config)
-        with self._blobs.open(layer) as source:
+        with _full_disk_said(), self._blobs.open(layer) as source:
             return self._trees.take_in(layer, source, read_task)
+
+
+@contextmanager
+def _full_disk_said() -> Iterator[None]:
+    """Turn a disk without room into an error that says so: it is neither the caller's fault nor a mistake."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL:
+            raise Unavailable("the server has no room for task packages now") from None
+        raise
 
 
 def read_task(root: Path) -> tuple[TaskManifest, str | None]:
