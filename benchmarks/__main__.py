@@ -10,7 +10,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks import actions, bulk, environments, harness, latency, ledger, lifecycle, workspaces
+from benchmarks import actions, bulk, environments, harness, latency, ledger, lifecycle, runs, workspaces
 from benchmarks.plan import QUICK, Plan
 from benchmarks.report import Section
 
@@ -20,6 +20,7 @@ GROUPS: dict[str, Callable[[Plan], list[Section]]] = {
     "bulk": bulk.measure,
     "ledger": ledger.measure,
     "workspaces": workspaces.measure,
+    "runs": runs.measure,
     "actions": actions.measure,
     "harness": harness.measure,
     "environments": environments.measure,

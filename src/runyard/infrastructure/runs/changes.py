@@ -23,6 +23,12 @@ class Begin(msgspec.Struct, frozen=True):
     """It holds its workspace now and its plan goes to a worker."""
 
 
+class Hold(msgspec.Struct, frozen=True):
+    """It cannot begin yet, and why."""
+
+    reason: str
+
+
 class Advance(msgspec.Struct, frozen=True):
     """Its worker is at another step of the same status."""
 
@@ -94,7 +100,18 @@ class Lost(msgspec.Struct, frozen=True):
 
 
 RunCommand = (
-    Begin | Advance | CheckedOut | Planned | Fail | Approve | Applying | Applied | Discard | Cancelled | Lost
+    Begin
+    | Hold
+    | Advance
+    | CheckedOut
+    | Planned
+    | Fail
+    | Approve
+    | Applying
+    | Applied
+    | Discard
+    | Cancelled
+    | Lost
 )
 Decision = Changed[Run] | Refused
 
@@ -107,7 +124,13 @@ def decide(before: Run, command: RunCommand, *, actor: str, now: datetime) -> De
         case Begin():
             if before.status is not RunStatus.PENDING:
                 return _wrong(before)
-            return _to(before, now, actor, status=RunStatus.PLANNING, step=Step.CHECKOUT, held=True)
+            return _to(
+                before, now, actor, status=RunStatus.PLANNING, step=Step.CHECKOUT, held=True, reason=None
+            )
+        case Hold(reason):
+            if before.status is not RunStatus.PENDING:
+                return _wrong(before)
+            return _to(before, now, actor, reason=reason)
         case Advance(step):
             if before.status not in (RunStatus.PLANNING, RunStatus.APPLYING):
                 return _wrong(before)

@@ -26,12 +26,15 @@ from runyard.infrastructure.runs.changes import (
     Begin,
     Cancelled,
     Discard,
+    Hold,
     Lost,
     RunCommand,
     decide,
 )
 from runyard.infrastructure.runs.entries import APPLY_RUNNER, PLAN_RUNNER, apply_execution, change
 from runyard.infrastructure.runs.model import Run, RunKind, RunStatus, Trigger
+from runyard.infrastructure.workspaces.errors import WorkspaceNotFound
+from runyard.infrastructure.workspaces.model import Workspace
 from runyard.infrastructure.workspaces.service import WorkspaceService, locked_row
 from runyard.kernel.clock import Now, utc_now
 from runyard.kernel.errors import FailedPrecondition, RunyardError
@@ -48,6 +51,8 @@ _log = structlog.get_logger(__name__)
 
 Consent = Callable[[Transaction], Awaitable[None]]
 """Notes that somebody accepts the violations of a run, or refuses that by an error."""
+StateHolder = Callable[[Workspace], Awaitable[str | None]]
+"""Tells who holds the lock of a workspace's state: a person with the tool in a terminal, for example."""
 Settler = Callable[[Run], Awaitable[None]]
 """Clears away what a run left behind; idempotent."""
 
@@ -70,6 +75,8 @@ class RunLine:
         self._at_once = at_once
         self._now = now
         self._watch: asyncio.Task[None] | None = None
+        self.state_holder: StateHolder = _nobody
+        """Asked before a run begins."""
         self.settlers: list[Settler] = []
         """Called with each run that is over, before the next one of its workspace begins."""
 
@@ -153,8 +160,17 @@ class RunLine:
                 run = await store.oldest_pending(tx, workspace_id)
                 if run is None or await store.holder(tx, workspace_id) is not None:
                     return
+            holder = await self.state_holder(await self._workspaces.by_id(workspace_id))
+            if holder is not None:
+                await self._hold(run, f"the state is locked by {holder}")
+                return
             if not await self._begin(run):
                 return
+
+    async def _hold(self, run: Run, reason: str) -> None:
+        """Say why a run does not begin; the next scan looks again."""
+        if run.reason != reason:
+            await self._change(run.id, Hold(reason), ACTOR)
 
     async def _begin(self, run: Run) -> bool:
         """Begin a run; return whether another one may be tried, because this one was over already."""
@@ -172,7 +188,7 @@ class RunLine:
             released = await self._executions.release(
                 run.plan_task_id, assignment, actor=ACTOR, beside=beside
             )
-        except (UniqueViolation, _NotNow, ExecutionNotFound):
+        except (UniqueViolation, _NotNow, ExecutionNotFound, WorkspaceNotFound):
             return False
         if isinstance(released, Changed) or released.code != ALREADY_ENDED:
             return False  # it begins, or somebody else has begun it in the same moment
@@ -280,6 +296,11 @@ class RunLine:
             command,
             lambda before, what: decide(before, what, actor=actor, now=moment),
         )
+
+
+async def _nobody(workspace: Workspace) -> str | None:  # noqa: ARG001
+    """Stand where there are no states."""
+    return None
 
 
 class _NotNow(FailedPrecondition):

@@ -101,6 +101,7 @@ class RunWorker:
         self._parts.executions.register_runner(PLAN_RUNNER, self._factory(self._plan))
         self._parts.executions.register_runner(APPLY_RUNNER, self._factory(self._apply))
         self._parts.line.settlers.append(self.settle)
+        self._parts.line.state_holder = self._parts.state.locked_by
 
     async def settle(self, run: Run) -> None:
         """Remove what a run that is over left: its files, its plan, its access to the state with the lock."""
