@@ -123,7 +123,7 @@ class Git:
         out. Raises CheckoutFailed with git's own words.
         """
         wanted = _wanted(branch, commit)
-        await self.run(("init", "--quiet", "--", os.fspath(target)))
+        await self.run(("init", "--quiet", "--template=", "--", os.fspath(target)))
         address = self.address(access)
         tries = [(wanted, depth)]
         if commit and branch:
