@@ -326,6 +326,18 @@ async def test_members_are_named_by_id_name_or_address_and_their_roles_count_at_
     assert [one.name for one in await wing.members.users(narrow)] == ["admin"]
 
 
+async def test_one_new_user_is_added_to_many_projects_at_once(wing: Wing) -> None:
+    projects = [await wing.project(f"p{number}") for number in range(6)]
+    new = [NewMember("u-ana", Role.VIEWER)]
+    await asyncio.gather(*(wing.members.add(wing.caller, one, new) for one in (*projects, *projects)))
+    found = [await wing.members.list(wing.caller, one) for one in projects]
+    assert len({members[0].user.id for members in found}) == 1
+    assert [len(members) for members in found] == [1] * 6
+    changes = [ProjectChanges(description=str(number)) for number in range(6)]
+    root = wing.caller.scope.project_id
+    await asyncio.gather(*(wing.projects.update(wing.caller, root, one) for one in changes))
+
+
 async def test_access_tokens_live_beside_each_other_and_end_with_their_token(wing: Wing) -> None:
     token, secret = await wing.identity.create_token(wing.caller, NewToken(name="pair"))
     first = await wing.identity.log_in_with_key(token.id, secret)

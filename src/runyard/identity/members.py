@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from runyard.database.engine import Database, Transaction
-from runyard.database.errors import UniqueViolation
+from runyard.database.retrying import run_upsert
 from runyard.identity import people
 from runyard.identity.errors import LastAdmin
 from runyard.identity.model import Member, Permission, Principal, Project, Role, User, UserKind
 from runyard.identity.service import IdentityService
 from runyard.identity.store import insert_user, set_member
 from runyard.kernel.clock import Now, utc_now
-from runyard.kernel.errors import Conflict, InvalidArgument
+from runyard.kernel.errors import InvalidArgument
 from runyard.kernel.events import Event
 from runyard.kernel.ids import AccountId, ProjectId, UserId
 
@@ -56,9 +56,13 @@ class MemberService:
         Raises NotFound, PermissionDenied, InvalidArgument.
         """
         caller.require(Permission.ADMIN)
-        async with self._database.transaction() as tx:
+
+        async def work(tx: Transaction) -> Sequence[Member]:
             project = await self._identity.visible_project(tx, caller.scope, project_id)
-            added = [await self._add(tx, caller, project, one) for one in new]
+            return [await self._add(tx, caller, project, one) for one in new]
+
+        # Clients add one new user to several projects at once: whoever comes second finds it the next time.
+        added = await run_upsert(self._database, work)
         for member in added:
             self._identity.forget_user(member.user.id)
         return added
@@ -73,10 +77,7 @@ class MemberService:
                 id=UserId.new(), account_id=account_id, name=new.reference, kind=UserKind.USER, created_at=now,
                 email=new.email or (new.reference if "@" in new.reference else None),
             )  # fmt: skip
-            try:
-                await insert_user(tx, user)
-            except UniqueViolation:
-                raise Conflict(f"the user {new.reference!r} was made by somebody else just now") from None
+            await insert_user(tx, user)
             await tx.record(_event(project, user, "user.created", caller, now))
         elif new.email and user.email is None:
             user = await people.set_email(tx, user, new.email)

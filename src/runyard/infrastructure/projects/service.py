@@ -8,7 +8,8 @@ from typing import Final
 
 import msgspec
 
-from runyard.database.engine import Database
+from runyard.database.engine import Database, Transaction
+from runyard.database.retrying import run_upsert
 from runyard.identity.errors import SlugTaken, StillInUse
 from runyard.identity.members import MemberService
 from runyard.identity.model import Permission, Principal, Project, Scope
@@ -137,21 +138,25 @@ class ProjectService:
             for name, value in msgspec.structs.asdict(changes).items()
             if value is not msgspec.UNSET and name != "name"
         }
+
+        async def work(tx: Transaction) -> Project:
+            project = await self._identity.visible_project(tx, caller.scope, project_id)
+            before = (await store.settings_of(tx, [project.id])).get(project.id, ProjectSettings())
+            settings = msgspec.structs.replace(before, **given)
+            name = project.name if changes.name is msgspec.UNSET else changes.name
+            check(name, settings)
+            if settings.cron != before.cron:
+                _check_cron(settings.cron, utc_now())
+            if name != project.name:
+                project = await self._identity.rename_project(tx, caller, project.id, slug_of(name), name)
+            await store.put(tx, project, settings, utc_now())
+            if variables is not None:
+                await self._variables.add_to_project(tx, caller, project, variables)
+            await tx.record(self._event(caller, project, "project.updated"))
+            return project
+
         try:
-            async with self._database.transaction() as tx:
-                project = await self._identity.visible_project(tx, caller.scope, project_id)
-                before = (await store.settings_of(tx, [project.id])).get(project.id, ProjectSettings())
-                settings = msgspec.structs.replace(before, **given)
-                name = project.name if changes.name is msgspec.UNSET else changes.name
-                check(name, settings)
-                if settings.cron != before.cron:
-                    _check_cron(settings.cron, utc_now())
-                if name != project.name:
-                    project = await self._identity.rename_project(tx, caller, project.id, slug_of(name), name)
-                await store.put(tx, project, settings, utc_now())
-                if variables is not None:
-                    await self._variables.add_to_project(tx, caller, project, variables)
-                await tx.record(self._event(caller, project, "project.updated"))
+            project = await run_upsert(self._database, work)
         except SlugTaken:
             raise ProjectExists(f"a project named {changes.name!r} already exists here") from None
         return await self.get(caller, project.id)

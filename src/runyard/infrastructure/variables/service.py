@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from runyard.database.engine import Database, Transaction
-from runyard.database.errors import UniqueViolation
+from runyard.database.retrying import run_upsert
 from runyard.identity.model import Permission, Principal, Project
 from runyard.identity.service import IdentityService
 from runyard.infrastructure.runs.ports import Resolved
@@ -70,7 +70,7 @@ class VariableService:
             project = await self._identity.visible_project(tx, caller.scope, project_id)
             await self.add_to_project(tx, caller, project, wanted)
 
-        await self._again(work)
+        await run_upsert(self._database, work)
 
     async def add_to_project(
         self, tx: Transaction, caller: Principal, project: Project, wanted: Sequence[NewVariable]
@@ -92,7 +92,7 @@ class VariableService:
                 self._event(caller, "workspace", workspace.id, "variables.written", _names(wanted))
             )
 
-        await self._again(work)
+        await run_upsert(self._database, work)
 
     @staticmethod
     def check(wanted: Sequence[NewVariable]) -> None:
@@ -101,13 +101,6 @@ class VariableService:
             check(one)
             if one.value is None:
                 raise InvalidVariable("Value is required")
-
-    async def _again(self, work: Any) -> None:  # noqa: ANN401  a coroutine function of a transaction
-        """Run a write, once more when another one made the same variable first: then it finds it."""
-        try:
-            await self._database.run(work)
-        except UniqueViolation:
-            await self._database.run(work)
 
     async def delete_of_project(self, caller: Principal, project_id: str, names: Sequence[str]) -> None:
         """Remove variables of a project by key or id; unknown ones are passed over. Raises NotFound."""
