@@ -169,6 +169,8 @@ class Environments(_Group):
     """What environments are made with: the server's own engine, or `docker`, which is not implemented: creates are answered 501."""
     image_map: Mapping[str, str] = {"python:3*": "host"}
     """Bases that stand for images of Dockerfiles and compose files, by reference, `*` for any text. An imported image of that name goes before."""
+    registries: tuple[str, ...] = ()
+    """Registries that may be asked for images, by host: `docker.io`, `ghcr.io`, `registry.example.com:5000`; `http://` before a host switches TLS off. Without log-in."""
     network: Literal["open", "none"] = "open"
     """Whether environments reach the outside when their task does not say."""
     build_network: Literal["open", "none"] = "open"

@@ -133,6 +133,8 @@ def test_services_reach_each_other_by_name_and_only_declared_ports_are_published
 def test_commands_see_scripts_but_neither_answers_nor_sources(shop: Made) -> None:
     assert shop.sh("ls /home/user/task").split() == ["provision.sh", "verify.sh"]
     assert shop.sh("echo $prize $NUMBER") == "the flag 7"
+    instruction = shop.get()["instruction"]
+    assert instruction == "Rob {{web_url}} and leave the flag at /tmp/result.txt"
     assert shop.get()["provision_variables"] == {"prize": "the flag", "number": 7}
 
 

@@ -1,6 +1,6 @@
 """The settings of environments as one frozen record. Reads no environment and no file."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,6 +20,8 @@ class EnvironmentOptions:
     """What environments without an image of their own are made of."""
     image_map: Mapping[str, str] = field(default_factory=dict)
     """Bases by the reference under which Dockerfiles and compose files name them; `*` stands for any text."""
+    registries: Sequence[str] = ()
+    """Hosts of registries that may be asked for images."""
     network: Network = Network.OPEN
     """Of environments whose task does not say where they may connect to."""
     build_network: Network = Network.OPEN

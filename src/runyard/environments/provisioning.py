@@ -77,6 +77,11 @@ class Provisioner:
 
     async def build(self, resident: Resident, package: KeptTask, log: Log) -> Materials:
         """Read what a package needs and build its images. Raises BuildFailed, ProvisionFailed."""
+        if self._engine.name == "process":
+            # Its paths are the host's own: a task's files would land there.
+            raise ProvisionFailed(
+                "environments need the engine `namespaces`: the engine `process` isolates nothing"
+            )
         variables = self._given(resident)
         try:
             blueprint = await asyncio.to_thread(blueprint_of, package, variables, self._options.network)
@@ -91,7 +96,7 @@ class Provisioner:
             log(f"service {plan.name}: building {plan.build.dockerfile}")
             return await self._images.build(plan.build, log)
         assert plan.image is not None
-        return self._images.resolve(plan.image, log)[0]
+        return (await self._images.resolve(plan.image, log))[0]
 
     def _given(self, resident: Resident) -> dict[str, str]:
         definition = resident.environment.definition
@@ -185,7 +190,7 @@ class Provisioner:
                         other, blueprint.services[needed], materials.images[needed], self._devnull
                     )
             for carried in plan.carried:
-                await put_entries(service.sandbox, _carried(carried.source, carried.target), self._devnull)
+                await put_entries(service.sandbox, _carried(carried.source, carried.target))
             if name == blueprint.main and not _has_program(plan, image):
                 continue
             log(f"service {name}: starting")
@@ -277,8 +282,8 @@ class Provisioner:
         assert living.main is not None
         entries = list(package_files(package.root, materials.blueprint.hidden))
         if entries:
-            await make_folders(living.main, [TASK_FOLDER], self._devnull)
-            await put_entries(living.main, entries, self._devnull)
+            await make_folders(living.main, [TASK_FOLDER])
+            await put_entries(living.main, entries)
         self.set_variables(resident, service_urls, {})
         use: ScriptUse | None = package.manifest.provision
         if use is None:

@@ -26,6 +26,7 @@ from runyard.environments.packages.model import TaskPackage
 from runyard.environments.packages.service import PackageService
 from runyard.environments.resident import Resident
 from runyard.environments.usersecrets.service import UserSecretService
+from runyard.environments.variables import filled
 from runyard.environments.verification import Verdict, Verifier, translated
 from runyard.executions.errors import ExecutionNotFound
 from runyard.executions.output.log import OutputLog
@@ -270,6 +271,16 @@ class EnvironmentService:
         resident = await self.ready(environment)
         assert resident.living.main is not None
         await put_content(resident.living.main, path, io.BytesIO(content), mode)
+
+    def shown_instruction(self, environment: Environment) -> str | None:
+        """Return the task's template as its reader needs it: what the provision script answered is filled in, because
+        nobody else knows it; services and inputs are left to the reader, whose inputs win.
+        """
+        if environment.instruction is None or not environment.variables:
+            return environment.instruction
+        inputs = environment.definition.inputs
+        known = {name: value for name, value in environment.variables.items() if name not in inputs}
+        return filled(environment.instruction, known)
 
     def shown_verification(self, environment: Environment) -> Mapping[str, Any] | None:
         """Return how a task is verified, in the words that this installation shows."""

@@ -8,6 +8,7 @@ from typing import Any, Final
 from runyard.runtimes.injection import BASE_ENVIRONMENT
 
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}\Z")
+_PLACEHOLDER: Final = re.compile(r"\{\{\s*(\w+)\s*\}\}")
 VALUE_LIMIT: Final = 65_536
 
 
@@ -33,6 +34,13 @@ def service_variables(service_urls: Mapping[str, Any]) -> dict[str, str]:
                 f"{service}_port_{port}": place.rpartition(":")[2],
             }
     return found
+
+
+def filled(template: str, variables: Mapping[str, Any]) -> str:
+    """Put variables into a template with `{{name}}` in it; what has no value stays as it is."""
+    return _PLACEHOLDER.sub(
+        lambda found: text_of(variables[found[1]]) if found[1] in variables else found[0], template
+    )
 
 
 def command_variables(

@@ -9,6 +9,7 @@ import hmac
 import json
 import math
 import os
+import posixpath
 import tarfile
 import tempfile
 import uuid
@@ -161,7 +162,7 @@ class Verifier:
         sandbox = await self._engine.create(spec)
         try:
             try:
-                carried = await self._carry(resident, sandbox, outputs)
+                carried = await self._carry(resident, sandbox, outputs, _reward_folder(package))
             except TooLarge as error:
                 return Verdict(reward=0.0, method="script", detail=f"outputs: {error.message}")
             await self._stage(sandbox, package)
@@ -171,7 +172,9 @@ class Verifier:
         finally:
             await sandbox.destroy(keep_layer=False)
 
-    async def _carry(self, resident: Resident, copy: Sandbox, outputs: Sequence[str]) -> Sequence[str]:
+    async def _carry(
+        self, resident: Resident, copy: Sandbox, outputs: Sequence[str], rewards: str | None
+    ) -> Sequence[str]:
         """Carry what is below the declared paths, and nothing else; return the paths at which there was something."""
         source = resident.living.main
         assert source is not None
@@ -183,15 +186,17 @@ class Verifier:
             packed.seek(0)
             # What the agent removed must not be there again.
             await self._program(copy, ("/bin/rm", "-rf", "--", *outputs))
-            await self._unpack(copy, packed)
+            await self._unpack(copy, packed, rewards)
         return [path for path in outputs if path not in absent]
 
-    async def _unpack(self, copy: Sandbox, packed: IO[bytes]) -> None:
+    async def _unpack(self, copy: Sandbox, packed: IO[bytes], rewards: str | None) -> None:
         with tarfile.open(fileobj=packed, mode="r:") as archive:
             folders: list[str] = []
             links: list[tuple[str, str]] = []
             for member in archive:
                 target = f"/{member.name}"
+                if rewards is not None and f"{target}/".startswith(f"{rewards.rstrip('/')}/"):
+                    continue  # what the agent says of its own reward
                 if member.issym():
                     links.append((member.linkname, target))
                     continue
@@ -205,8 +210,7 @@ class Verifier:
                     await put_content(copy, target, content, member.mode & 0o777)
                 except InvalidArgument:
                     continue  # a name that cannot be written, or where something else is in the image
-            for start in range(0, len(folders), 200):
-                await make_folders(copy, folders[start : start + 200], self._devnull)
+            await make_folders(copy, folders)
             if len(links) > LINKS_MAX:
                 raise TooLarge(f"there are more than {LINKS_MAX} links")
             # Last, so that no file is written through one.
@@ -218,18 +222,18 @@ class Verifier:
 
     async def _stage(self, sandbox: Sandbox, package: KeptTask) -> None:
         """Put the task's own files over what was carried, so that no output takes the place of a judge."""
-        await make_folders(sandbox, [TASK_FOLDER], self._devnull)
+        await make_folders(sandbox, [TASK_FOLDER])
         solution = package.manifest.solution
         hidden = [package.root / solution] if solution else []
-        await put_entries(sandbox, package_files(package.root, hidden), self._devnull)
+        await put_entries(sandbox, package_files(package.root, hidden))
         for name, target in _verifier_files(package).items():
-            await make_folders(sandbox, [target], self._devnull)
-            await put_entries(sandbox, package_files(package.root / name, (), target), self._devnull)
+            await make_folders(sandbox, [target])
+            await put_entries(sandbox, package_files(package.root / name, (), target))
         rewards = _reward_folder(package)
         if rewards is not None:
             # Whatever an image or an output brought: only what this run writes counts.
             await self._program(sandbox, ("/bin/rm", "-rf", "--", rewards))
-            await make_folders(sandbox, [rewards], self._devnull)
+            await make_folders(sandbox, [rewards])
 
     async def _run(
         self, sandbox: Sandbox, resident: Resident, package: KeptTask, image: Image, context: RunContext
@@ -338,9 +342,9 @@ def _judge_variables(package: KeptTask) -> Mapping[str, str]:
 def _reward_folder(package: KeptTask) -> str | None:
     """Return the folder in which the judge leaves a reward; None when its exit code says all."""
     given = package.manifest.document.get("reward_folder")
-    return (
-        given if isinstance(given, str) and given.startswith("/") and ".." not in given.split("/") else None
-    )
+    if not isinstance(given, str) or not given.startswith("/") or ".." in given.split("/"):
+        return None
+    return posixpath.normpath(given) if given.strip("/") else None
 
 
 def _main_image(materials: Materials, options: EnvironmentOptions) -> Image:

@@ -137,6 +137,7 @@ def environment_options(settings: Settings) -> EnvironmentOptions:
         folder=settings.data_dir / "environments",
         base=settings.runtimes.default_base,
         image_map=chosen.image_map,
+        registries=chosen.registries,
         network=_network(chosen.network),
         build_network=_network(chosen.build_network),
         limits=limits,

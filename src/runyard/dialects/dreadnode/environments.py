@@ -45,7 +45,13 @@ class EnvironmentHandlers:
         self._scopes: dict[tuple[Scope, str, str], tuple[float, Scope]] = {}
 
     def _view(self, environment: Environment) -> dict[str, Any]:
-        return environment_view(environment, self._environments.shown_verification(environment))
+        verification = self._environments.shown_verification(environment)
+        instruction = self._environments.shown_instruction(environment)
+        return {
+            **environment_view(environment),
+            "instruction": instruction,
+            "task_verification": verification,
+        }
 
     async def scope(self, call: Call) -> Scope:
         """Return the part of the tree that the path names, as far as the caller may see it. What a path named a moment
@@ -177,8 +183,8 @@ class EnvironmentHandlers:
         )
 
 
-def environment_view(environment: Environment, verification: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return an environment in the dialect's words; how it is verified comes in those of the installation."""
+def environment_view(environment: Environment) -> dict[str, Any]:
+    """Return an environment in the dialect's words, but for what an installation shows in its own way."""
     return {
         "id": environment.id,
         "task_ref": environment.task_ref,
@@ -186,9 +192,7 @@ def environment_view(environment: Environment, verification: Mapping[str, Any] |
         "created_at": time_of(environment.created_at),
         "updated_at": time_of(environment.updated_at),
         "expires_at": None if environment.expires_at is None else time_of(environment.expires_at),
-        "instruction": environment.instruction,
         "service_urls": environment.service_urls,
-        "task_verification": verification,
         "project_id": environment.project_id,
         "provision_variables": environment.variables or None,
         "execute_token": None,

@@ -10,15 +10,13 @@ from typing import IO, Final
 
 from runyard.environments.building.context import Entry
 from runyard.environments.errors import ProvisionFailed
-from runyard.environments.running import Job, Run
 from runyard.kernel.errors import RunyardError, TooLarge
 from runyard.runtimes.isolation.engine import OpenMode, Sandbox
 
 _PIECE: Final = 1 << 20
-_FOLDERS_AT_ONCE: Final = 200
 
 
-async def put_entries(sandbox: Sandbox, entries: Iterable[Entry], devnull: int) -> None:
+async def put_entries(sandbox: Sandbox, entries: Iterable[Entry]) -> None:
     """Write files and folders, with root as their owner. Raises ProvisionFailed, SandboxGone, InvalidArgument."""
     folders: list[str] = []
     files: list[Entry] = []
@@ -27,18 +25,19 @@ async def put_entries(sandbox: Sandbox, entries: Iterable[Entry], devnull: int) 
             folders.append(entry.target)
         else:
             files.append(entry)
-    for start in range(0, len(folders), _FOLDERS_AT_ONCE):
-        await make_folders(sandbox, folders[start : start + _FOLDERS_AT_ONCE], devnull)
+    await make_folders(sandbox, folders)
     for entry in files:
         await put_file(sandbox, entry.target, entry.source, entry.mode)
 
 
-async def make_folders(sandbox: Sandbox, folders: list[str], devnull: int) -> None:
-    """Make folders with their parents. Raises ProvisionFailed."""
-    job = Job(argv=("/bin/mkdir", "-p", "--", *folders), env={"PATH": "/usr/bin:/bin"}, cwd="/")
-    done = await Run(sandbox, job, devnull).quietly()
-    if done.code != 0:
-        raise ProvisionFailed(f"folders cannot be made: {done.output.text.strip()[:500]}")
+async def make_folders(sandbox: Sandbox, folders: Iterable[str]) -> None:
+    """Make folders with their parents, without any program of the sandbox. Raises InvalidArgument, SandboxGone."""
+    for folder in folders:
+        # A file that is begun and given up leaves the folders that were made for it.
+        opened = await sandbox.open_file(f"{folder.rstrip('/')}/.runyard", OpenMode.CREATE)
+        os.close(opened.fd)
+        if opened.publication is not None:
+            await opened.publication.discard()
 
 
 async def put_file(sandbox: Sandbox, target: str, source: Path, mode: int) -> None:

@@ -9,9 +9,11 @@ import fnmatch
 import hashlib
 import json
 import os
+import tempfile
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Final
 
 import msgspec
@@ -23,6 +25,7 @@ from runyard.environments.building.context import Context, Entry, digest_of
 from runyard.environments.building.dockerfile import CopyStep, FolderStep, Reader, Recipe, RunStep, Step
 from runyard.environments.building.files import make_folders, put_entries
 from runyard.environments.building.model import Build, Image, ImageConfig
+from runyard.environments.building.registries import Reference, Registries
 from runyard.environments.building.users import as_user, owner_ids
 from runyard.environments.errors import BuildFailed
 from runyard.environments.options import EnvironmentOptions
@@ -57,16 +60,47 @@ class ImageBuilder:
         self._engine = engine
         self._options = options
         self._devnull = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        self._registries = Registries(options.registries)
+        self._fetching = asyncio.Lock()
+        """One image at a time: several environments mostly want the same one."""
         self._building: dict[str, asyncio.Task[Image]] = {}
 
     def close(self) -> None:
         """Give back what was opened."""
         os.close(self._devnull)
 
-    def resolve(self, reference: str, say: Say) -> tuple[Image, BaseFacts]:
-        """Return the image behind a reference: an imported one, or what the operator put in its place.
-        Raises BuildFailed.
+    async def resolve(self, reference: str, say: Say) -> tuple[Image, BaseFacts]:
+        """Return the image behind a reference: an imported one, what the operator put in its place, or one that an
+        allowed registry has. Raises BuildFailed.
         """
+        known = self._known_here(reference, say)
+        if known is not None:
+            return known
+        place = self._registries.may_have(reference)
+        if place is None:
+            raise BuildFailed(
+                f"there is no image {reference[:200]}: import one under that name (`runyard image import`), put a base"
+                " in its place (the setting environments.image_map), or allow its registry (environments.registries)"
+            )
+        async with self._fetching:
+            known = self._known_here(reference, say)
+            return known or await self._fetched(reference, place, say)
+
+    async def _fetched(self, reference: str, place: Reference, say: Say) -> tuple[Image, BaseFacts]:
+        """Fetch an image and import it under its reference."""
+        say(f"fetching {reference} from {place.host}")
+        self._options.folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=self._options.folder) as scratch:
+            folder = Path(scratch) / "layout"
+            folder.mkdir()
+            await self._registries.fetch(place, folder, say)
+            try:
+                facts = await self._engine.import_image(folder, reference)
+            except RunyardError as error:
+                raise BuildFailed(f"the image {reference[:200]} cannot be used: {error.message}") from None
+        return _image_of(facts), facts
+
+    def _known_here(self, reference: str, say: Say) -> tuple[Image, BaseFacts] | None:
         bases = {facts.name: facts for facts in self._engine.bases()}
         for name in _spellings(reference):
             if name in bases and name != "host" and not name.startswith("dir:"):
@@ -79,14 +113,13 @@ class ImageBuilder:
                     )
                 say(f"{reference} stands for the base {base} here (environments.image_map)")
                 return _image_of(bases[base]), bases[base]
-        raise BuildFailed(
-            f"there is no image {reference[:200]}: import one under that name (`runyard image import`), or put a base"
-            " in its place (the setting environments.image_map); no registry is asked"
-        )
+        return None
 
     async def build(self, build: Build, say: Say) -> Image:
         """Return the image of a Dockerfile, building it unless it was built before. Raises BuildFailed, BadDockerfile."""
-        planned = await asyncio.to_thread(self._plan, build, say)
+        reader = await asyncio.to_thread(_reader, build)
+        base, facts = await self.resolve(reader.base(), say)
+        planned = await asyncio.to_thread(self._plan, build, reader, base, facts)
         known = await self._known(planned)
         if known is not None:
             return known
@@ -113,13 +146,7 @@ class ImageBuilder:
             config=msgspec.convert(found.config, ImageConfig),
         )
 
-    def _plan(self, build: Build, say: Say) -> _Planned:
-        path = build.context / build.dockerfile
-        if not path.resolve().is_relative_to(build.context.resolve()) or not path.is_file():
-            raise BuildFailed(f"there is no {build.dockerfile[:200]} in the build context")
-        text = path.read_text("utf-8", "replace")
-        reader = Reader(text, build.args, build.dockerfile)
-        base, facts = self.resolve(reader.base(), say)
+    def _plan(self, build: Build, reader: Reader, base: Image, facts: BaseFacts) -> _Planned:
         recipe = reader.read(base.config.env, base.config.workdir, base.config.user)
         context = Context(build.context)
         copies = {
@@ -198,7 +225,7 @@ class ImageBuilder:
 
     async def _step(self, sandbox: Sandbox, step: Step, entries: Sequence[Entry], say: Say) -> None:
         if isinstance(step, FolderStep):
-            await make_folders(sandbox, [step.path], self._devnull)
+            await make_folders(sandbox, [step.path])
         elif isinstance(step, CopyStep):
             await self._copy(sandbox, step, entries, say)
         else:
@@ -209,7 +236,7 @@ class ImageBuilder:
         if step.mode is not None:
             entries = [replace(entry, mode=step.mode) for entry in entries]
         try:
-            await put_entries(sandbox, entries, self._devnull)
+            await put_entries(sandbox, entries)
         except RunyardError as error:
             raise BuildFailed(f"Dockerfile line {step.line}: {error.message}") from None
         if step.owner and entries:
@@ -248,6 +275,13 @@ class ImageBuilder:
 
 
 _PYTHON_SHIM: Final = 'command -v python >/dev/null || { mkdir -p /usr/local/bin && ln -s "$(command -v python3)" /usr/local/bin/python; }'
+
+
+def _reader(build: Build) -> Reader:
+    path = build.context / build.dockerfile
+    if not path.resolve().is_relative_to(build.context.resolve()) or not path.is_file():
+        raise BuildFailed(f"there is no {build.dockerfile[:200]} in the build context")
+    return Reader(path.read_text("utf-8", "replace"), build.args, build.dockerfile)
 
 
 def _shim(reference: str, facts: BaseFacts) -> bool:

@@ -29,7 +29,9 @@ from runyard.runtimes.isolation.workers import Workers
 _MAX_DOCUMENT = 8 << 20
 _MAX_LAYERS = 500
 _MAX_NESTING = 4
-_NAME = re.compile(r"(?!host$|dir:)[a-z0-9][a-z0-9._/@-]{0,180}(:[A-Za-z0-9._-]{1,60})?")
+_NAME = re.compile(
+    r"(?!host$|dir:)(?:[a-z0-9.-]{1,100}:[0-9]{1,5}/)?[a-z0-9][a-z0-9._/@-]{0,180}(:[A-Za-z0-9._-]{1,60})?"
+)
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
 _Json = dict[str, object]
