@@ -319,9 +319,18 @@ def test_real_plans_are_judged_blocked_acknowledged_and_applied(world: World) ->
     assert {one["status"] for one in resources} == {"applied"}
     assert firefly.ask("POST", apply, {"taskType": "apply"}).status == 409
 
+    verdict = api.get(f"/runyard/v1/runs/{waiting['runId']}/guardrails").expect(200).json()
+    assert (verdict["blocked"], verdict["stops"], verdict["acknowledged_by"]) == ("flexible", False, "admin")
+    assert {one["rule_name"] for one in verdict["violations"] if not one["address"]} == {"ceiling"}
+    plan = api.get(f"/runyard/v1/runs/{waiting['runId']}/plan").expect(200).json()
+    assert (plan["counts"]["create"], plan["cost"]["after"], plan["has_changes"]) == (3, 30, True)
+    whole = api.get(f"/runyard/v1/runs/{waiting['runId']}/plan/json").expect(200)
+    assert len(whole.json()["resource_changes"]) == 3
+    shown += [verdict, plan, whole.body.decode()]
+
     assert world.deploy("plan")["status"] == "plan_no_changes"
-    whole = {**ANYTHING, "actions": []}
-    firefly.post("/v2/guardrails", rule("all of it", "resource", whole, 2, enforceOnNoOp=True))
+    every = {**ANYTHING, "actions": []}
+    firefly.post("/v2/guardrails", rule("all of it", "resource", every, 2, enforceOnNoOp=True))
     again = world.deploy("plan")
     assert again["status"] == "blocked"
     shown += [world.resources(again, "list"), world.resources(again, "tree")]

@@ -12,6 +12,7 @@ from runyard.server.native.executions import ExecutionHandlers
 from runyard.server.native.images import NativeImageHandlers
 from runyard.server.native.infrastructure import infrastructure_routes
 from runyard.server.native.integrations import NativeIntegrationHandlers, integration_routes
+from runyard.server.native.plans import plan_routes
 from runyard.server.native.problems import CONTENT_TYPE, DOCUMENTED, Problem, write_error
 from runyard.server.native.projects import ProjectHandlers
 from runyard.server.native.runtimes import NativeCheckpointHandlers, NativeExecHandlers, NativeRuntimeHandlers
@@ -370,6 +371,7 @@ def register(house: House) -> Door:
         *_users(UserHandlers(house), ActionRoleHandlers(house)),
         *integration_routes(NativeIntegrationHandlers(house)),
         *infrastructure_routes(house),
+        *plan_routes(house),
         *_system(SystemHandlers(house), open_metrics=house.settings.metrics.open),
     )
     return Door(

@@ -1,0 +1,222 @@
+"""Plans, verdicts and deliveries over the native API: their routes, handlers and shapes."""
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any, Final
+
+import msgspec
+
+from runyard.dialects.door import Call, Route
+from runyard.identity.model import Permission
+from runyard.infrastructure.guardrails.model import Verdict
+from runyard.infrastructure.notifications.model import Delivery
+from runyard.infrastructure.plans.model import PlanSummary
+from runyard.server.house import House
+from runyard.server.native.problems import DOCUMENTED
+from runyard.server.native.replies import send_json
+from runyard.server.native.wire import Listed
+
+_BASE: Final = "/runyard/v1"
+
+
+class CostOut(msgspec.Struct, kw_only=True):
+    """Dollars a month."""
+
+    before: float
+    after: float
+    source: str
+    """`table`, or the name that the external estimator gives itself."""
+    note: str
+    """What kept the estimate from being better."""
+
+
+class OutputOut(msgspec.Struct, kw_only=True):
+    """An output value as the plan would leave it, masked."""
+
+    name: str
+    action: str
+    value: Any
+    sensitive: bool
+    unknown: bool
+
+
+class PlanOut(msgspec.Struct, kw_only=True):
+    """What a run planned."""
+
+    run_id: str
+    task_id: str
+    terraform_version: str
+    counts: dict[str, int]
+    """Resources by planned action."""
+    drift: int
+    """Resources that are not any more as the state has them."""
+    has_changes: bool
+    cost: CostOut
+    outputs: list[OutputOut]
+    created_at: datetime
+
+
+class RuleResultOut(msgspec.Struct, kw_only=True):
+    """What one rule found in all."""
+
+    rule_id: str
+    rule_name: str
+    type: str
+    severity: str
+    violations: int
+
+
+class ViolationOut(msgspec.Struct, kw_only=True):
+    """Something that a rule forbids; without an address it is about the plan as a whole."""
+
+    rule_id: str
+    rule_name: str
+    type: str
+    severity: str
+    address: str
+    message: str
+
+
+class VerdictOut(msgspec.Struct, kw_only=True):
+    """What guardrails say of a plan."""
+
+    run_id: str
+    blocked: str
+    """`none`, `flexible` or `strict`."""
+    stops: bool
+    """The run may not be applied as things are."""
+    rules: list[RuleResultOut]
+    """Every rule in scope, those that found nothing too."""
+    violations: list[ViolationOut]
+    """The first 200."""
+    judged_at: datetime
+    acknowledged_by: str | None
+    acknowledged_at: datetime | None
+
+
+class DeliveryOut(msgspec.Struct, kw_only=True):
+    """A message to the webhook of a rule."""
+
+    id: str
+    event: str
+    run_id: str
+    status: str
+    """`waiting`, `delivered` or `given_up`."""
+    attempts: int
+    last_status: int | None
+    last_error: str
+    next_at: datetime | None
+    created_at: datetime
+    ended_at: datetime | None
+
+
+class PlanHandlers:
+    """What was planned and judged, by run."""
+
+    def __init__(self, house: House) -> None:
+        """Take the services."""
+        self._guards = house.infrastructure.guards
+
+    async def summary(self, call: Call) -> None:
+        """Tell what a run planned, without its resources."""
+        found = await self._guards.plans.summary(call.caller.scope, call.params["run"])
+        await send_json(call, plan_view(found))
+
+    async def document(self, call: Call) -> None:
+        """Send the masked plan in the form of `show -json`, as it is read from the database."""
+        pieces = await self._guards.plans.document(call.caller.scope, call.params["run"])
+        headers = [(b"x-request-id", call.request_id.encode()), (b"content-type", b"application/json")]
+        call.started = True
+        await call.send({"type": "http.response.start", "status": 200, "headers": headers})
+        async for piece in pieces:
+            await call.send({"type": "http.response.body", "body": piece, "more_body": True})
+        await call.send({"type": "http.response.body", "body": b""})
+
+    async def verdict(self, call: Call) -> None:
+        """Tell what guardrails say of a plan."""
+        found = await self._guards.judge.verdict(call.caller.scope, call.params["run"])
+        await send_json(call, verdict_view(found))
+
+    async def deliveries(self, call: Call) -> None:
+        """List the newest messages to the webhook of a rule."""
+        rule = await self._guards.guardrails.get(call.caller.scope, call.params["guardrail"])
+        found = await self._guards.notifications.deliveries(rule.notification_id)
+        await send_json(call, Listed(items=[delivery_view(one) for one in found]))
+
+
+def plan_view(one: PlanSummary) -> PlanOut:
+    """Return a plan as the wire has it."""
+    return PlanOut(
+        run_id=one.run_id,
+        task_id=one.task_id,
+        terraform_version=one.terraform_version,
+        counts=msgspec.structs.asdict(one.counts),
+        drift=one.drift,
+        has_changes=one.has_changes,
+        cost=msgspec.convert(one.cost, CostOut, from_attributes=True),
+        outputs=msgspec.convert(one.outputs, list[OutputOut], from_attributes=True),
+        created_at=one.created_at,
+    )
+
+
+def verdict_view(one: Verdict) -> VerdictOut:
+    """Return a verdict as the wire has it."""
+    return VerdictOut(
+        run_id=one.run_id,
+        blocked=one.blocked.value,
+        stops=one.stops,
+        rules=[
+            RuleResultOut(
+                rule_id=rule.rule_id,
+                rule_name=rule.rule_name,
+                type=rule.type.value,
+                severity=rule.severity.name.lower(),
+                violations=rule.violations,
+            )
+            for rule in one.rules
+        ],
+        violations=[
+            ViolationOut(
+                rule_id=found.rule_id,
+                rule_name=found.rule_name,
+                type=found.type.value,
+                severity=found.severity.name.lower(),
+                address=found.address,
+                message=found.message,
+            )
+            for found in one.violations
+        ],
+        judged_at=one.judged_at,
+        acknowledged_by=one.acknowledged_by,
+        acknowledged_at=one.acknowledged_at,
+    )
+
+
+def delivery_view(one: Delivery) -> DeliveryOut:
+    """Return a delivery as the wire has it."""
+    return msgspec.convert(one, DeliveryOut, from_attributes=True)
+
+
+def plan_routes(house: House) -> Iterator[Route]:
+    """Yield the operations on plans, verdicts and deliveries."""
+    h = PlanHandlers(house)
+    read: dict[str, Any] = {"method": "GET", "permission": Permission.WORKSPACES_READ, "errors": DOCUMENTED}
+    run = f"{_BASE}/runs/{{run}}"
+    yield Route(
+        path=f"{run}/plan", name="getPlan", summary="Tell what a run planned, without its resources.",
+        handler=h.summary, response=PlanOut, tags=["runs"], **read,
+    )  # fmt: skip
+    yield Route(
+        path=f"{run}/plan/json", name="getPlanJson", summary="Send the masked plan in the form of `show -json`.",
+        handler=h.document, response=bytes, tags=["runs"], **read,
+    )  # fmt: skip
+    yield Route(
+        path=f"{run}/guardrails", name="getVerdict", summary="Tell what guardrails say of the plan of a run.",
+        handler=h.verdict, response=VerdictOut, tags=["runs"], **read,
+    )  # fmt: skip
+    yield Route(
+        path=f"{_BASE}/guardrails/{{guardrail}}/deliveries", name="listDeliveries",
+        summary="List the newest messages to the webhook of a guardrail.",
+        handler=h.deliveries, response=Listed[DeliveryOut], tags=["guardrails"],
+        **{**read, "permission": Permission.GUARDRAILS_READ},
+    )  # fmt: skip
