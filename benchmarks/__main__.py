@@ -10,7 +10,18 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks import actions, bulk, environments, harness, latency, ledger, lifecycle, runs, workspaces
+from benchmarks import (
+    actions,
+    bulk,
+    environments,
+    guardrails,
+    harness,
+    latency,
+    ledger,
+    lifecycle,
+    runs,
+    workspaces,
+)
 from benchmarks.plan import QUICK, Plan
 from benchmarks.report import Section
 
@@ -22,6 +33,7 @@ GROUPS: dict[str, Callable[[Plan], list[Section]]] = {
     "workspaces": workspaces.measure,
     "runs": runs.measure,
     "actions": actions.measure,
+    "guardrails": guardrails.measure,
     "harness": harness.measure,
     "environments": environments.measure,
 }

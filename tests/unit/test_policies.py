@@ -8,6 +8,7 @@ import pytest
 from runyard.infrastructure.policies.errors import PolicyInvalid
 from runyard.infrastructure.policies.evaluation import Document, Evaluation, EvaluationOptions, Finding
 from runyard.infrastructure.policies.hoisting import hoisted
+from runyard.infrastructure.policies.needs import attributes_read, narrowed
 from runyard.infrastructure.policies.source import decoded, has_rule, policy_module, shared_module
 
 SAMPLE = {
@@ -191,3 +192,38 @@ def test_rewriting_keeps_lines_and_takes_names_that_are_free() -> None:
     rewritten = hoisted(text)
     assert rewritten.count("\n") == text.count("\n")
     assert "hoisted_1 := input.a[_]; f(hoisted_1)" in rewritten
+
+
+@pytest.mark.parametrize(
+    ("text", "reads"),
+    [
+        ('firefly { input.configuration.acl == "x"; input.action == "create" }', {"acl"}),
+        ("firefly { input.configuration.a.b[_].c == input.configuration.d[0] }", {"a", "d"}),
+        ("import input.configuration.tags as tags\nfirefly { tags.x }", {"tags"}),
+        ('firefly { "input" == `input.configuration` } # input', set()),
+        ("firefly { data.x.input.y; input.resource_type }", set()),
+        ("firefly { input.configuration[name] }", None),
+        ('firefly { input["configuration"].acl }', None),
+        ("firefly { f(input) }", None),
+        ("firefly { f(input.configuration) }", None),
+        ("firefly { walk(input.configuration, [p, v]) }", None),
+        ("import input as it\nfirefly { it.configuration.acl }", None),
+        ("import input.configuration as c\nfirefly { c.acl }", None),
+        ('firefly { input.configuration["acl"] }', None),
+        ("firefly { input.other }", None),
+    ],
+)
+def test_attributes_that_a_policy_can_read_are_known_or_all(text: str, reads: set[str] | None) -> None:
+    assert attributes_read([text]) == reads
+    assert attributes_read([text, "f { input }"]) is None
+
+
+def test_narrowed_documents_are_judged_as_whole_ones() -> None:
+    texts = TRUE + FALSE
+    documents = [
+        Document(narrowed(SAMPLE, attributes_read([text])), [index]) for index, text in enumerate(texts)
+    ]
+    with Evaluation(texts, {}, EvaluationOptions()) as evaluation:
+        found = evaluation.feed(documents)
+    assert [one.policy for one in found] == list(range(len(TRUE)))
+    assert sum(len(one.input["configuration"]) < len(SAMPLE["configuration"]) for one in documents) > 20  # type: ignore[arg-type]

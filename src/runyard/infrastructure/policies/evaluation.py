@@ -16,7 +16,7 @@ from runyard.kernel.jsons import encode_json
 from runyard.runtimes.isolation.helper import Helper, HelperEnded
 
 _HELPER: Final = "runyard.infrastructure.policies.evaluator"
-_CHUNK: Final = 100
+_CHUNK: Final = 500
 _CHUNK_BYTES: Final = 256 << 10
 _LOAD_SECONDS: Final = 5.0
 _MESSAGES: Final = 3

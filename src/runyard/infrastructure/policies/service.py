@@ -21,6 +21,7 @@ from runyard.infrastructure.policies.model import (
     PolicyId,
     PolicyPackage,
 )
+from runyard.infrastructure.policies.needs import attributes_read, narrowed
 from runyard.infrastructure.policies.source import PACKAGE_NAME, RULE, decoded, has_rule
 from runyard.kernel.clock import Now, utc_now
 from runyard.kernel.errors import InvalidArgument, LimitExceeded
@@ -158,7 +159,8 @@ class PolicyService:
     async def court(self, policies: Sequence[Policy], packages: Mapping[str, str]) -> AsyncIterator["Court"]:
         """Hold an evaluation by some policies."""
         texts = [decoded(one.code) for one in policies]
-        court = Court(Evaluation(texts, packages, self._options), self._workers)
+        reads = attributes_read([*texts, *packages.values()])
+        court = Court(Evaluation(texts, packages, self._options), self._workers, reads)
         try:
             yield court
         finally:
@@ -189,10 +191,11 @@ class PolicyService:
 class Court:
     """An evaluation that works on one batch while the next one is made."""
 
-    def __init__(self, evaluation: Evaluation, workers: Workers) -> None:
-        """Feed an evaluation in threads."""
+    def __init__(self, evaluation: Evaluation, workers: Workers, reads: frozenset[str] | None) -> None:
+        """Feed an evaluation in threads; `reads` are the attributes that its policies look at, None for all."""
         self._evaluation = evaluation
         self._workers = workers
+        self._reads = reads
         self._working: asyncio.Future[list[Finding]] | None = None
 
     @property
@@ -203,7 +206,8 @@ class Court:
     async def feed(self, documents: Sequence[Document]) -> Sequence[Finding]:
         """Hand over a batch and return what was found in the one before."""
         found = await self.rest()
-        work = self._workers.run(self._evaluation.feed, documents)
+        narrow = [Document(narrowed(one.input, self._reads), one.policies) for one in documents]
+        work = self._workers.run(self._evaluation.feed, narrow)
         self._working = asyncio.ensure_future(work)
         return found
 
