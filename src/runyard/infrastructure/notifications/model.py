@@ -83,7 +83,7 @@ def after_attempt(
     delivery: Delivery, now: datetime, status: int | None, error: str, *, final: bool = False
 ) -> Delivery:
     """Return a delivery after it was tried: delivered by any 2xx, else tried again at growing distances, at most 8 times
-    in about 2 hours. `final` says that a new try makes no sense.
+    in an hour and a half. `final` says that a new try makes no sense.
     """
     attempts = delivery.attempts + 1
     told = msgspec.structs.replace(delivery, attempts=attempts, last_status=status, last_error=error[:512])
