@@ -1,9 +1,11 @@
 """Limits, death and revival of sandboxes of the namespaces engine, under commands that fight them."""
 
 import asyncio
+import contextlib
 import os
 import signal
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
@@ -70,6 +72,33 @@ async def test_fork_bomb_stops_at_the_limit_and_init_goes_on(sandbox: Sandbox) -
         await sandbox.destroy(keep_layer=False)
     bomb.close_stdin()
     await asyncio.gather(bomb.result(), return_exceptions=True)
+
+
+async def test_kill_of_a_fork_bomb_returns_when_none_of_it_lives(sandbox: Sandbox) -> None:
+    marker = f"bomb-{sandbox.id}"
+    script = 'trap "" TERM HUP; f() { f & (setsid sh -c "f" &) 2>/dev/null; f; }; f'
+    bomb = await start(sandbox, ["/bin/sh", "-c", script, marker])
+
+    async def bombed() -> bool:
+        return ((await sandbox.usage()).pids or 0) >= 90
+
+    await until(bombed)
+    assert marked(marker)
+    async with asyncio.timeout(10):
+        await sandbox.kill()
+    assert not marked(marker)
+    bomb.close_stdin()
+    await asyncio.gather(bomb.result(), return_exceptions=True)
+
+
+def marked(marker: str) -> list[str]:
+    """Return the living processes of the host whose command line has a marker; zombies have no command line."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            if marker.encode() in entry.read_bytes():
+                found.append(entry.parent.name)
+    return found
 
 
 async def test_sandbox_full_of_processes_answers_for_resources_and_recovers(sandbox: Sandbox) -> None:

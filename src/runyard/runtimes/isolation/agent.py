@@ -257,6 +257,10 @@ class Agent:
             raise Unavailable(f"The sandbox has no port: {failure}.") from None
         return socket.socket(fileno=reply.fds[0])
 
+    async def sweep(self) -> None:
+        """Kill everything inside but init and return when it is dead. Raises Failed, SandboxGone."""
+        await self._request(Op.SWEEP)
+
     async def rename(self, folder_fd: int, old: bytes, new: bytes) -> None:
         """Rename within one open folder. Raises InvalidArgument, LimitExceeded, SandboxGone."""
         await self._in_folder(Op.RENAME, folder_fd, old, new)

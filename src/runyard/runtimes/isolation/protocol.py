@@ -38,6 +38,7 @@ class Op(enum.IntEnum):
     UNLINK = 23
     TERMINAL = 24
     LISTEN = 25
+    SWEEP = 26
 
 
 class Re(enum.IntEnum):

@@ -27,10 +27,11 @@ from runyard.runtimes.isolation.launcher import Launcher
 from runyard.runtimes.isolation.layers import LayerStore
 from runyard.runtimes.isolation.network import Attachment, Uplink
 from runyard.runtimes.isolation.packing import pack
-from runyard.runtimes.isolation.protocol import close_fds
+from runyard.runtimes.isolation.protocol import Failed, close_fds
 from runyard.runtimes.isolation.shells import PreparedShell, ShellPool
 
 _DEATH_SECONDS = 5.0
+_SWEEP_SECONDS = 1.0
 _SHM_BYTES = 256 << 20
 HOSTNAME_MAX = 63
 """What the kernel and a DNS label take."""
@@ -183,6 +184,12 @@ class NamespaceSandbox:
 
     async def kill(self) -> None:
         """Kill every process inside and return as soon as they are dead; idempotent."""
+        if self._reason is None and not self._parts.frozen:
+            # Init alone goes on for some milliseconds then: it is ours, and the kernel takes its mounts apart first.
+            with contextlib.suppress(SandboxGone, Failed, TimeoutError):
+                async with asyncio.timeout(_SWEEP_SECONDS):
+                    await self._parts.agent.sweep()
+                    self._killed.set()
         self.end("The sandbox was killed.")
         await self._killed.wait()
 

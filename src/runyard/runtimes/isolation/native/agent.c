@@ -207,6 +207,20 @@ static void listen_inside(void) {
     if (fd >= 0) close(fd);
 }
 
+static uint32_t sweeping; /* id of the request, 0 for none */
+
+/* Init inherits every orphan of its pid namespace, so without children it is alone. One signal to all reaches whatever
+ * is being forked at that moment as well; it is sent again because a process may be starting one that was missed. */
+static void sweep_on(void) {
+    siginfo_t info;
+    if (!sweeping) return;
+    kill(-1, SIGKILL);
+    if (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) == 0 || errno != ECHILD) return;
+    struct reply reply = {.op = RE_OK, .id = sweeping};
+    sweeping = 0;
+    answer(control, &reply, NULL, 0, NULL, 0);
+}
+
 static void go(void) {
     if (sethostname(request.payload, strnlen(request.payload, request.length)) < 0) {
         answer_failed(control, request.head.id, STAGE_SETUP, errno, "set the host name");
@@ -235,6 +249,9 @@ static void serve_request(void) {
         open_terminal();
     } else if (op == OP_LISTEN) {
         listen_inside();
+    } else if (op == OP_SWEEP) {
+        sweeping = request.head.id;
+        sweep_on();
     } else if (op >= OP_IDENTITY && op <= OP_UNLINK) {
         if (op == OP_IDENTITY) (void)!sethostname(request.payload, strnlen(request.payload, request.length));
         help();
@@ -329,6 +346,7 @@ _Noreturn void run_agent(struct setup *setup) {
         }
         if (more || polls[1].revents) {
             more = reap();
+            if (!more) sweep_on();
             int idle = !more && !pending_count && !helper_count && !(polls[0].revents & POLLIN);
             if (idle) step_aside();
         }

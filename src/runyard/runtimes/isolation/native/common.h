@@ -42,6 +42,7 @@ enum request_op {
     OP_UNLINK = 23,   /* fds: folder; payload: name */
     OP_TERMINAL = 24,
     OP_LISTEN = 25, /* open a port on the loopback inside */
+    OP_SWEEP = 26, /* kill everything inside but init; answered when all of it is reaped */
 };
 
 enum spawn_flags {
