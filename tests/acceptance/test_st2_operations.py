@@ -489,3 +489,37 @@ def test_published_parameter_does_what_it_says(world: World, operation: str, par
 def test_table_has_every_published_parameter() -> None:
     published = {(name, word) for name, words in PUBLISHED.items() for word in words.split()}
     assert published == set(TABLE)
+
+
+MEMBERS: dict[str, type | tuple[type, ...]] = {
+    "id": str, "status": str, "start_timestamp": str, "end_timestamp": str, "elapsed_seconds": float, "web_url": str,
+    "parameters": dict, "context": dict, "result": dict, "result_size": int, "children": list, "log": list,
+    "action.id": str, "action.ref": str, "action.uid": str, "action.name": str, "action.description": str,
+    "action.enabled": bool, "action.runner_type": str, "action.entry_point": str, "action.pack": str,
+    "action.parameters": dict, "action.tags": list, "action.notify": dict, "action.output_schema": dict,
+    "action.metadata_file": str, "runner.id": str, "runner.uid": str, "runner.name": str, "runner.description": str,
+    "runner.enabled": bool, "runner.runner_package": str, "runner.runner_module": str, "runner.runner_parameters": dict,
+    "liveaction.id": str, "liveaction.action": str, "liveaction.action_is_workflow": bool,
+    "liveaction.parameters": dict, "liveaction.callback": dict, "liveaction.runner_info": dict,
+}  # fmt: skip
+
+
+def test_execution_has_every_published_member_in_its_type(world: World) -> None:
+    for path, kind in MEMBERS.items():
+        value: Any = world.good
+        for step in path.split("."):
+            value = value[step]
+        assert isinstance(value, kind), (path, value)
+    assert world.child["parent"] == world.good["id"]
+    assert {"status", "timestamp"} == set(world.good["log"][0])
+    for absent in (
+        "delay",
+        "rule",
+        "trigger",
+        "trigger_type",
+        "trigger_instance",
+        "task_execution",
+        "workflow_execution",
+    ):
+        assert absent not in world.good
+    assert "status" not in world.good["liveaction"]

@@ -17,12 +17,14 @@ from runyard.actions.runners.simple import noop
 from runyard.actions.runs import store
 from runyard.actions.runs.changes import Responder, RunChanges
 from runyard.actions.runs.counting import Counter
-from runyard.actions.runs.model import NewRun, Record, RunFilter
+from runyard.actions.runs.model import Cause, NewRun, Record, RunFilter
 from runyard.actions.runs.service import RunService
 from runyard.actions.runs.worker import ActionWorker
 from runyard.actions.tables import datastore_keys
 from runyard.actions.traces import TraceFilter, TraceService
 from runyard.database.engine import Database
+from runyard.dialects.stackstorm.filters import filter_of
+from runyard.dialects.stackstorm.views import execution_view
 from runyard.executions.model import Outcome, Status
 from runyard.executions.output.log import OutputLog
 from runyard.executions.service import ExecutionService
@@ -333,3 +335,30 @@ async def test_one_key_is_set_by_many_at_once(wing: Wing) -> None:
     setting = [wing.datastore.set(account, NewKey(name="busy", value=str(number))) for number in range(20)]
     assert {key.name for key in await asyncio.gather(*setting)} == {"busy"}
     assert len(await wing.datastore.list(account, [("system", "")])) == 1
+
+
+async def test_executions_that_a_rule_asked_for_show_their_cause_and_are_found_by_it(wing: Wing) -> None:
+    instance_id = "c" * 24
+    cause = Cause(
+        rule={"id": "a" * 24, "name": "alarm", "pack": "demo"},
+        trigger={"id": "b" * 24, "name": "hook", "pack": "core"},
+        trigger_type={"name": "st2.webhook", "pack": "core"},
+        trigger_instance={"id": instance_id, "status": "processing"},
+    )
+    made = await wing.runs.create(wing.caller, NewRun(action="core.noop", cause=cause))
+    await wing.runs.executions.wait(wing.caller.scope, made.execution.id)
+    other = await wing.run("core.noop")
+    for query, wanted in (
+        ({"rule": "alarm"}, made), ({"trigger": "hook"}, made), ({"trigger_type": "st2.webhook"}, made),
+        ({"trigger_instance": instance_id}, made), ({"filter": "rule.name:alarm"}, made), ({"rule": "null"}, other),
+    ):  # fmt: skip
+        found, total = await wing.runs.page(wing.caller.scope, filter_of(query))
+        assert ([one.execution.id for one in found], total) == ([wanted.execution.id], 1), query
+    shown = execution_view(await wing.runs.get(wing.caller.scope, made.execution.id), "https://here")
+    assert shown["rule"] == cause.rule
+    assert shown["trigger_instance"] == cause.trigger_instance
+    assert "rule" not in execution_view(
+        await wing.runs.get(wing.caller.scope, other.execution.id), "https://here"
+    )
+    values = await wing.runs.filters(wing.caller.scope, ["rule", "trigger", "trigger_type"])
+    assert values == {"rule": ["alarm"], "trigger": ["hook"], "trigger_type": ["st2.webhook"]}

@@ -9,6 +9,7 @@ from runyard.dialects.door import Call, Door, Route
 from runyard.dialects.stackstorm import reading
 from runyard.dialects.stackstorm.absent import ABSENT, absent
 from runyard.dialects.stackstorm.catalogue import CatalogueHandlers
+from runyard.dialects.stackstorm.declared import BODIES, parameters_of
 from runyard.dialects.stackstorm.errors import DOCUMENTED, Fault, write_error
 from runyard.dialects.stackstorm.executions import ExecutionHandlers
 from runyard.dialects.stackstorm.granting import Gate
@@ -40,7 +41,8 @@ RESOURCES: Final = (
 def _route(method: str, path: str, name: str, summary: str, **more: Any) -> Route:  # noqa: ANN401  a table reads better than a builder
     tag = path.split("/")[2] if path.startswith("/v1/") and len(path) > 4 else "stream"
     errors = [status for status in DOCUMENTED if status != 501]
-    return Route(method=method, path=path, name=name, summary=summary, errors=errors, tags=[tag], **more)
+    given: dict[str, Any] = {"parameters": parameters_of(name), "request": BODIES.get(name), **more}
+    return Route(method=method, path=path, name=name, summary=summary, errors=errors, tags=[tag], **given)
 
 
 def _tokens(h: TokenHandlers, k: ApiKeyHandlers) -> Iterator[Route]:
