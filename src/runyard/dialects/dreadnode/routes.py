@@ -1,10 +1,10 @@
 """The Dreadnode door: every operation as data, bound to its handler."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
-from runyard.dialects.door import Door, Route
+from runyard.dialects.door import Door, Parameter, Route
 from runyard.dialects.dreadnode import reading, system
 from runyard.dialects.dreadnode.declaring import route
 from runyard.dialects.dreadnode.device import DeviceHandlers
@@ -17,10 +17,33 @@ from runyard.dialects.dreadnode.secrets import SecretHandlers
 from runyard.dialects.dreadnode.services import DreadnodeServices
 from runyard.dialects.dreadnode.tasks import TaskHandlers
 from runyard.dialects.dreadnode.tasksets import TaskSetHandlers
+from runyard.environments.packages.model import SORTS as TASK_SORTS
+from runyard.environments.tasksets.model import SORTS as SET_SORTS
 from runyard.identity.model import Permission
 
 _SMALL: Final = 1 << 20
 """Bytes of a body that is a handful of values."""
+
+
+def _texts(**named: str) -> tuple[Parameter, ...]:
+    """Declare parameters of the query that are texts, each with its summary."""
+    return tuple(Parameter(name=name, summary=summary) for name, summary in named.items())
+
+
+def _paged(sorts: Sequence[str]) -> tuple[Parameter, ...]:
+    whole = {"type": "integer", "minimum": 1}
+    return (
+        Parameter(name="page", summary="Which page, from 1.", schema={**whole, "default": 1}),
+        Parameter(name="limit", summary="Items on a page.", schema={**whole, "maximum": 100, "default": 50}),
+        Parameter(name="sort_by", summary="What to sort by.", schema={"type": "string", "enum": list(sorts)}),
+        Parameter(name="sort_dir", summary="Which way.", schema={"type": "string", "enum": ["asc", "desc"]}),
+        Parameter(name="include_public", summary="Public ones of others too.", schema={"type": "boolean"}),
+        *_texts(
+            search="Text in name, description, source or tags.",
+            tags="One of these; repeat it.",
+            source="One of these; repeat it.",
+        ),
+    )
 
 
 def _system() -> Iterator[Route]:
@@ -63,7 +86,7 @@ def _device(h: DeviceHandlers) -> Iterator[Route]:
     shared: dict[str, Any] = {"path": "/login/device", "errors": DOCUMENTED, "tags": ("auth",), **small}
     yield Route(
         method="GET", name="showDevicePage", summary="Show the page that confirms a device.", handler=h.page,
-        **shared,
+        parameters=_texts(code="The code that the device shows."), **shared,
     )  # fmt: skip
     yield Route(method="POST", name="confirmDevice", summary="Confirm a device.", handler=h.confirm, **shared)
 
@@ -88,13 +111,30 @@ def _tasks(h: TaskHandlers) -> Iterator[Route]:
     version = f"{one}/{{version}}"
     read: dict[str, Any] = {"permission": Permission.TASKS_READ}
     write: dict[str, Any] = {"permission": Permission.TASKS_WRITE, "body_limit_bytes": _SMALL}
-    yield route("GET", base, "listTasks", "List tasks.", h.list, **read)
+    yield route(
+        "GET",
+        base,
+        "listTasks",
+        "List tasks.",
+        h.list,
+        parameters=[
+            *_paged(TASK_SORTS),
+            *_texts(difficulty="One of these; repeat it.", author="One of these; repeat it."),
+        ],
+        **read,
+    )
     yield route("GET", f"{base}/facets", "listTaskFacets", "Count values to filter by.", h.facets, **read)
     yield route("GET", one, "getTask", "Tell about a task.", h.get, **read)
     yield route("GET", f"{one}/versions", "listTaskVersions", "List versions.", h.versions, **read)
     yield route("GET", f"{one}/readme", "getTaskReadme", "Send the README.", h.readme, **read)
     yield route(
-        "GET", f"{one}/instruction", "getTaskInstruction", "Send the instruction.", h.instruction, **read
+        "GET",
+        f"{one}/instruction",
+        "getTaskInstruction",
+        "Send the instruction.",
+        h.instruction,
+        parameters=_texts(sandbox_id="An environment that fills it in."),
+        **read,
     )
     yield route(
         "PATCH", f"{one}/visibility", "setTaskVisibility", "Publish or take back.", h.set_visibility, **write
@@ -113,7 +153,8 @@ def _registry(h: RegistryHandlers) -> Iterator[Route]:
     # The handler bounds this body by its own setting, while it writes it to disk.
     yield route(
         "PUT", f"{uploads}/{{upload}}", "uploadBlob", "Take a blob.", h.upload, request=bytes,
-        body_limit_bytes=0, **write,
+        body_limit_bytes=0, parameters=[Parameter(name="digest", summary="Of the bytes: sha256:...", required=True)],
+        **write,
     )  # fmt: skip
     yield route(
         "PUT", manifests, "putManifest", "Take in a version.", h.put_manifest, request=bytes,
@@ -127,7 +168,15 @@ def _task_sets(h: TaskSetHandlers) -> Iterator[Route]:
     base, one = "/org/{org}/task-sets", "/org/{org}/task-sets/{set}"
     read: dict[str, Any] = {"permission": Permission.TASKS_READ}
     write: dict[str, Any] = {"permission": Permission.TASKS_WRITE, "body_limit_bytes": _SMALL}
-    yield route("GET", base, "listTaskSets", "List task sets.", h.list, **read)
+    yield route(
+        "GET",
+        base,
+        "listTaskSets",
+        "List task sets.",
+        h.list,
+        parameters=[*_paged(SET_SORTS), *_texts(contains="A task that the set refers to.")],
+        **read,
+    )
     yield route("POST", base, "createTaskSet", "Make a task set.", h.create, status=201, **write)
     yield route("GET", f"{base}/facets", "listTaskSetFacets", "Count values to filter by.", h.facets, **read)
     yield route("GET", one, "getTaskSet", "Tell about a task set.", h.get, **read)
@@ -146,7 +195,20 @@ def _task_sets(h: TaskSetHandlers) -> Iterator[Route]:
 def _sandboxes(h: SandboxHandlers) -> Iterator[Route]:
     base, one = "/org/{org}/sandboxes", "/org/{org}/sandboxes/{sandbox}"
     read: dict[str, Any] = {"permission": Permission.ENVIRONMENTS_READ}
-    yield route("GET", base, "listSandboxes", "List sandboxes.", h.list, **read)
+    yield route(
+        "GET",
+        base,
+        "listSandboxes",
+        "List sandboxes.",
+        h.list,
+        parameters=_texts(
+            state="Comma-joined: running, paused, killed.",
+            project_id="Of one project.",
+            cursor="From the page before.",
+            limit="Items on a page, 1 to 200.",
+        ),
+        **read,
+    )
     yield route("GET", f"{base}/usage", "getSandboxUsage", "Tell how long they lived.", h.usage, **read)
     yield route("GET", one, "getSandbox", "Tell about a sandbox.", h.get, **read)
     yield route("GET", f"{one}/logs", "getSandboxLogs", "Send the log of its making.", h.logs, **read)
