@@ -18,9 +18,13 @@ pytestmark = pytest.mark.skipif(TERRAFORM is None, reason="no terraform in the P
 SECONDS = 90.0
 CODE = """
 variable "size" { default = 2 }
+variable "key" { default = "" }
 resource "terraform_data" "item" {
   count = var.size
   input = "item ${count.index}"
+  provisioner "local-exec" {
+    command = "echo key is ${var.key}; env"
+  }
 }
 output "items" { value = terraform_data.item[*].output }
 """
@@ -167,7 +171,13 @@ def test_workspace_lives_from_first_plan_to_destruction(served: Server, reposito
     """Create, plan, approve, apply, plan empty, change, deploy with arguments, destroy and delete."""
     with served.api() as api:
         spaces = Workspaces(api, repository)
-        workspace = spaces.create("net")
+        secret = {
+            "key": "TF_VAR_key",
+            "value": "open-sesame-1",
+            "sensitivity": "secret",
+            "destination": "env",
+        }
+        workspace = spaces.create("net", variables=[secret])
         planned = spaces.until(workspace, spaces.deploy(workspace), ["plan_success"])
         assert planned["title"] == "Two items"
         assert planned["commitId"] == repository.head()
@@ -177,6 +187,10 @@ def test_workspace_lives_from_first_plan_to_destruction(served: Server, reposito
         spaces.apply(workspace, planned)
         done = spaces.until(workspace, planned["runId"], ["apply_success"])
         assert "Apply complete! Resources: 2 added" in spaces.log(done, "applyTaskId")
+        printed = spaces.log(done, "applyTaskId")
+        assert "key is" in printed, printed
+        assert "open-sesame" not in printed + spaces.log(planned)
+        assert "TF_HTTP_PASSWORD=[masked]" in printed
         spaces.until(workspace, second, ["plan_no_changes"])
         repository.commit("Three items", {"main.tf": CODE.replace("= 2", "= 3")})
         target = spaces.deploy(workspace, "apply", "-target=terraform_data.item[2] --parallelism 3")

@@ -5,12 +5,14 @@ import io
 import tarfile
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from runyard.database.engine import Database
 from runyard.infrastructure.runs.errors import RunBlocked, RunNotReady, RunOver
+from runyard.infrastructure.runs.line import RunLine
 from runyard.infrastructure.runs.model import (
     Archive,
     Block,
@@ -20,6 +22,7 @@ from runyard.infrastructure.runs.model import (
 )
 from runyard.infrastructure.runs.ports import Resolved, Verdict
 from runyard.infrastructure.workspaces.model import WorkspaceChanges, WorkspaceQuery
+from runyard.kernel.clock import utc_now
 from tests.support.engines import make_engine
 from tests.support.infrastructure import Site, fake_tool, open_site
 from tests.support.repositories import make_repository
@@ -227,6 +230,60 @@ async def test_repository_is_planned_at_its_commit(site: Site, tmp_path: Path) -
     await site.workspaces.update(site.caller, made.id, working("/other/"))
     run = await site.run(changed)
     assert "leads out of the repository by a link" in str(run.reason)
+
+
+async def test_plan_that_nobody_decides_is_discarded(site: Site) -> None:
+    """After the window a plan that waits is given up, and its workspace is free."""
+    fake_tool(site.tools_folder, {})
+    run = await site.run(await site.workspace(), kind=RunKind.APPLY, origin=uploaded(site))
+    later = RunLine(
+        site.database, site.executions, site.workspaces, 1, now=lambda: utc_now() + timedelta(hours=47)
+    )
+    await later.scan()
+    assert (await site.until(run)).waits
+    later = RunLine(
+        site.database, site.executions, site.workspaces, 1, now=lambda: utc_now() + timedelta(hours=49)
+    )
+    await later.scan()
+    done = await site.until(run)
+    assert (done.status, done.reason, done.held) == (RunStatus.DISCARDED, "nobody decided in time", False)
+
+
+async def test_plan_of_ten_thousand_resources_goes_through(site: Site) -> None:
+    """A large plan is read from a file, not from a pipe into memory; a `show` without end is cut off."""
+    show = """awk 'BEGIN {
+      printf "{\\"resource_changes\\":["
+      for (i = 0; i < 10000; i++)
+        printf "%s{\\"address\\":\\"a.b[%d]\\",\\"change\\":{\\"actions\\":[\\"create\\"],\\"after\\":{\\"x\\":\\"%0500d\\"}}}", (i ? "," : ""), i, i
+      print "]}"
+    }'"""
+    fake_tool(site.tools_folder, {"show": show})
+    run = await site.run(await site.workspace(), origin=uploaded(site))
+    assert (run.status, run.counts["add"]) == (RunStatus.PLAN_SUCCESS, 10_000), run.reason
+
+
+async def test_plugins_that_init_downloads_are_shared_with_later_runs(site: Site) -> None:
+    """Whole packages of the account's runs, and nothing else, are there for the next one; they never change."""
+    package = "example.test/acme/thing/1.0.0/linux_amd64"
+    script = f"""
+      mkdir -p "$TF_DATA_DIR/providers/{package}" "$TF_DATA_DIR/providers/no/package"
+      printf '{{"backend":{{"type":"http"}}}}' > "$TF_DATA_DIR/terraform.tfstate"
+      mirror=$(sed -n 's/.*path = "\\(.*\\)"/\\1/p' "$TF_CLI_CONFIG_FILE")
+      cat "$mirror/{package}/plugin" || echo none there
+      echo "first $RUNYARD_RUN_ID" > "$TF_DATA_DIR/providers/{package}/plugin"
+      chmod +x "$TF_DATA_DIR/providers/{package}/plugin"
+      ln -s /etc/passwd "$TF_DATA_DIR/providers/{package}/link"
+    """
+    fake_tool(site.tools_folder, {"init": script})
+    made = await site.workspace()
+    runs = [await site.run(made, origin=uploaded(site)) for _ in range(3)]
+    said = [await site.output(run.plan_task_id) for run in runs]
+    assert "none there" in said[0]
+    assert f"first {runs[0].id}" in said[1]
+    assert f"first {runs[0].id}" in said[2]
+    mirror = site.tools_folder.parent / "providers" / made.account_id
+    assert [path.name for path in (mirror / package).iterdir()] == ["plugin"]
+    assert [path.name for path in mirror.iterdir()] == ["example.test"]
 
 
 async def test_version_that_is_not_installed_is_named(site: Site) -> None:

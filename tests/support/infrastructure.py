@@ -22,6 +22,7 @@ from runyard.identity.service import IdentityService
 from runyard.infrastructure.provisioner.box import Boxes, BoxOptions
 from runyard.infrastructure.provisioner.git import Git
 from runyard.infrastructure.provisioner.planfiles import PlanFiles
+from runyard.infrastructure.provisioner.plugins import PluginCache
 from runyard.infrastructure.provisioner.tools import Tools
 from runyard.infrastructure.runs.line import RunLine
 from runyard.infrastructure.runs.model import Block, NewRun, Run, RunStatus
@@ -292,11 +293,6 @@ def _parts(
     sources = Sources(folder / "ways", git, around, {"remote": archives}, around, 1 << 30)
     sources.start()
 
-    async def providers(run: Run) -> Path:
-        made = folder / "providers"
-        made.mkdir(exist_ok=True)
-        return made
-
     return Parts(
         database=given.database,
         executions=given.executions,
@@ -312,7 +308,7 @@ def _parts(
         judge=around,
         oidc=around,
         own_variables=given.runs.variables,
-        providers=providers,
+        plugins=PluginCache(folder / "providers"),
     )
 
 

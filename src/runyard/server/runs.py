@@ -2,14 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from runyard.infrastructure.provisioner.box import Boxes
 from runyard.infrastructure.provisioner.git import Git
 from runyard.infrastructure.provisioner.planfiles import PlanFiles
+from runyard.infrastructure.provisioner.plugins import PluginCache
 from runyard.infrastructure.provisioner.tools import Tools
 from runyard.infrastructure.runs.line import RunLine
-from runyard.infrastructure.runs.model import Run
 from runyard.infrastructure.runs.ports import (
     Judge,
     Oidc,
@@ -93,7 +92,7 @@ def make_runs(settings: Settings, shared: Shared, given: Given, around: Neighbou
         judge=around.judge,
         oidc=around.oidc,
         own_variables=given.runs.variables,
-        providers=_Providers(folder / "providers"),
+        plugins=PluginCache(folder / "providers"),
     )
     worker = RunWorker(
         parts,
@@ -105,15 +104,3 @@ def make_runs(settings: Settings, shared: Shared, given: Given, around: Neighbou
         ),
     )
     return RunHouse(worker=worker, boxes=boxes, sources=sources, tools=tools, inside=inside)
-
-
-class _Providers:
-    """Gives the folder of the provider plugins that the runs of an account share; no account sees another's."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-
-    async def __call__(self, run: Run) -> Path:
-        folder = self._folder / run.account_id
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder

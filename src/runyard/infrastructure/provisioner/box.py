@@ -32,7 +32,7 @@ from runyard.runtimes.isolation.engine import (
     SpawnError,
 )
 from runyard.runtimes.leash import Leash, Why
-from runyard.runtimes.pipes import Source, make_ends
+from runyard.runtimes.pipes import Source, close_all, make_ends
 
 _UNPACK_SECONDS: Final = 300.0
 
@@ -85,11 +85,12 @@ class Ended:
 class Box:
     """A living sandbox of a run."""
 
-    def __init__(self, sandbox: Sandbox, options: BoxOptions, devnull: int) -> None:
+    def __init__(self, sandbox: Sandbox, options: BoxOptions, devnull: int, nowhere: int) -> None:
         """Made by `Boxes`."""
         self.sandbox = sandbox
         self._options = options
         self._devnull = devnull
+        self._nowhere = nowhere
 
     def place(self, name: str) -> str:
         """Return where something below the home folder is, for commands inside."""
@@ -143,6 +144,32 @@ class Box:
                 raise RunyardError(
                     f"the code could not be put into the sandbox: {text or 'it took too long'}"
                 )
+
+    async def output(self, argv: Sequence[str], target: Sink, limit: int) -> None:
+        """Run a command of the server's own and take what it prints. Raises RunyardError, TooLarge, SpawnError."""
+        ends = make_ends(self._devnull, with_stdin=False)
+        command = Command(
+            argv=argv,
+            env=BASE_ENVIRONMENT,
+            stdin=ends.child_in,
+            stdout=ends.child_out,
+            stderr=self._nowhere,
+        )
+        try:
+            process = await self.sandbox.spawn(command)
+        except BaseException:
+            close_all(ends.stdout)
+            raise
+        finally:
+            ends.close_child()
+            close_all(ends.stderr)
+        try:
+            await _copy(Source(ends.stdout), target, limit)
+            ended = await process.wait()
+        finally:
+            process.signal_group(signal.SIGKILL)
+        if ended.code != 0:
+            raise RunyardError(f"{argv[0]} failed in the sandbox")
 
     async def run(
         self,
@@ -211,10 +238,16 @@ class Boxes:
         self._options = options
         self._inside = inside
         self._devnull = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        self._nowhere = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+
+    @property
+    def connected(self) -> bool:
+        """Tell whether commands in boxes reach the outside."""
+        return self._options.network is Network.OPEN
 
     def close(self) -> None:
         """Give back what was opened."""
-        os.close(self._devnull)
+        close_all(self._devnull, self._nowhere)
 
     @asynccontextmanager
     async def box(self, name: str, shared: Mapping[str, Path]) -> AsyncIterator[Box]:
@@ -229,7 +262,7 @@ class Boxes:
         )
         sandbox = await self._engine.create(spec)
         try:
-            yield Box(sandbox, self._options, self._devnull)
+            yield Box(sandbox, self._options, self._devnull, self._nowhere)
         finally:
             await asyncio.shield(asyncio.ensure_future(sandbox.destroy(keep_layer=True)))
 

@@ -23,6 +23,7 @@ from runyard.executions.worker import RunContext, Runner
 from runyard.infrastructure.provisioner.applylog import ApplyLines
 from runyard.infrastructure.provisioner.box import Box, Boxes
 from runyard.infrastructure.provisioner.planfiles import PlanFiles
+from runyard.infrastructure.provisioner.plugins import PluginCache
 from runyard.infrastructure.provisioner.tools import Tools
 from runyard.infrastructure.runs import job as inside
 from runyard.infrastructure.runs import store
@@ -83,8 +84,7 @@ class Parts:
     judge: Judge
     oidc: Oidc
     own_variables: Callable[[Run], Mapping[str, str]]
-    providers: Callable[[Run], Awaitable[Path]]
-    """Gives the folder of the provider plugins that runs of an account share."""
+    plugins: PluginCache
 
 
 class RunWorker:
@@ -192,6 +192,7 @@ class RunWorker:
             await self._step(job, Step.INIT)
             await job.tool_command(box, environment, ("init", "-input=false", "-no-color"), folder=folder)
             await self._check_backend(box)
+            await self._take_plugins(job, box)
             await self._step(job, Step.PLAN)
             changed = await job.tool_command(
                 box, environment, self._plan_arguments(job, box), folder=folder, good=(0, 2)
@@ -364,7 +365,7 @@ class RunWorker:
     async def _box(self, job: Job) -> AsyncIterator[Box]:
         shared = {
             inside.TOOLS: await self._parts.tools.shown(job.tool),
-            inside.PROVIDERS: await self._parts.providers(job.run),
+            inside.PROVIDERS: await self._parts.plugins.folder(job.run.account_id),
         }
         async with self._parts.boxes.box(box_name(job.run.id), shared) as box:
             yield box
@@ -374,7 +375,9 @@ class RunWorker:
         await box.put(f"{folder}/{inside.OVERRIDE}", inside.BACKEND, 0o644)
         await box.put(f"{folder}/{inside.VARIABLES}", job.variables())
         await box.put(f"{inside.HOME}/.keep", b"")
-        await box.put(inside.CLI_CONFIG, cli_config(box.place(inside.PROVIDERS)))
+        await box.put(
+            inside.CLI_CONFIG, cli_config(box.place(inside.PROVIDERS), direct=self._parts.boxes.connected)
+        )
         if job.token is not None:
             await box.put(inside.TOKEN, job.token.encode())
 
@@ -383,6 +386,10 @@ class RunWorker:
         noted = await box.get(f"{inside.DATA}/terraform.tfstate", 1 << 20)
         if backend_type(noted) != "http":
             raise Failed("the code keeps its state elsewhere than in this server, which is not allowed")
+
+    async def _take_plugins(self, job: Job, box: Box) -> None:
+        """Keep what `init` downloaded for the account's later runs; nothing of the code has run yet."""
+        await self._parts.plugins.take(box, job.run.account_id, f"{inside.DATA}/providers")
 
     async def _step(self, job: Job, step: Step) -> None:
         self._accepted(await self._change(job.run, Advance(step)))
@@ -404,12 +411,13 @@ def box_name(run_id: RunId) -> str:
     return f"run-{run_id}"
 
 
-def cli_config(providers: str) -> bytes:
-    """Return the configuration of the tool's command line: plugins from the shared folder first."""
-    return (
-        "disable_checkpoint = true\n"
-        f'provider_installation {{\n  filesystem_mirror {{\n    path = "{providers}"\n  }}\n  direct {{}}\n}}\n'
-    ).encode()
+def cli_config(providers: str, *, direct: bool) -> bytes:
+    """Return the configuration of the tool's command line: plugins of the shared folder, and, where the network is
+    open, of their registries.
+    """
+    mirror = f'  filesystem_mirror {{\n    path = "{providers}"\n  }}\n'
+    more = "  direct {}\n" if direct else ""
+    return f"disable_checkpoint = true\nprovider_installation {{\n{mirror}{more}}}\n".encode()
 
 
 def _tuning(arguments: Sequence[str]) -> Sequence[str]:

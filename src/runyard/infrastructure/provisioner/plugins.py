@@ -1,0 +1,115 @@
+"""Provider plugins that the runs of an account share. Owns a folder for each account, in the layout of a mirror.
+
+The tool reads it as a read-only mirror. What it has downloaded into its own folder is taken over right after `init`,
+when nothing of the code could have run yet: a run can therefore never put anything of its own before another one.
+Whole packages appear by a rename, under a lock, and never change.
+"""
+
+import asyncio
+import fcntl
+import os
+import re
+import shutil
+import tarfile
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Final
+
+import structlog
+
+from runyard.infrastructure.provisioner.box import Box
+from runyard.kernel.errors import RunyardError
+from runyard.kernel.ids import AccountId
+
+PACKED_BYTES: Final = 4 << 30
+_PACKAGE: Final = re.compile(
+    r"(?P<package>[a-z0-9.:-]+/[A-Za-z0-9_-]+/[A-Za-z0-9_-]+/[0-9A-Za-z.+-]+/[a-z0-9]+_[a-z0-9]+)(?:/(?P<rest>.+))?\Z"
+)
+_PACK: Final = (
+    'cd "$1" 2>/dev/null || exit 0; find . -mindepth 5 -maxdepth 5 -type d -print0 | tar -c -f - --null -T -'
+)
+_log = structlog.get_logger(__name__)
+
+
+class PluginCache:
+    """Keeps the plugins of accounts."""
+
+    def __init__(self, folder: Path) -> None:
+        """Use a folder, made when missing."""
+        self._folder = folder
+        self._turn = asyncio.Lock()
+
+    async def folder(self, account_id: AccountId) -> Path:
+        """Return the mirror of an account."""
+        return await asyncio.to_thread(self._made, account_id)
+
+    async def take(self, box: Box, account_id: AccountId, name: str) -> int:
+        """Take over what the tool downloaded into a folder of a box; return how many packages are new. What cannot be
+        taken is logged: the run does not need it.
+        """
+        try:
+            with tempfile.TemporaryFile(dir=await self.folder(account_id)) as packed:
+                await box.output(("/bin/sh", "-c", _PACK, "sh", box.place(name)), packed, PACKED_BYTES)
+                packed.seek(0)
+                async with self._turn:
+                    return await asyncio.to_thread(self._unpack, account_id, packed)
+        except (RunyardError, OSError, tarfile.TarError) as error:
+            _log.warning("infrastructure.plugins_not_kept", account_id=str(account_id), error=str(error))
+            return 0
+
+    def _made(self, account_id: AccountId) -> Path:
+        folder = self._folder / account_id
+        folder.mkdir(parents=True, exist_ok=True)
+        folder.chmod(0o755)
+        return folder
+
+    def _unpack(self, account_id: AccountId, packed: IO[bytes]) -> int:
+        root = self._folder / account_id
+        new: set[str] = set()
+        with (
+            _locked(self._folder / f".{account_id}.lock"),
+            tempfile.TemporaryDirectory(dir=self._folder) as name,
+        ):
+            waiting = Path(name)
+            with tarfile.open(fileobj=packed, mode="r|") as archive:
+                for member in archive:
+                    found = _PACKAGE.match(member.name.removeprefix("./"))
+                    if found is None or (root / found["package"]).exists():
+                        continue
+                    new.add(found["package"])
+                    _place(archive, member, waiting / found["package"], found["rest"] or "")
+            for package in sorted(new):
+                target = root / package
+                target.parent.mkdir(parents=True, exist_ok=True)
+                if (waiting / package).is_dir():
+                    os.rename(waiting / package, target)
+        return len(new)
+
+
+def _place(archive: tarfile.TarFile, member: tarfile.TarInfo, package: Path, rest: str) -> None:
+    """Write a folder or a regular file of a package; everything else is left out."""
+    if ".." in rest.split("/"):
+        return
+    target = package / rest
+    if member.isdir():
+        target.mkdir(parents=True, exist_ok=True)
+    elif member.isreg() and rest:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        content = archive.extractfile(member)
+        assert content is not None
+        with target.open("xb") as file:
+            shutil.copyfileobj(content, file, 1 << 20)
+        target.chmod(0o755 if member.mode & 0o100 else 0o644)
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold a lock against other servers on the same folder."""
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
