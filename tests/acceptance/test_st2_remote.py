@@ -1,70 +1,27 @@
 """Remote actions against a real sshd on loopback: commands, scripts, several hosts, time-outs and refusals."""
 
 import shutil
-import socket
-import subprocess
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import asyncssh
 import pytest
 
 from tests.acceptance.test_st2_wire import Door
 from tests.support.http import Api
 from tests.support.server import Server, free_port
+from tests.support.sshd import SSHD, Sshd, running_sshd
 
-SSHD = shutil.which("sshd") or "/usr/sbin/sshd"
 NEEDS_SUDO = pytest.mark.skipif(shutil.which("sudo") is None, reason="needs sudo (apt-get install sudo)")
 pytestmark = pytest.mark.skipif(not Path(SSHD).exists(), reason="needs sshd (apt-get install openssh-server)")
 
 
-@dataclass(frozen=True)
-class Sshd:
-    """A running sshd and a key that it accepts."""
-
-    port: int
-    key: str
-
-
 @pytest.fixture(scope="module")
 def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
-    """Run an sshd on loopback that lets one key in as the user of the tests."""
-    folder = tmp_path_factory.mktemp("sshd")
-    host, user = asyncssh.generate_private_key("ssh-ed25519"), asyncssh.generate_private_key("ssh-ed25519")
-    (folder / "host").write_bytes(host.export_private_key())
-    (folder / "host").chmod(0o600)
-    (folder / "authorized").write_bytes(user.export_public_key())
-    port = free_port()
-    lines = [
-        f"Port {port}", "ListenAddress 127.0.0.1", f"HostKey {folder}/host", "UsePAM no", "StrictModes no",
-        f"AuthorizedKeysFile {folder}/authorized", "PermitRootLogin yes", "PasswordAuthentication no",
-        "Subsystem sftp internal-sftp", f"PidFile {folder}/pid",
-    ]  # fmt: skip
-    (folder / "config").write_text("\n".join(lines) + "\n")
-    Path("/run/sshd").mkdir(exist_ok=True)
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen([SSHD, "-D", "-e", "-f", str(folder / "config")], stderr=log)
-    try:
-        wait_for_port(port)
-        yield Sshd(port, user.export_private_key().decode())
-    finally:
-        process.terminate()
-        process.wait(10)
-
-
-def wait_for_port(port: int) -> None:
-    deadline = time.monotonic() + 10
-    while True:
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-        except OSError:
-            assert time.monotonic() < deadline, "sshd did not start"
-            time.sleep(0.05)
-        else:
-            return
+    """Run an sshd for the tests of this file."""
+    with running_sshd(tmp_path_factory.mktemp("sshd")) as one:
+        yield one
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import asyncssh
 import pytest
 
 from runyard.infrastructure.provisioner.git import EMPTY_TREE, Git
@@ -15,6 +16,7 @@ from runyard.infrastructure.runs.errors import CheckoutFailed
 from runyard.infrastructure.runs.ports import RepositoryAccess
 from runyard.kernel.errors import TooLarge
 from tests.support.repositories import Repository, make_repository
+from tests.support.sshd import SSHD, running_sshd
 
 
 @pytest.fixture
@@ -139,3 +141,21 @@ async def test_password_reaches_the_server_and_nothing_else(
     assert "wr0ng-token" not in failed.value.message
     assert started
     assert not any("token" in item for argv in started for item in argv)
+
+
+@pytest.mark.skipif(not Path(SSHD).exists(), reason="needs sshd (apt-get install openssh-server)")
+async def test_checkout_over_ssh_knows_its_host(git: Git, repository: Repository, tmp_path: Path) -> None:
+    """The key is in a file for as long as the call; a host whose key is another is refused."""
+    with running_sshd(tmp_path) as sshd:
+        url = f"ssh://root@127.0.0.1:{sshd.port}{repository.folder}"
+        known = f"[127.0.0.1]:{sshd.port} {sshd.host_key}"
+        access = RepositoryAccess(url=url, ssh_key=sshd.key, known_hosts=known)
+        made = await git.checkout(access, tmp_path / "out", branch="main")
+        assert made.commit == repository.head()
+        other = asyncssh.generate_private_key("ssh-ed25519").export_public_key().decode()
+        wrong = RepositoryAccess(url=url, ssh_key=sshd.key, known_hosts=f"[127.0.0.1]:{sshd.port} {other}")
+        with pytest.raises(CheckoutFailed, match="verification failed"):
+            await git.references(wrong)
+        with pytest.raises(CheckoutFailed, match="Permission denied"):
+            await git.references(RepositoryAccess(url=url, known_hosts=known))
+    assert not list((tmp_path / "git").glob("ssh-*"))
