@@ -168,6 +168,19 @@ def test_run_gets_the_variables_of_all_levels_and_shows_no_secret(place: Place) 
     item = firefly.post("/workspaces/search", {"filters": {"workspaceName": ["levels"]}})[0]
     assert (item["lastRunStatus"], item["runsCount"]) == ("apply_success", 1)
     assert item["backendSummary"]["managedResourceCount"] == 2
+    destroy_and_delete(place, workspace)
+
+
+def destroy_and_delete(place: Place, workspace: str) -> None:
+    """Destroy what a workspace has, by the task's own id, then delete it with what is left."""
+    firefly, path = place.firefly, f"/v2/runners/workspaces/{workspace}"
+    task = firefly.post(f"{path}/tasks/destroy", {"description": "Clean up"})
+    newest = firefly.post(f"/workspaces/{workspace}/runs/search?pageSize=1", {})[0]
+    assert (newest["planTaskId"], newest["title"]) == (task["id"], "Clean up")
+    place.until(workspace, newest["runId"], ["plan_success"])
+    going = firefly.post(f"{path}/tasks/destroy", {"taskId": task["id"]})
+    assert (going["type"], going["id"] != task["id"]) == ("destroy", True)
+    place.until(workspace, newest["runId"], ["apply_success"])
     removed = firefly.delete(f"{path}?destroy=true&description=the+end", status=200)
     assert (removed["resourcesDestroyed"], removed["workspaceId"]) == (True, workspace)
     firefly.get(path, 404)
@@ -202,6 +215,10 @@ def test_of_two_deploys_at_once_one_runs_and_one_waits(place: Place, tmp_path: P
     destroy = place.firefly.post(f"{path}/tasks/destroy", {"taskType": "destroy"})
     assert (destroy["type"], destroy["id"]) == ("destroy", destroy["taskId"])
     assert destroy["status"] in ("queued", "running")
+    named = place.firefly.post(
+        f"{path}/tasks/destroy", {"taskId": "task-12345", "description": "Named by nobody"}
+    )
+    assert named["id"] != destroy["id"]
     for wrong in ({"taskType": "none"}, {}, {"taskType": "plan", "cmdArguments": "-state=x"}):
         answer = place.firefly.ask("POST", path, wrong)
         assert answer.status == 400

@@ -190,11 +190,18 @@ class RunnersHandlers:
         await send_json(call, DeployedItem(status=200, run_id=run.id, task_id=run.plan_task_id))
 
     async def destroy(self, call: Call) -> None:
-        """Ask for the destruction of the resources of a workspace, which itself stays."""
+        """Ask for the destruction of the resources of a workspace, which itself stays. With the id of a destruction that
+        waits, that one goes on; any other id names nothing.
+        """
         body = await reading.read(call, _destroy)
         if body.task_type:
             reading.one_of(body.task_type, ("destroy",), "taskType")
         workspace = await self._found(call)
+        waiting = await self._waiting_destruction(call, workspace, body.task_id or "")
+        if waiting is not None:
+            run = await self._runs.approve(call.caller, waiting.id)
+            await send_json(call, task_item(task_of(run, run.current_task_id)))
+            return
         given = split(body.cmd_arguments or "")
         new = NewRun(
             kind=RunKind.DESTROY,
@@ -205,6 +212,16 @@ class RunnersHandlers:
         )
         run = await self._runs.create(call.caller, workspace.id, new)
         await send_json(call, task_item(plan_task(run)))
+
+    async def _waiting_destruction(self, call: Call, workspace: Workspace, task_id: str) -> Run | None:
+        if not task_id:
+            return None
+        try:
+            run = await self._runs.by_task(call.caller.scope, task_id.lower())
+        except RunNotFound:
+            return None
+        mine = run.workspace_id == workspace.id and run.kind is RunKind.DESTROY
+        return run if mine and run.waits else None
 
     async def apply(self, call: Call) -> None:
         """Approve a task that waits, or acknowledge what guardrails found in it."""

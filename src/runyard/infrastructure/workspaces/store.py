@@ -153,10 +153,15 @@ def _matches(match: Match) -> list[ColumnElement[bool]]:
         if values:
             found.append(column.in_(list(values)))
     if match.labels:
-        found.append(or_(*(_w.label_text.contains(f"\n{one}\n", autoescape=True) for one in match.labels)))
+        found.append(or_(*(_has_label(one) for one in match.labels)))
     if match.managed is not None:
         found.append(_w.runner_type == MANAGED if match.managed else _w.runner_type != MANAGED)
     return found
+
+
+def _has_label(label: str) -> ColumnElement[bool]:
+    """Return the condition that a workspace has a label as it is spelled: LIKE ignores case on SQLite, this does not."""
+    return func.replace(_w.label_text, f"\n{label}\n", "") != _w.label_text
 
 
 def _columns(workspace: Workspace) -> dict[str, Any]:
