@@ -3,6 +3,7 @@
 import contextlib
 import json
 import re
+import shutil
 import signal
 import subprocess
 import time
@@ -251,6 +252,9 @@ def test_token_for_a_cloud_says_which_run_it_is_and_is_masked(
     api: Api, code: Callable[[str], Terraform]
 ) -> None:
     terraform = code(CLAIMS)
+    terraform.write(terraform.backend_remote(terraform.folder.name), CLAIMS)
+    shutil.rmtree(terraform.folder / ".terraform")
+    terraform("init", "-input=false").ok()
     path = f"/api/v2/organizations/default/workspaces/{terraform.folder.name}"
     workspace = api.get(path).expect(200).json()["data"]["id"]
     answer = api.put(f"/v2/runners/workspaces/{workspace}", {"oidcAuthentication": True})

@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.http import Api
 from tests.support.server import Server
-from tests.support.terraform import Terraform, needs_terraform, one_resource
+from tests.support.terraform import HOST, Terraform, needs_terraform, one_resource
 
 pytestmark = needs_terraform
 SECRET = "correct-horse-battery-staple"
@@ -121,3 +121,28 @@ def test_local_state_moves_in_and_older_ones_only_by_force(
     assert "lineage" in api.request("POST", path, other).expect(409).json()["errors"][0]["detail"]
     api.request("POST", f"{path}?force=true", other).expect(200)
     assert api.get(path).json()["lineage"] == "another"
+
+
+def test_workspaces_are_made_and_chosen_by_tags_and_by_prefix(
+    server: Server, api: Api, tmp_path: Path
+) -> None:
+    made = []
+    for kind, which, first, second in (
+        ("cloud", 'tags = ["plain"]', "tags-one", "tags-two"),
+        ("cloud", 'tags = { team = "net" }', "keys-one", "keys-two"),
+        ('backend "remote"', 'prefix = "app-"', "", "dev"),
+    ):
+        terraform = Terraform(server, tmp_path / f"code-{second}")
+        terraform.write(
+            f'terraform {{\n{kind} {{\n hostname = "{HOST}"\n organization = "default"\n'
+            f" workspaces {{\n {which}\n }}\n}}\n}}\n"
+        )
+        terraform("init", given=f"{first}\n")
+        terraform("workspace", "new", second).ok()
+        listed = terraform("workspace", "list").ok().out.replace("*", "").split()
+        assert listed == [name for name in (first, second) if name]
+        made += [f"app-{name}" if "remote" in kind else name for name in listed]
+    found = api.get("/api/v2/organizations/default/workspaces/keys-two").expect(200).json()["data"]
+    assert found["attributes"]["tag-names"] == ["team:net"]
+    for name in made:
+        api.post(f"/api/v2/organizations/default/workspaces/{name}/actions/safe-delete").expect(204)

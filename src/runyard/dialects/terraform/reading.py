@@ -77,9 +77,9 @@ async def read_document(call: Call) -> Resource:
     return (await read_json(call, _document)).data
 
 
-async def read_names(call: Call) -> Sequence[str]:
-    """Read a list of named resources and return the names."""
-    return [attribute(one, "name", str, "") for one in (await read_json(call, _documents)).data]
+async def read_documents(call: Call) -> Sequence[Resource]:
+    """Read the body of a request that names many."""
+    return (await read_json(call, _documents)).data
 
 
 async def read_bounded(call: Call, limit: int) -> bytes:

@@ -153,6 +153,10 @@ def _workspaces(h: WorkspaceHandlers) -> Iterator[Route]:
     yield _route(
         "POST", tags, "addTags", "Add tags.", handler=h.tag, request=Documents, status=204, permission=_WRITE
     )
+    yield _route(
+        "PATCH", f"{one}/tag-bindings", "addTagBindings", "Add tags with a value.",
+        handler=h.bind, request=Documents, permission=_WRITE,
+    )  # fmt: skip
     for name in ("tag-bindings", "effective-tag-bindings"):
         operation = f"list{name.title().replace('-', '')}"
         yield _route(

@@ -104,12 +104,13 @@ class WorkspaceHandlers:
         account = await organization(self._services, call)
         values = reading.query(call)
         number, size = reading.page(call)
-        wanted = [tag for tag in values.get("search[tags]", "").split(",") if tag]
+        tags = [tag for tag in values.get("search[tags]", "").split(",") if tag]
+        bound = _tagged(values)
         text = (values.get("search[name]") or values.get("search[wildcard-name]") or "").strip("*")
         project = values.get("filter[project][id]")
         query = WorkspaceQuery(
             text=text,
-            match=Match(labels=wanted[:1]),
+            match=Match(labels=bound[:1] or tags[:1]),
             project_ids=(ProjectId(project),) if project else (),
             sort=(("name", True),),
             offset=(number - 1) * size,
@@ -119,7 +120,7 @@ class WorkspaceHandlers:
         items = [
             await self._shown(one, account, call.caller)
             for one in found[:size]
-            if set(wanted) <= set(one.labels) and text in one.name
+            if set(bound) <= set(one.labels) and _has_tags(one, tags) and text in one.name
         ]
         await send_list(call, items, number, size, more=len(found) > size)
 
@@ -210,7 +211,7 @@ class WorkspaceHandlers:
     async def tag(self, call: Call) -> None:
         """Add tags, which are the labels here."""
         found = await self._named(call)
-        names = await reading.read_names(call)
+        names = [_tag(one.attributes) for one in await reading.read_documents(call)]
         labels = list(dict.fromkeys([*found.labels, *names]))
         await self._services.workspaces.update(call.caller, found.id, WorkspaceChanges(labels=labels))
         await send_nothing(call)
@@ -222,9 +223,21 @@ class WorkspaceHandlers:
         await send_list(call, items, 1, max(len(items), 1))
 
     async def bindings(self, call: Call) -> None:
-        """List tags that have a key and a value: there are none."""
-        await self._named(call)
-        await send_list(call, [], 1, 20)
+        """List tags as keys with values."""
+        found = await self._named(call)
+        items = [resource("tag-bindings", label, _binding(label)) for label in found.labels]
+        await send_list(call, items, 1, max(len(items), 1))
+
+    async def bind(self, call: Call) -> None:
+        """Add tags that have a key and a value."""
+        found = await self._named(call)
+        labels = [_tag(one.attributes) for one in await reading.read_documents(call)]
+        merged = list(dict.fromkeys([*found.labels, *labels]))
+        changed = await self._services.workspaces.update(
+            call.caller, found.id, WorkspaceChanges(labels=merged)
+        )
+        items = [resource("tag-bindings", label, _binding(label)) for label in changed.labels]
+        await send_list(call, items, 1, max(len(items), 1))
 
     # --- the lock ---
 
@@ -366,6 +379,26 @@ def _tags(asked: Resource) -> Sequence[str]:
             if isinstance(found, Mapping):
                 names.append(_tag(found))
     return names
+
+
+def _tagged(values: Mapping[str, str]) -> list[str]:
+    """Return the tags with keys that a query asks for: `filter[tagged][0][key]`, `filter[tagged][0][value]`."""
+    keys = {name: value for name, value in values.items() if name.startswith("filter[tagged][")}
+    return [
+        _tag({"key": key, "value": keys.get(f"{name.removesuffix('[key]')}[value]")})
+        for name, key in keys.items()
+        if name.endswith("[key]")
+    ]
+
+
+def _has_tags(found: Workspace, tags: Sequence[str]) -> bool:
+    """Tell whether a workspace has all tags, with whatever value."""
+    return set(tags) <= {label.partition(":")[0] for label in found.labels} | set(found.labels)
+
+
+def _binding(label: str) -> dict[str, str]:
+    key, _, value = label.partition(":")
+    return {"key": key, "value": value}
 
 
 def _tag(attributes: Mapping[str, Any]) -> str:
