@@ -345,3 +345,59 @@ def write_on(server: Server, path: str, written: threading.Event) -> None:
             assert answer.status == 200, answer.body
             if serial == 12:
                 written.set()
+
+
+VALUES = (None, True, -1, 2**70, 1.5, "", "x" * 5000, "\0", "../..", "é\u202e", [], ["x"], [{}], {}, {"a": 1})
+ATTRIBUTES = {
+    "workspaces": (
+        "name", "description", "working-directory", "terraform-version", "auto-apply", "execution-mode", "operations",
+    ),
+    "state-versions": ("serial", "lineage", "md5", "force", "state"),
+    "configuration-versions": ("speculative", "auto-queue-runs"),
+    "runs": (
+        "message", "is-destroy", "plan-only", "save-plan", "auto-apply", "refresh", "refresh-only", "target-addrs",
+        "replace-addrs", "variables",
+    ),
+}  # fmt: skip
+
+
+def test_wrong_values_at_every_place_are_no_fault_of_the_server(api: Api, workspace: str) -> None:
+    one = f"/api/v2/workspaces/{workspace}"
+    paths = {
+        "workspaces": [("POST", WORKSPACES), ("PATCH", one)],
+        "state-versions": [("POST", f"{one}/state-versions")],
+        "configuration-versions": [("POST", f"{one}/configuration-versions")],
+        "runs": [("POST", "/api/v2/runs")],
+    }
+    related: dict[str, Any] = {"workspace": {"data": {"type": "workspaces", "id": workspace}}}
+    made: set[str] = set()
+    for kind, asked in paths.items():
+        for name in ATTRIBUTES[kind]:
+            for value in VALUES:
+                given = {"md5": "0" * 32, "execution-mode": "local", name: value}
+                for method, path in asked:
+                    body = {"data": {"type": kind, "attributes": given, "relationships": related}}
+                    answer = api.request(method, path, body, ACCEPT)
+                    assert answer.status < 500 or answer.status == 501, (kind, name, value, answer.body)
+                    if method == "POST" and path == WORKSPACES and answer.status == 201:
+                        made.add(answer.json()["data"]["id"])
+    for body in (
+        [],
+        1,
+        {"data": []},
+        {"data": {"attributes": []}},
+        {"data": {"relationships": {"tags": {"data": 3}}}},
+    ):
+        for method, path in [pair for asked in paths.values() for pair in asked]:
+            assert api.request(method, path, body, ACCEPT).status < 500
+    for wrong in ({"workspace": {"data": {"id": value}}} for value in VALUES):
+        assert api.post("/api/v2/runs", {"data": {"relationships": wrong}}).status < 500
+    for query in (
+        "page%5Bnumber%5D=0",
+        "page%5Bsize%5D=x",
+        "search%5Bname%5D=%00",
+        "filter%5Bproject%5D%5Bid%5D=%F0",
+    ):
+        assert api.get(f"{WORKSPACES}?{query}").status < 500
+    for workspace_id in made:
+        api.request("DELETE", f"/api/v2/workspaces/{workspace_id}", headers=ACCEPT).expect(204)

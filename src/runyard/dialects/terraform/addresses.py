@@ -13,7 +13,7 @@ import msgspec
 
 from runyard.dialects.door import Call
 from runyard.dialects.reading import header
-from runyard.kernel.clock import utc_now
+from runyard.kernel.clock import Now, utc_now
 from runyard.kernel.crypto import CannotUnseal, Vault
 from runyard.kernel.errors import NotFound
 from runyard.kernel.jsons import encode_json
@@ -49,10 +49,11 @@ class _Content(msgspec.Struct, array_like=True):
 class Addresses:
     """Makes and opens such addresses."""
 
-    def __init__(self, vault: Vault, public_url: str | None) -> None:
+    def __init__(self, vault: Vault, public_url: str | None, now: Now = utc_now) -> None:
         """Seal with a vault; without a public address, clients come back to where they are."""
         self._vault = vault
         self._public_url = public_url
+        self._now = now
 
     def base(self, call: Call) -> str:
         """Return the address of the server as the caller knows it, without a slash at its end."""
@@ -63,7 +64,7 @@ class Addresses:
 
     def make(self, call: Call, purpose: Purpose, subject: str, detail: str = "") -> str:
         """Return an address for one purpose and subject."""
-        until = int((utc_now() + _LIFETIMES[purpose]).timestamp())
+        until = int((self._now() + _LIFETIMES[purpose]).timestamp())
         content = encode_json(_Content(purpose.value, str(subject), until, detail))
         sealed = base64.urlsafe_b64encode(self._vault.seal(content, _CONTEXT)).rstrip(b"=").decode()
         return f"{self.base(call)}{BASE}/objects/{purpose.value}/{sealed}"
@@ -77,6 +78,6 @@ class Addresses:
             content = msgspec.json.decode(self._vault.open(raw, _CONTEXT), type=_Content)
         except (binascii.Error, ValueError, IndexError, CannotUnseal, msgspec.MsgspecError):
             raise NotFound("there is nothing at this address") from None
-        if content.purpose != purpose.value or content.until < utc_now().timestamp():
+        if content.purpose != purpose.value or content.until < self._now().timestamp():
             raise NotFound("there is nothing at this address any more")
         return content.subject, content.detail

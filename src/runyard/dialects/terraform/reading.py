@@ -122,7 +122,7 @@ def content_md5(call: Call) -> str | None:
         return None
     try:
         wanted = base64.b64decode(given, validate=True)
-    except binascii.Error:
+    except ValueError:
         raise InvalidArgument("Content-MD5 must be base64") from None
     return wanted.hex()
 
@@ -134,6 +134,8 @@ def attribute(resource: Resource, name: str, kind: type[Value], default: Value) 
         return default
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         raise InvalidArgument(f"{name} must be a value of the kind {kind.__name__}")
+    if "\0" in str(value):
+        raise InvalidArgument(f"{name} must not contain a NUL")
     return value
 
 

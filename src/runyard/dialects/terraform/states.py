@@ -1,7 +1,6 @@
 """State versions in the words of the protocol: announce, send, read, list; the outputs of the current one."""
 
 import base64
-import binascii
 from typing import Any, Final
 
 from runyard.dialects.door import Call
@@ -184,7 +183,7 @@ class StateHandlers:
 def _decoded(text: str) -> bytes:
     try:
         return base64.b64decode(text, validate=True)
-    except binascii.Error:
+    except ValueError:
         raise InvalidArgument("state must be base64") from None
 
 

@@ -4,6 +4,7 @@ A state is untrusted and may be large, so only what is needed is decoded; the re
 """
 
 import hashlib
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,6 +14,7 @@ from runyard.infrastructure.state.errors import BadState
 from runyard.infrastructure.state.model import MAX_SERIAL, Facts
 
 _MAX_LINEAGE = 128
+_MD5 = re.compile(r"[0-9a-f]{32}")
 
 
 class _Resource(msgspec.Struct):
@@ -49,19 +51,28 @@ _outputs = msgspec.json.Decoder(_Outputs)
 def read_facts(body: bytes) -> Facts:
     """Return what a state says about itself. Raises BadState; its message has nothing of the content."""
     found = _decoded(_outline, body)
-    if not 0 <= found.serial <= MAX_SERIAL:
-        raise BadState(f"the serial of a state is a whole number from 0 to {MAX_SERIAL}")
-    if len(found.lineage) > _MAX_LINEAGE or "\0" in found.lineage:
-        raise BadState(f"the lineage of a state has at most {_MAX_LINEAGE} characters")
     managed = (one for one in found.resources or () if one.mode == "managed")
-    return Facts(
-        serial=found.serial,
-        lineage=found.lineage,
-        md5=hashlib.md5(body, usedforsecurity=False).hexdigest(),
-        size=len(body),
-        terraform_version=found.terraform_version[:32].replace("\0", ""),
-        resources=sum(len(one.instances or ()) for one in managed),
+    return checked(
+        Facts(
+            serial=found.serial,
+            lineage=found.lineage,
+            md5=hashlib.md5(body, usedforsecurity=False).hexdigest(),
+            size=len(body),
+            terraform_version=found.terraform_version[:32].replace("\0", ""),
+            resources=sum(len(one.instances or ()) for one in managed),
+        )
     )
+
+
+def checked(facts: Facts) -> Facts:
+    """Refuse what no state can say of itself. Raises BadState."""
+    if not 0 <= facts.serial <= MAX_SERIAL:
+        raise BadState(f"the serial of a state is a whole number from 0 to {MAX_SERIAL}")
+    if len(facts.lineage) > _MAX_LINEAGE or "\0" in facts.lineage:
+        raise BadState(f"the lineage of a state has at most {_MAX_LINEAGE} characters")
+    if _MD5.fullmatch(facts.md5) is None:
+        raise BadState("the MD5 of a state has 32 hexadecimal digits")
+    return facts
 
 
 def read_outputs(body: bytes) -> Mapping[str, Output]:

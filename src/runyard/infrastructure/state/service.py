@@ -13,7 +13,7 @@ from runyard.database.engine import Database, Transaction
 from runyard.database.errors import UniqueViolation
 from runyard.identity.model import Scope
 from runyard.infrastructure.state import store
-from runyard.infrastructure.state.document import Output, read_facts, read_outputs
+from runyard.infrastructure.state.document import Output, checked, read_facts, read_outputs
 from runyard.infrastructure.state.errors import (
     BadState,
     LockLost,
@@ -175,7 +175,7 @@ class StateService:
             unchanged = await self._look(tx, owner, facts, how)
         if unchanged is not None:
             return unchanged
-        version = self._new(StateVersionId.new(), owner, writer, facts, forced=how.force)
+        version = self._new(StateVersionId.new(), owner, writer, checked(facts), forced=how.force)
         async with self._database.transaction() as tx:
             await store.forget_announced(tx, owner.id, self._now() - 2 * ANNOUNCED_FOR)
             await store.insert_version(tx, version)
