@@ -66,12 +66,22 @@ def both(door: Api, key: str, name: str, archive: bytes, **arguments: list[str])
 
 def test_plan_shows_its_log_once_in_both_clients_and_target_reaches_the_tool(door: Api, key: str) -> None:
     archive = packed({"main.tf": TWO})
-    old, new = both(door, key, workspace(door), archive, target=["terraform_data.two"])
+    address = "terraform_data.two"
+    old, new = both(door, key, workspace(door), archive, target=[address], replace=[address])
     assert (old.code, new.code) == (0, 0), (old, new)
     for outcome in (old, new):
         assert outcome.lines.count("Plan: 1 to add, 0 to change, 0 to destroy.") == 1, outcome.lines
         assert not any("terraform_data.one" in line for line in outcome.lines)
-    assert sorted(old.lines) != []
+        command = next(line for line in outcome.lines if line.startswith("$ terraform plan"))
+        assert f"-target={address}" in command
+        assert f"-replace={address}" in command
+
+
+def test_plan_without_changes_says_so_in_both_clients(door: Api, key: str) -> None:
+    old, new = both(door, key, workspace(door), packed({"main.tf": "locals {\n  nothing = true\n}\n"}))
+    assert (old.code, new.code) == (0, 0), (old, new)
+    for outcome in (old, new):
+        assert any(line.startswith("No changes.") for line in outcome.lines), outcome.lines
 
 
 def test_failed_plan_ends_both_clients(door: Api, key: str) -> None:
@@ -147,23 +157,33 @@ def test_plan_uses_the_variables_of_the_workspace_and_hides_secrets(door: Api, k
     assert "open-sesame-77" not in text
 
 
-def test_reader_that_loses_its_connection_goes_on_where_it_was(door: Api, key: str) -> None:
+def test_reader_that_loses_its_connection_goes_on_where_it_was_and_stops_nothing(door: Api, key: str) -> None:
     client = Unified(door.port, key, workspace=workspace(door))
     client.begin(packed({"main.tf": TWO}), {}, "application/octet-stream")
-    path = f"/log-service/stream?accountID=default&key=runs%2F{client.remote['pipeline_execution_id']}%2Fplan"
-    first: list[tuple[str, str]] = []
-    for event, data, last in client.events(path, {"x-api-key": key}):
-        if event:
+    run = client.remote["pipeline_execution_id"]
+    path = f"/log-service/stream?accountID=default&key=runs%2F{run}%2Fplan"
+    stream = client.events(path, {"x-api-key": key})
+    first = [next(stream) for _ in range(3)]
+    stream.close()  # in the middle of the plan
+    rest = whole(client, path, key, first[-1][2])
+    assert [*first, *rest] == whole(client, path, key)
+    assert any("Plan: 2 to add" in data for _, data, _ in rest)
+    deadline = time.monotonic() + 20
+    status = "Running"
+    while status == "Running" and time.monotonic() < deadline:
+        status = client.poll("", {"x-api-key": key})["pipelineExecutionSummary"]["status"]
+        time.sleep(0.2)
+    assert status == "Success"
+
+
+def whole(client: Unified, path: str, key: str, last: str = "0") -> list[tuple[str, str, str]]:
+    """Read a log from a place to its end marker."""
+    found = []
+    for event in client.events(path, {"x-api-key": key, "Last-Event-ID": last}):
+        if event[0]:
             break
-        first.append((last, data))
-    middle = len(first) // 2
-    again = []
-    for event, data, last in client.events(path, {"x-api-key": key, "Last-Event-ID": first[middle][0]}):
-        if event:
-            break
-        again.append((last, data))
-    assert first[middle + 1 :] == again
-    assert len(again) > 2
+        found.append(event)
+    return found
 
 
 def test_remote_plan_stands_in_the_ledger(door: Api, key: str) -> None:

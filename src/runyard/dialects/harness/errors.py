@@ -33,6 +33,7 @@ CONFLICT = Word(409, "ConflictError")
 BUSY = Word(409, "ConflictError", temporary=True)
 LOCKED = Word(423, "LockedError", temporary=True)
 GONE = Word(499, "ContextCancelledError")
+"""Published for a caller that went away. It is never sent: there is nobody to read it."""
 INTERNAL = Word(500, "InternalServerError", fault=True)
 ABSENT = Word(501, "NotImplementedError")
 UNAVAILABLE = Word(502, "BadGatewayError", temporary=True, fault=True)
