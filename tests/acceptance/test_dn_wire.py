@@ -134,6 +134,8 @@ def test_shared_path_goes_by_the_credential(api: Api) -> None:
         assert anonymous.get(f"{path}?x-auth-token={api.token}").expect(200).json()["username"] == "admin"
         cookie = anonymous.request("GET", path, headers={"Cookie": f"auth-token={api.token}"}).expect(200)
         assert cookie.json()["authentication"]["location"] == "cookie"
+        both = {"Cookie": "auth-token=x", "X-API-Key": api.token}
+        assert "email_address" in anonymous.request("GET", path, headers=both).expect(200).json()
     assert (
         "faultstring"
         in anonymous.request("GET", "/api/v1/none", headers={"St2-Api-Key": "x"}).expect(404).json()

@@ -32,6 +32,7 @@ _TIME: Final = re.compile(
 _HEX: Final = re.compile(r"[0-9a-fA-F]{24}")
 _TRUE, _FALSE = {"true", "1", "yes", "y"}, {"false", "0", "no", "n"}
 _OWN_HEADERS: Final = (b"x-auth-token", b"st2-api-key")
+_OTHER_HEADERS: Final = (b"authorization", b"x-api-key")
 _NO_CREDENTIAL: Final = "Unauthorized - One of Token or API key required."
 _ALLOWED: Final = (
     (b"access-control-allow-methods", b"GET,POST,PUT,DELETE,OPTIONS"),
@@ -67,16 +68,19 @@ def found_credential(scope: Scope) -> tuple[str, str, str]:
 
 
 def claims(scope: Scope) -> bool:
-    """Tell whether a request carries a credential of this dialect, or asks whether a page may send one."""
+    """Tell whether a request carries a credential of this dialect, or asks whether a page may send one. A cookie comes
+    along with whatever a browser sends, so a credential of another dialect beside it counts for more.
+    """
+    cookie = other = False
     for name, value in scope["headers"]:
         if name in _OWN_HEADERS:
             return True
-        if name == b"cookie" and b"auth-token=" in value:
-            return True
         if name == b"access-control-request-headers" and any(own in value.lower() for own in _OWN_HEADERS):
             return True
+        cookie = cookie or (name == b"cookie" and b"auth-token=" in value)
+        other = other or name in _OTHER_HEADERS
     query_string: bytes = scope.get("query_string", b"")
-    return b"x-auth-token=" in query_string or b"st2-api-key=" in query_string
+    return (cookie and not other) or b"x-auth-token=" in query_string or b"st2-api-key=" in query_string
 
 
 def basic(scope: Scope) -> tuple[str, str]:
