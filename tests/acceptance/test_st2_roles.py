@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.acceptance.test_st2_stream import Listener
 from tests.acceptance.test_st2_wire import Door
 from tests.conftest import ServerFactory
 from tests.support.cli import environment_for, run_process
@@ -191,6 +192,21 @@ def test_executions_of_others_are_out_of_reach_in_every_operation(house: House) 
     assert (
         house.door("admin")("GET", f"/v1/executions/{theirs}").expect(200).json()["context"]["user"] == "eve"
     )
+
+
+def test_stream_tells_users_of_their_own_executions_only(house: House) -> None:
+    bob, eve = house.door("bob"), house.door("eve")
+    listener = Listener(
+        house.server, "/v1/stream?events=st2.execution__*,st2.execution.output__create", bob.token
+    )
+    eve.run("echo of eve")
+    mine = bob.run("echo of bob")["id"]
+    told = listener.until(lambda _, data: data["id"] == mine and data["status"] == "succeeded")
+    listener.close()
+    assert {data.get("execution_id", data["id"]) for _, data in told} == {mine}
+    assert "of eve" not in str(told)
+    nobody = Door(house.server.api().clone(house.tokens["nobody"]))
+    assert nobody("GET", "/v1/stream").status == 403
 
 
 def test_observer_sees_and_changes_nothing_and_admins_by_role_do_all(house: House) -> None:

@@ -189,7 +189,7 @@ def test_slow_reader_misses_no_end_and_takes_no_memory(own: Server, listen: List
         text = "x" * 12_000
         made = [
             door("POST", "/v1/executions", {"action": "core.noop", "parameters": {"text": text}}).json()["id"]
-            for _ in range(450)
+            for _ in range(510)
         ]
         door.ended(made[-1])
         quick = listen(server, "/v1/stream?events=st2.execution__*", door.token)
@@ -211,6 +211,10 @@ def test_slow_reader_misses_no_end_and_takes_no_memory(own: Server, listen: List
             told += 1
         slow.close()
         quick.close()
+        listed = door("GET", "/v1/executions?limit=-1&include_attributes=id,status").expect(200)
+        assert len(listed.json()) == int(listed.headers["x-total-count"]) >= 511
+        assert [one["id"] for one in listed.json()][:2] == [last, made[-1]]
+        assert door("GET", "/v1/executions?limit=-1&user=nobody").expect(200).json() == []
     assert not set(made) - set(ends)
     assert set(ends.values()) == {1}
     assert told < 4 * len(made), "nothing was lost, so nothing was tested"

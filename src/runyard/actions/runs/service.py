@@ -285,10 +285,14 @@ class RunService:
         self, scope: Scope, wanted: RunFilter, detail: Detail = EVERYTHING
     ) -> tuple[list[Record], int]:
         """List executions and count all that the filter matches."""
+        ids, total = await self.listed(scope, wanted)
+        return await self.records(scope, ids, detail), total
+
+    async def listed(self, scope: Scope, wanted: RunFilter) -> tuple[Sequence[str], int]:
+        """List the ids of executions and count all that the filter matches: for lists too long to be held whole."""
         async with self._database.scan() as tx:
             ids = await store.page(tx, scope, wanted)
-            total = await self._counter.count(tx, scope, wanted)
-        return await self.records(scope, ids, detail), total
+            return ids, await self._counter.count(tx, scope, wanted)
 
     async def records(self, scope: Scope, ids: Sequence[str], detail: Detail = EVERYTHING) -> list[Record]:
         """Return those executions that are there, in the order of the ids."""

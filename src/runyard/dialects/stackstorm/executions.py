@@ -2,8 +2,8 @@
 
 import gzip
 import json
-from collections.abc import Mapping
-from typing import Final
+from collections.abc import AsyncIterator, Mapping
+from typing import Any, Final
 
 import msgspec
 
@@ -14,7 +14,7 @@ from runyard.dialects.door import Answer, Call, send_answer
 from runyard.dialects.stackstorm import granting, reading
 from runyard.dialects.stackstorm.asking import claimed_users, delay_of, new_run
 from runyard.dialects.stackstorm.filters import FILTER_VALUES, filter_of
-from runyard.dialects.stackstorm.replies import encode, send_json, send_list, start_text
+from runyard.dialects.stackstorm.replies import encode, send_json, send_list, send_parts, start_text
 from runyard.dialects.stackstorm.services import StackStormServices
 from runyard.dialects.stackstorm.views import EXECUTION_FIELDS, execution_view, narrowed_execution
 from runyard.executions.output.model import Stream
@@ -28,6 +28,8 @@ STATUSES: Final = (
 _EXCLUDABLE: Final = ("result", "trigger_instance", "status")
 _STREAMS: Final = {"stdout": Stream.STDOUT, "stderr": Stream.STDERR}
 _BLOCK: Final = 1 << 20
+_AT_ONCE: Final = 500
+"""Executions of a list that are held at once; a longer list is sent in parts."""
 
 
 class ExecutionHandlers:
@@ -51,10 +53,18 @@ class ExecutionHandlers:
             history=not roots or "log" in roots,
             results=not roots or bool(roots & {"result", "result_size"}),
         )
-        found, total = await self._runs.page(call.caller.scope, wanted, detail)
+        ids, total = await self._runs.listed(call.caller.scope, wanted)
         base = base_of(call)
-        items = [narrowed_execution(execution_view(one, base), included, excluded) for one in found]
-        await send_list(call, items, total, limit)
+
+        async def parts() -> AsyncIterator[list[dict[str, Any]]]:
+            for start in range(0, len(ids), _AT_ONCE):
+                found = await self._runs.records(call.caller.scope, ids[start : start + _AT_ONCE], detail)
+                yield [narrowed_execution(execution_view(one, base), included, excluded) for one in found]
+
+        if len(ids) > _AT_ONCE:
+            await send_parts(call, parts(), total, limit)
+        else:
+            await send_list(call, [item async for part in parts() for item in part], total, limit)
 
     async def create(self, call: Call) -> None:
         """Ask for an execution."""

@@ -1,6 +1,6 @@
 """Sends answers. Owns the encoder and the headers of the dialect's successes."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 
 from runyard.dialects.door import Answer, Call, send_answer
@@ -28,10 +28,32 @@ async def send_json(
 
 async def send_list(call: Call, items: Sequence[object], total: int, limit: int | None) -> None:
     """Send a list with the headers that count it."""
+    await send_json(call, items, headers=_counted(total, limit))
+
+
+def _counted(total: int, limit: int | None) -> list[tuple[bytes, bytes]]:
     headers = [(b"x-total-count", str(total).encode())]
     if limit is not None:
         headers.append((b"x-limit", str(limit).encode()))
-    await send_json(call, items, headers=headers)
+    return headers
+
+
+async def send_parts(
+    call: Call, parts: AsyncIterator[Sequence[object]], total: int, limit: int | None
+) -> None:
+    """Send a list part by part, so that a long one is never held whole; a part may be empty."""
+    call.started = True
+    headers = [(b"x-request-id", call.request_id.encode()), (b"content-type", b"application/json")]
+    await call.send(
+        {"type": "http.response.start", "status": 200, "headers": [*headers, *_counted(total, limit)]}
+    )
+    lead = b"["
+    async for items in parts:
+        if items:
+            body = lead + b",".join(encode(item) for item in items)
+            await call.send({"type": "http.response.body", "body": body, "more_body": True})
+            lead = b","
+    await call.send({"type": "http.response.body", "body": b"]" if lead == b"," else b"[]"})
 
 
 async def send_text(call: Call, body: bytes, kind: str = "text/plain; charset=UTF-8") -> None:
