@@ -252,7 +252,17 @@ async def test_webhooks_are_signed_tried_again_and_survive_a_stop(guards: Guards
         _, body = await receiver.take()
         assert body["id"] == waiting.id
         await later.stop()
-    assert KEY.encode() not in msgspec.json.encode(await house.notifications.of_rule(rule.id))
+    (kept_notification,) = await house.notifications.of_rule(rule.id)
+    assert KEY.encode() not in msgspec.json.encode(kept_notification)
+    assert "hook" not in kept_notification.destination
+    vault = house.notifications._vault
+    vault.rotate()
+    async with guards.database.transaction() as tx:
+        assert await house.notifications.seal_again(tx) == 2
+        assert await house.notifications.seal_again(tx) == 0
+    vault.forget_old()
+    (again,) = await house.notifications.of_rule(rule.id)
+    assert house.notifications.opened(again) == (receiver.url, KEY.encode())
     await house.guardrails.delete(guards.caller, rule.id)
     assert await house.notifications.deliveries(rule.notification_id) == []
 

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import msgspec
 
-from runyard.database.engine import Database
+from runyard.database.engine import Database, Transaction
 from runyard.identity.model import Principal, Scope
 from runyard.infrastructure.guardrails import store
 from runyard.infrastructure.guardrails.documents import intersects, read_criteria, read_scope
@@ -140,33 +140,28 @@ class GuardrailService:
 
     async def change(self, caller: Principal, rule_id: str, changes: GuardrailChanges) -> Guardrail:
         """Change a rule. Raises GuardrailNotFound, InvalidArgument, DestinationRefused."""
-        before = await self.get(caller.scope, rule_id)
-        facts: dict[str, Any] = {"name": _text(changes.name, "Name", MAX_NAME), "enabled": changes.enabled}
-        if changes.created_by is not None:
-            facts["created_by"] = _text(changes.created_by, "Created By", 256)
-        if changes.scope is not None:
-            facts["scope"], facts["scope_document"] = read_scope(changes.scope)
-        if changes.criteria is not None or changes.type is not before.type:
-            read = read_criteria(changes.type, changes.criteria)
-            facts["criteria"], facts["criteria_document"] = read
-        if changes.severity is not None:
-            facts["severity"] = changes.severity
-        if changes.enforce_on_no_op is not None:
-            facts["enforce_on_no_op"] = changes.enforce_on_no_op
+        facts = _checked(changes)
         made = None
         if changes.notification is not None:
-            made = self._notifications.prepare(before.account_id, rule_id, changes.notification)
+            made = self._notifications.prepare(caller.scope.account_id, rule_id, changes.notification)
             facts["notification_id"] = made.id
-        now = self._now()
-        rule = msgspec.structs.replace(before, type=changes.type, updated_at=now, **facts)
-        async with self._database.transaction() as tx:
-            if await store.change(tx, caller.scope, rule) == 0:
+
+        async def work(tx: Transaction) -> Guardrail:
+            before = await store.find(tx, caller.scope, rule_id, locked=True)
+            if before is None:
                 raise GuardrailNotFound
+            if changes.criteria is None and changes.type is not before.type:
+                facts["criteria"], facts["criteria_document"] = read_criteria(changes.type, None)
+            now = self._now()
+            rule = msgspec.structs.replace(before, type=changes.type, updated_at=now, **facts)
+            await store.change(tx, caller.scope, rule)
             if made is not None:
                 await self._notifications.remove(tx, rule.id)
                 await self._notifications.put(tx, made)
             await tx.record(_event(rule, "guardrail.changed", caller, now))
-        return rule
+            return rule
+
+        return await self._database.run(work)
 
     async def delete(self, caller: Principal, rule_id: str) -> None:
         """Remove a rule and its notification. Raises GuardrailNotFound."""
@@ -176,6 +171,23 @@ class GuardrailService:
                 raise GuardrailNotFound
             await self._notifications.remove(tx, rule.id)
             await tx.record(_event(rule, "guardrail.deleted", caller, self._now()))
+
+
+def _checked(changes: GuardrailChanges) -> dict[str, Any]:
+    """Return what changes of a rule. Raises InvalidArgument."""
+    facts: dict[str, Any] = {"name": _text(changes.name, "Name", MAX_NAME), "enabled": changes.enabled}
+    if changes.created_by is not None:
+        facts["created_by"] = _text(changes.created_by, "Created By", 256)
+    if changes.scope is not None:
+        facts["scope"], facts["scope_document"] = read_scope(changes.scope)
+    if changes.criteria is not None:
+        read = read_criteria(changes.type, changes.criteria)
+        facts["criteria"], facts["criteria_document"] = read
+    if changes.severity is not None:
+        facts["severity"] = changes.severity
+    if changes.enforce_on_no_op is not None:
+        facts["enforce_on_no_op"] = changes.enforce_on_no_op
+    return facts
 
 
 def _fits(rule: Guardrail, wanted: GuardrailFilter) -> bool:

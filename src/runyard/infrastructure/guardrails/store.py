@@ -48,9 +48,10 @@ async def count(tx: Transaction, account: AccountId) -> int:
     return int(await tx.scalar(counted) or 0)
 
 
-async def find(tx: Transaction, scope: Scope, rule_id: str) -> Guardrail | None:
-    """Read a guardrail."""
-    row = await tx.one_or_none(scoped(select(guardrails), guardrails, scope).where(_g.id == rule_id))
+async def find(tx: Transaction, scope: Scope, rule_id: str, *, locked: bool = False) -> Guardrail | None:
+    """Read a guardrail, to be changed in this transaction when it is `locked`."""
+    statement = scoped(select(guardrails), guardrails, scope).where(_g.id == rule_id)
+    row = await tx.one_or_none(statement.with_for_update() if locked else statement)
     return None if row is None else _rule(row)
 
 

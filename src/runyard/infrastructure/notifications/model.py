@@ -56,6 +56,7 @@ class Notification(msgspec.Struct, frozen=True, kw_only=True):
     rule_id: str
     type: str
     destination: str
+    """Scheme, host and port; the rest is sealed."""
     events: Sequence[Told]
     sealed: bytes
     created_at: datetime

@@ -65,8 +65,8 @@ class Sender:
             self._wake.clear()
             try:
                 seconds = 0.0 if await self.send_due() else await self._pause()
-            except RunyardError as error:
-                _log.warning("notifications.failed", error=error.message)
+            except Exception as error:  # noqa: BLE001  whatever it was, the next round may succeed
+                _log.warning("notifications.failed", error=repr(error))
                 seconds = _REST
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), seconds)
@@ -105,14 +105,15 @@ class Sender:
 
     async def _sent(self, notification: Notification, delivery: Delivery) -> int:
         """Send a message and return the status of the answer; its body is nobody's concern and not read."""
-        target = await resolve(notification.destination, self._options)
+        url, key = self._notifications.opened(notification)
+        target = await resolve(url, self._options)
         headers = {
             "Host": target.authority,
             "Content-Type": "application/json",
             "User-Agent": f"runyard/{__version__}",
             "X-Runyard-Delivery": delivery.id,
             "X-Runyard-Event": delivery.event,
-            HEADER: signature(self._notifications.key(notification), self._now(), delivery.body),
+            HEADER: signature(key, self._now(), delivery.body),
         }
         async with (
             httpx2.AsyncClient(timeout=_TIMEOUT, trust_env=False, follow_redirects=False) as client,

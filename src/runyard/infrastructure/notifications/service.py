@@ -60,7 +60,7 @@ class NotificationService:
         notification_id = NotificationId.new()
         if new is None:
             return Prepared(notification_id, None)
-        check(new.destination, self._options)
+        scheme, host, port = check(new.destination, self._options)
         if new.secret and not MIN_SECRET <= len(new.secret) <= MAX_SECRET:
             raise InvalidArgument(f"Secret is not valid: expected {MIN_SECRET} to {MAX_SECRET} characters")
         secret = new.secret or secrets.token_urlsafe(32)
@@ -69,9 +69,11 @@ class NotificationService:
             account_id=account,
             rule_id=rule_id,
             type="webhook",
-            destination=new.destination,
+            destination=f"{scheme}://{host}:{port}",
             events=new.events,
-            sealed=self._vault.seal(secret.encode(), _context(notification_id)),
+            sealed=self._vault.seal(
+                msgspec.json.encode((new.destination, secret)), _context(notification_id)
+            ),
             created_at=self._now(),
         )
         return Prepared(notification_id, notification, "" if new.secret else secret)
@@ -122,9 +124,19 @@ class NotificationService:
             )
             tx.after_commit(self.on_waiting)
 
-    def key(self, notification: Notification) -> bytes:
-        """Return the key that signs. Raises CannotUnseal."""
-        return self._vault.open(notification.sealed, _context(notification.id))
+    def opened(self, notification: Notification) -> tuple[str, bytes]:
+        """Return the whole destination and the key that signs. Raises CannotUnseal."""
+        opened = self._vault.open(notification.sealed, _context(notification.id))
+        url, key = msgspec.json.decode(opened, type=tuple[str, str])
+        return url, key.encode()
+
+    async def seal_again(self, tx: Transaction) -> int:
+        """Seal what an older key sealed with the current one; return how much that was."""
+        old = [one for one in await store.sealed_rows(tx) if self._vault.needs_reseal(one[1])]
+        for notification_id, sealed in old:
+            fresh = self._vault.reseal(sealed, _context(notification_id))
+            await store.seal_again(tx, notification_id, sealed, fresh)
+        return len(old)
 
     async def forget_old(self) -> int:
         """Remove deliveries that ended 30 days ago; return how many."""

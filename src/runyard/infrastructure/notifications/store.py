@@ -36,6 +36,17 @@ async def find(tx: Transaction, notification_id: str) -> Notification | None:
     return None if row is None else _notification(row)
 
 
+async def sealed_rows(tx: Transaction) -> Sequence[tuple[str, bytes]]:
+    """Read what is sealed of every notification."""
+    return [(row.id, row.sealed) for row in await tx.all(select(_n.id, _n.sealed))]
+
+
+async def seal_again(tx: Transaction, notification_id: str, old: bytes, fresh: bytes) -> None:
+    """Write a value that was sealed again, unless it was changed meanwhile."""
+    wanted = (_n.id == notification_id) & (_n.sealed == old)
+    await tx.execute(update(notifications).where(wanted).values(sealed=fresh))
+
+
 async def add_delivery(tx: Transaction, delivery: Delivery) -> None:
     """Write a delivery that waits."""
     await tx.execute(insert(deliveries).values(msgspec.structs.asdict(delivery)))

@@ -18,7 +18,8 @@ notifications = Table(
     CheckConstraint("type = 'webhook'", name="type"),
     Index("ix_notifications_rule", "rule_id"),
 )
-"""`sealed` is the key that signs; `destination` has no password in it."""
+"""`sealed` is the whole address and the key that signs: the address of a webhook is a credential at many services.
+`destination` is its host."""
 
 deliveries = Table(
     "deliveries",

@@ -60,7 +60,8 @@ class Evaluation:
         self._modules = {f"p{index}": policy_module(index, text) for index, text in enumerate(policies)}
         self._shared = {f"package {name}": shared_module(name, text) for name, text in packages.items()}
         self._options = options
-        self._deadline = time.monotonic() + options.total_seconds
+        self._left = options.total_seconds
+        self._deadline = 0.0
         self._helper: Helper | None = None
         self._fed = 0
         self._suspects: set[tuple[int, int]] = set()
@@ -76,7 +77,15 @@ class Evaluation:
         self.close()
 
     def feed(self, documents: Sequence[Document]) -> list[Finding]:
-        """Evaluate documents and return what was found; look at `broken` afterwards."""
+        """Evaluate documents and return what was found; look at `broken` afterwards. Only the time in here counts."""
+        began = time.monotonic()
+        self._deadline = began + self._left
+        try:
+            return self._all(documents)
+        finally:
+            self._left -= time.monotonic() - began
+
+    def _all(self, documents: Sequence[Document]) -> list[Finding]:
         waiting = list(enumerate(documents, self._fed))
         self._fed += len(documents)
         found: list[Finding] = []

@@ -28,7 +28,7 @@ def main() -> None:
     page = mmap.mmap(int(sys.argv[1]), 4096)
     regopy.Interpreter().query("1 + 1")  # whatever is loaded late is loaded now
     lines, out = sys.stdin.buffer, _own_output()
-    confine(memory_bytes=512 << 20, cpu_seconds=120)
+    confine(memory_bytes=384 << 20, cpu_seconds=120)
     serve = _Evaluation(page)
     for line in iter(lines.readline, b""):
         out.write(encode_json(serve(msgspec.json.decode(line))) + b"\n")

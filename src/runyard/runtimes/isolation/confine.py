@@ -20,6 +20,7 @@ _SIGKILL = 9
 def confine(*, memory_bytes: int, cpu_seconds: int, descriptors: int = 8) -> None:
     """Give up all but memory and open descriptors, for good. `memory_bytes` is of address space, above what is taken."""
     libc = ctypes.CDLL(None, use_errno=True)
+    taken = _address_space()
     libc.prctl(_PR_SET_PDEATHSIG, _SIGKILL, 0, 0, 0)
     libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     if os.geteuid() == 0:
@@ -37,7 +38,7 @@ def confine(*, memory_bytes: int, cpu_seconds: int, descriptors: int = 8) -> Non
         (resource.RLIMIT_NPROC, 0),
         (resource.RLIMIT_NOFILE, descriptors),
         (resource.RLIMIT_CPU, cpu_seconds),
-        (resource.RLIMIT_AS, _address_space() + memory_bytes),
+        (resource.RLIMIT_AS, taken + memory_bytes),
     ):
         resource.setrlimit(what, (most, most))
 
