@@ -71,9 +71,7 @@ class NotificationService:
             type="webhook",
             destination=f"{scheme}://{host}:{port}",
             events=new.events,
-            sealed=self._vault.seal(
-                msgspec.json.encode((new.destination, secret)), _context(notification_id)
-            ),
+            sealed=self._vault.seal(encode_json((new.destination, secret)), _context(notification_id)),
             created_at=self._now(),
         )
         return Prepared(notification_id, notification, "" if new.secret else secret)
