@@ -1,6 +1,8 @@
 """Real Terraform through a real server: plan, approve, apply, drift, destroy; and a server that is killed meanwhile."""
 
 import json
+import os
+import subprocess
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,8 +11,9 @@ from typing import Any
 import pytest
 
 from tests.conftest import ServerFactory
+from tests.support.cli import runyard_command
 from tests.support.http import Api
-from tests.support.infrastructure import TERRAFORM
+from tests.support.infrastructure import TERRAFORM, fake_tool
 from tests.support.repositories import Repository, make_repository
 from tests.support.server import Server
 
@@ -316,3 +319,39 @@ def test_pipeline_reports_its_runs_and_is_judged(server: Server) -> None:
         shown = api.post("/v2/workspaces/search", {"filters": {"workspaceName": ["reported"]}}).json()[0]
         assert (shown["lastRunStatus"], shown["isWorkflowManaged"]) == ("plan_error", False)
         api.request("DELETE", f"{base}/workspaces/reported").expect(204)
+
+
+def test_command_line_plans_and_applies(served: Server, repository: Repository, tmp_path: Path) -> None:
+    """The output is followed to the end; the exit status tells how the run ended."""
+    fake_tool(served.data_dir / "tools", {"apply": "echo applied; exit 1"})
+    environment = {
+        "PATH": os.environ["PATH"], "HOME": str(tmp_path), "RUNYARD_URL": served.url, "RUNYARD_TOKEN": served.token,
+    }  # fmt: skip
+
+    def cli(*arguments: str, status: int = 0) -> str:
+        done = subprocess.run(
+            [*runyard_command(), "workspace", *arguments], env=environment, capture_output=True, text=True, timeout=60,
+            check=False,
+        )  # fmt: skip
+        assert done.returncode == status, (done.stdout, done.stderr)
+        return done.stdout if "--json" in arguments else done.stdout + done.stderr
+
+    where = ("--url", repository.url, "--iac-type", "terraform", "--iac-version", "9.9.9", "--branch", "main")
+    cli("create", "told", *where, "--label", "prod")
+    assert "told" in cli("list", "--text", "prod")
+    planned = cli("plan", "told", "--arguments", "-target=a.b")
+    assert "planned plan" in planned
+    assert "plan_success" in planned
+    assert "not allowed: -var" in cli("plan", "told", "--arguments", "-var=x", status=2)
+    waiting = json.loads(cli("apply", "told", "--json"))
+    assert (waiting["status"], waiting["step"]) == ("plan_success", "approval")
+    assert "applied" in cli("approve", waiting["id"], status=1)
+    assert "apply_error" in cli("runs", "told")
+    cli("discard", waiting["id"], status=6)
+    cli("lock", "told", "--reason", "hands off")
+    held = json.loads(cli("plan", "told", "--detach", "--json"))
+    assert held["status"] == "pending"
+    assert "cancelled" in cli("cancel", held["id"])
+    cli("unlock", "told")
+    cli("delete", "told", "--yes")
+    cli("get", "told", status=3)

@@ -325,8 +325,21 @@ def fake_tool(folder: Path, cases: Mapping[str, str], version: str = "9.9.9") ->
 _PLANNED = json.dumps(
     {
         "format_version": "1.2",
+        "terraform_version": "9.9.9",
         "resource_changes": [
-            {"address": "terraform_data.a", "type": "terraform_data", "change": {"actions": ["create"]}}
+            {
+                "address": "terraform_data.a",
+                "mode": "managed",
+                "type": "terraform_data",
+                "name": "a",
+                "provider_name": "terraform.io/builtin/terraform",
+                "change": {
+                    "actions": ["create"],
+                    "before": None,
+                    "after": {"input": "x"},
+                    "after_unknown": {},
+                },
+            }
         ],
     }
 )

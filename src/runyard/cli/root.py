@@ -18,6 +18,7 @@ MEMBERS = {
     "execution": Member("runyard.cli.execution:execution", "Look into the ledger of executions."),
     "project": Member("runyard.cli.project:project", "Create, list and delete projects."),
     "token": Member("runyard.cli.token:token", "Create, list and revoke tokens."),
+    "workspace": Member("runyard.cli.workspace:workspace", "Plan and apply infrastructure."),
     "integration": Member("runyard.cli.integration:integration", "Say where repositories are."),
     "user": Member("runyard.cli.user:user", "Create and list users."),
     "role": Member("runyard.cli.role:role", "Say who may do what with StackStorm actions."),

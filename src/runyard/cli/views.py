@@ -15,6 +15,7 @@ from runyard.client.models import (
     User,
 )
 from runyard.client.tasks import PushedTask
+from runyard.client.workspaces import Run, Workspace
 
 RUNTIME_COLUMNS: tuple[Column[Runtime], ...] = (
     Column("NAME", lambda one: one.name, flexible=True),
@@ -89,6 +90,32 @@ INTEGRATION_COLUMNS: tuple[Column[Integration], ...] = (
     Column("ERROR", lambda one: one.fetch_error or None, flexible=True),
 )
 
+WORKSPACE_COLUMNS: tuple[Column[Workspace], ...] = (
+    Column("NAME", lambda one: one.name, flexible=True),
+    Column("ID", lambda one: one.id),
+    Column("LAST RUN", lambda one: one.last_run_status or None),
+    Column("WHEN", lambda one: one.last_run_at),
+    Column("RESOURCES", lambda one: one.resource_count),
+    Column("LOCKED BY", lambda one: one.locked_by),
+    Column("TOOL", lambda one: f"{one.iac_type} {one.iac_version}".strip(), wide=True),
+    Column("REPOSITORY", lambda one: one.repository or one.repository_url, flexible=True, wide=True),
+    Column("BRANCH", lambda one: one.branch, wide=True),
+    Column("CRON", lambda one: one.cron or None, wide=True),
+)
+
+RUN_COLUMNS: tuple[Column[Run], ...] = (
+    Column("ID", lambda one: one.id),
+    Column("KIND", lambda one: one.kind),
+    Column("STATUS", lambda one: one.status),
+    Column("TITLE", lambda one: one.title, flexible=True),
+    Column("CREATED", lambda one: one.created_at),
+    Column("CHANGES", lambda one: _changes(one)),
+    Column("PLAN", lambda one: one.plan_task_id, wide=True),
+    Column("APPLY", lambda one: one.apply_task_id, wide=True),
+    Column("ACTOR", lambda one: one.actor, wide=True),
+    Column("REASON", lambda one: one.reason, flexible=True, wide=True),
+)
+
 ROLE_COLUMNS: tuple[Column[ActionRole], ...] = (
     Column("NAME", lambda one: one.name, flexible=True),
     Column("ENABLED", lambda one: "yes" if one.enabled else "no"),
@@ -151,3 +178,9 @@ EVENT_COLUMNS: tuple[Column[Event], ...] = (
     Column("ACTOR", lambda one: one.actor),
     Column("REASON", lambda one: one.reason, flexible=True),
 )
+
+
+def _changes(run: Run) -> str | None:
+    """Return the planned actions in short, the most telling ones first."""
+    shown = [f"{count} {name}" for name, count in run.counts.items() if count]
+    return ", ".join(shown) or None

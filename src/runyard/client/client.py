@@ -14,6 +14,7 @@ from runyard.client.secrets import Secrets
 from runyard.client.tasks import Tasks
 from runyard.client.tokens import Tokens
 from runyard.client.users import Users
+from runyard.client.workspaces import Workspaces
 
 
 class Client:
@@ -32,6 +33,7 @@ class Client:
         self.tokens = Tokens(self.transport)
         self.users = Users(self.transport)
         self.integrations = Integrations(self.transport)
+        self.workspaces = Workspaces(self.transport)
 
     def __enter__(self) -> Self:
         """Return the client itself."""

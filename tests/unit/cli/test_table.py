@@ -50,6 +50,8 @@ def test_commands_are_exactly_those_of_the_contract() -> None:
         "secret",
         "user",
         "integration",
+        "task",
+        "workspace",
         "role",
         "project",
         "execution",

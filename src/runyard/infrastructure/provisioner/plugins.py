@@ -52,6 +52,8 @@ class PluginCache:
         try:
             with tempfile.TemporaryFile(dir=await self.folder(account_id)) as packed:
                 await box.output(("/bin/sh", "-c", _PACK, "sh", box.place(name)), packed, PACKED_BYTES)
+                if not packed.tell():
+                    return 0  # there is no such folder
                 packed.seek(0)
                 async with self._turn:
                     return await asyncio.to_thread(self._unpack, account_id, packed)

@@ -1,0 +1,128 @@
+"""Workspaces and their runs over the native API. Owns their paths and shapes."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from runyard.client.http import Request, Transport, path_of
+from runyard.client.models import Page, Wire
+
+
+class Workspace(Wire, frozen=True, kw_only=True):
+    """What is planned and applied together."""
+
+    id: str
+    name: str
+    project_id: str = ""
+    description: str = ""
+    labels: list[str] = []
+    runner_type: str = ""
+    iac_type: str = ""
+    iac_version: str = ""
+    repository: str = ""
+    repository_url: str = ""
+    branch: str = ""
+    working_directory: str = ""
+    apply_rule: str = ""
+    cron: str = ""
+    locked_by: str | None = None
+    lock_reason: str | None = None
+    resource_count: int | None = None
+    last_run_status: str = ""
+    last_run_at: datetime | None = None
+    runs_count: int = 0
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
+
+
+class Run(Wire, frozen=True, kw_only=True):
+    """One plan of a workspace and its apply."""
+
+    id: str
+    workspace_id: str
+    workspace_name: str = ""
+    kind: str = ""
+    trigger: str = ""
+    status: str = ""
+    step: str = ""
+    reason: str | None = None
+    title: str = ""
+    actor: str = ""
+    branch: str = ""
+    commit: str = ""
+    iac_type: str = ""
+    iac_version: str = ""
+    plan_task_id: str
+    apply_task_id: str | None = None
+    block: str = "none"
+    violations: list[dict[str, Any]] = []
+    has_changes: bool | None = None
+    counts: dict[str, int] = {}
+    approved_by: str | None = None
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
+    ended_at: datetime | None = None
+
+    @property
+    def failed(self) -> bool:
+        """Tell whether it ended as nobody wished."""
+        return self.ended_at is not None and self.status in (
+            "init_error", "plan_error", "apply_error", "blocked", "cancelled", "discarded",
+        )  # fmt: skip
+
+
+class Workspaces:
+    """Workspaces of the token's part of the tree, by id or name."""
+
+    def __init__(self, transport: Transport) -> None:
+        """Use this transport."""
+        self._transport = transport
+
+    def list(self, *, text: str = "", limit: int = 50) -> Sequence[Workspace]:
+        """Return workspaces, the newest first; `text` is a part of name, repository or a label."""
+        query = {"text": text, "limit": str(limit)}
+        request = Request("GET", path_of("workspaces"), query=query, repeatable=True)
+        return self._transport.call(request, Page[Workspace]).items
+
+    def get(self, workspace: str) -> Workspace:
+        """Return one workspace."""
+        return self._transport.call(
+            Request("GET", path_of("workspaces", workspace), repeatable=True), Workspace
+        )
+
+    def create(self, body: Mapping[str, object]) -> Workspace:
+        """Add a workspace; the body has the members that the native API documents."""
+        return self._transport.call(Request("POST", path_of("workspaces"), json=body), Workspace)
+
+    def delete(self, workspace: str) -> None:
+        """Delete a workspace with its runs and its state; its resources stay."""
+        self._transport.send(Request("DELETE", path_of("workspaces", workspace)))
+
+    def lock(self, workspace: str, reason: str = "") -> Workspace:
+        """Keep runs from beginning."""
+        path = path_of("workspaces", workspace, "lock")
+        return self._transport.call(Request("POST", path, json={"reason": reason}), Workspace)
+
+    def unlock(self, workspace: str, *, force: bool = False) -> Workspace:
+        """Let runs begin again; with `force` also when somebody else has locked it."""
+        path = path_of("workspaces", workspace, "unlock")
+        return self._transport.call(Request("POST", path, json={"force": force}), Workspace)
+
+    def runs(self, workspace: str, *, limit: int = 50) -> Sequence[Run]:
+        """Return the runs of a workspace, the newest first."""
+        path = path_of("workspaces", workspace, "runs")
+        request = Request("GET", path, query={"limit": str(limit)}, repeatable=True)
+        return self._transport.call(request, Page[Run]).items
+
+    def start(self, workspace: str, body: Mapping[str, object]) -> Run:
+        """Ask for a run; the body has the members that the native API documents."""
+        path = path_of("workspaces", workspace, "runs")
+        return self._transport.call(Request("POST", path, json=body), Run)
+
+    def run(self, run: str) -> Run:
+        """Return one run."""
+        return self._transport.call(Request("GET", path_of("runs", run), repeatable=True), Run)
+
+    def decide(self, run: str, verb: str) -> Run:
+        """Do one of `approve`, `discard` and `cancel` to a run."""
+        return self._transport.call(Request("POST", path_of("runs", run, verb)), Run)
