@@ -44,7 +44,9 @@ services:
     depends_on:
       db: {condition: service_healthy}
     restart: always
+    networks: [front, back]
   db:
+    networks: {back: {aliases: [store]}}
     build:
       context: ./db
       args: {ROWS: /var/lib/rows}
@@ -53,6 +55,7 @@ services:
       test: ["CMD-SHELL", "python3 -c 'import socket; socket.create_connection((\\"127.0.0.1\\", 5432))'"]
       interval: 1s
       retries: 20
+networks: {front: {}, back: {internal: true}}
 """
 SHOP = {
     "task.yaml": """instruction: "Rob {{web_url}} and leave {{prize}} at /tmp/result.txt"
@@ -127,6 +130,10 @@ def test_services_reach_each_other_by_name_and_only_declared_ports_are_published
     assert fetch(f"{urls['web']['url']}/?key=secret") == "FLAG{deep}"
     assert shop.sh("curl -s 'http://web:8080/?key=secret'") == "FLAG{deep}"
     assert shop.sh('curl -s "$WEB_URL/?key=nothing"') == "none"
+    assert shop.sh("getent hosts store | wc -l; getent hosts db | wc -l", service="web").split() == ["1", "1"]
+    assert shop.execute("getent hosts db").json()["exit_code"] != 0
+    address = shop.sh("getent hosts db | cut -d' ' -f1", service="web")
+    assert shop.execute(f"curl -s -m 2 telnet://{address}:5432 < /dev/null").json()["exit_code"] != 0
     assert "asked /?key=secret" in shop.api.get(shop.path("logs")).json()["logs"]
 
 

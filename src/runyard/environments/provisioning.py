@@ -37,6 +37,8 @@ from runyard.runtimes.isolation.engine import Engine, Exit, Limits, Sandbox, San
 
 TASK_FOLDER: Final = "/home/user/task"
 """Where commands find the files of the task."""
+ENTRANCE: Final = ".entrance"
+"""The network of the place of commands with the exposed services; no compose file can name it."""
 PROVISION_BYTES: Final = 1 << 20
 """Largest answer of a provision script."""
 
@@ -160,7 +162,10 @@ class Provisioner:
         for key, plan in plans.items():
             sandbox = living.services[key].sandbox if key else living.main
             assert sandbox is not None
-            for network, aliases in plan.networks.items():
+            joined = dict(plan.networks)
+            if key in blueprint.exposed and blueprint.main is None:
+                joined[ENTRANCE] = ()
+            for network, aliases in joined.items():
                 if network not in living.networks:
                     name = f"{resident.environment.id}.{network}"
                     living.networks[network] = await self._engine.make_network(name)
@@ -174,6 +179,7 @@ class Provisioner:
             assert sandbox is not None
             known: dict[str, str] = {}
             for network in plan.networks:
+                # Of two addresses of a neighbour, that in the network which is named first.
                 known = {**addresses.get(network, {}), **known}
             await sandbox.set_hosts(known)
 
@@ -416,9 +422,12 @@ def _carried(source: Path, target: str) -> Iterator[Entry]:
 
 
 def _entrances(blueprint: Blueprint) -> Mapping[str, Sequence[str]]:
-    """Return the networks that the place of commands joins: those of exposed services, or all where none is exposed."""
-    chosen = [blueprint.services[name] for name in blueprint.exposed] or list(blueprint.services.values())
-    return {network: () for plan in chosen for network in plan.networks}
+    """Return the networks that the place of commands joins: one with the exposed services alone, so that what lies behind
+    them has to be reached through them; all networks where nothing is exposed.
+    """
+    if blueprint.exposed:
+        return {ENTRANCE: ()}
+    return {network: () for plan in blueprint.services.values() for network in plan.networks}
 
 
 def _has_program(plan: ServicePlan, image: Image) -> bool:

@@ -6,6 +6,7 @@ Owns the bridges and the upper half of the sandboxes' addresses. Nothing is forw
 
 import contextlib
 import errno
+import secrets
 import socket
 from collections.abc import Iterator
 from ipaddress import IPv4Interface, IPv4Network
@@ -16,8 +17,6 @@ from runyard.runtimes.isolation.engine import CannotEnforce
 from runyard.runtimes.isolation.netlink import Netlink
 from runyard.runtimes.isolation.sandbox import NamespaceSandbox
 from runyard.runtimes.isolation.workers import Workers
-
-_INSIDE_NAME = "net0"
 
 
 class PrivateNetworks:
@@ -30,7 +29,8 @@ class PrivateNetworks:
         self._prefix = prefix
         self._workers = Workers("private", 2)
         self._taken: set[int] = set()
-        self._next = 0
+        # Not from the beginning: two installations that start at once would choose the same.
+        self._next = secrets.randbelow(self._count) if self._count else 0
 
     async def make(self, name: str) -> "Bridge":
         """Make a network; `name` is shown beside the bridge. Raises CannotEnforce, LimitExceeded, Unavailable."""
@@ -52,7 +52,13 @@ class PrivateNetworks:
         await self._workers.run(self._remove, bridge)
 
     def _make(self, name: str) -> "Bridge":
+        with Netlink() as host:
+            # Another installation on this host may have the same addresses in its settings.
+            used = [address.ip for _, address in host.addresses()]
         for number, subnet in self._free():
+            if any(address in subnet for address in used):
+                self._taken.discard(number)
+                continue
             link = bridge_name(self._prefix, number)
             with Netlink() as host:
                 try:
@@ -83,15 +89,16 @@ class PrivateNetworks:
 
     def _connect(self, bridge: "Bridge", init_pid: int, route_fd: int) -> str:
         place = bridge.take()
-        link = f"{bridge.link}.{place:x}"
+        # A sandbox may be in several networks.
+        link, inside_name = f"{bridge.link}.{place:x}", f"net{bridge.number:x}"
         with Netlink() as host, Netlink(route_fd) as inside:
             try:
-                host.add_veth(link, _INSIDE_NAME, init_pid, bridge.link)
+                host.add_veth(link, inside_name, init_pid, bridge.link)
                 outer = socket.if_nametoindex(link)
                 host.set_master(outer, bridge.index)
                 host.bring_up(outer)
                 address = IPv4Interface((int(bridge.subnet.network_address) + place, PRIVATE_PREFIX))
-                inner = inside.link_index(_INSIDE_NAME)
+                inner = inside.link_index(inside_name)
                 inside.add_address(inner, address)
                 inside.bring_up(inner)
             except OSError as error:
