@@ -1,6 +1,6 @@
 """From a task package to all that its environments need. Owns where commands run, what they may not see, and egress."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -20,12 +20,12 @@ def blueprint_of(package: KeptTask, variables: Mapping[str, str], network: Netwo
     task says nothing. Blocking. Raises BadCompose, ProvisionFailed.
     """
     manifest = package.manifest
-    way_out = _way_out(manifest, network)
+    way_out, egress = _way_out(manifest, network)
     path = compose_file(package.root)
     if path is None:
         if manifest.ports:
             raise ProvisionFailed("the task declares ports but has no compose file")
-        return Blueprint(network=way_out, hidden=_hidden(package, {}))
+        return Blueprint(network=way_out, egress=egress, hidden=_hidden(package, {}))
     services = read_compose(path, package.root, variables)
     for name in manifest.ports:
         if name not in services:
@@ -34,22 +34,17 @@ def blueprint_of(package: KeptTask, variables: Mapping[str, str], network: Netwo
         services={name: replace(plan) for name, plan in services.items()},
         exposed=manifest.ports,
         network=way_out,
+        egress=egress,
         main=MAIN if MAIN in services else None,
         hidden=_hidden(package, services),
     )
 
 
-def _way_out(manifest: TaskManifest, default: Network) -> Network:
-    """Return how the environment reaches the outside: declared means enforced, or refused. Raises ProvisionFailed."""
+def _way_out(manifest: TaskManifest, default: Network) -> tuple[Network, Sequence[str] | None]:
+    """Return how the environment reaches the outside: what a task declares is enforced, and only narrows the default."""
     if manifest.egress is None:
-        return default
-    if not manifest.egress:
-        return Network.NONE
-    listed = ", ".join(manifest.egress[:5])
-    raise ProvisionFailed(
-        f"the task may connect to {listed} only, and this server cannot enforce a list of targets"
-        " (it can enforce an empty one)"
-    )
+        return default, None
+    return Network.NONE, manifest.egress if manifest.egress and default is Network.OPEN else None
 
 
 def _hidden(package: KeptTask, services: Mapping[str, ServicePlan]) -> tuple[Path, ...]:

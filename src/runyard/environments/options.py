@@ -24,6 +24,8 @@ class EnvironmentOptions:
     """Hosts of registries that may be asked for images."""
     network: Network = Network.OPEN
     """Of environments whose task does not say where they may connect to."""
+    sandbox_addresses: str = "10.83.0.0/16"
+    """Addresses of the sandboxes of this installation, which no task may list as a target."""
     build_network: Network = Network.OPEN
     """Of the steps of a build."""
     limits: Limits = field(default_factory=Limits)

@@ -10,6 +10,7 @@ import socket
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,6 +21,7 @@ from runyard.environments.building.context import Entry
 from runyard.environments.building.files import make_folders, put_entries
 from runyard.environments.building.images import ImageBuilder
 from runyard.environments.building.model import Blueprint, Image, ImageConfig, Materials, ServicePlan
+from runyard.environments.egress import Allowed, Gateway, proxy_variables
 from runyard.environments.errors import BadCompose, BadDockerfile, BuildFailed, ProvisionFailed
 from runyard.environments.options import EnvironmentOptions
 from runyard.environments.packages.model import KeptTask, ScriptUse
@@ -127,7 +129,9 @@ class Provisioner:
             image = materials.images[blueprint.main]
             living.main = living.services[blueprint.main].sandbox
             living.cwd = own.working_dir or image.config.workdir or "/"
-        living.base_env = {**BASE_ENVIRONMENT, **image.config.env, **own.environment}
+        await self._open_gateway(living, blueprint)
+        proxies = living.proxy_env.get(living.main.id, {})
+        living.base_env = {**BASE_ENVIRONMENT, **proxies, **image.config.env, **own.environment}
         await self._connect(resident, own, blueprint)
         await self._start_services(living, materials, log)
         return await self._publish(resident, blueprint)
@@ -150,6 +154,18 @@ class Provisioner:
             restore_from=image.checkpoint_id,
         )
         return await self._engine.create(spec)
+
+    async def _open_gateway(self, living: Living, blueprint: Blueprint) -> None:
+        """Let listed targets be reached: the server connects for the sandboxes."""
+        if blueprint.egress is None:
+            return
+        closed = (ip_network(self._options.sandbox_addresses),)
+        living.gateway = Gateway(Allowed.of(blueprint.egress), closed)
+        for sandbox in living.sandboxes:
+            bound = await sandbox.listen()
+            port = bound.getsockname()[1]
+            await living.gateway.listen(bound)
+            living.proxy_env[sandbox.id] = proxy_variables(port, list(blueprint.services))
 
     async def _connect(self, resident: Resident, own: ServicePlan, blueprint: Blueprint) -> None:
         """Join all sandboxes to their networks and tell each the names that it reaches there."""
@@ -200,6 +216,8 @@ class Provisioner:
             if name == blueprint.main and not _has_program(plan, image):
                 continue
             log(f"service {name}: starting")
+            extra = living.proxy_env.get(service.sandbox.id, {})
+            plan = replace(plan, environment={**extra, **plan.environment})
             await starting.start(service, plan, image, self._devnull)
         await asyncio.gather(
             *(
@@ -357,6 +375,8 @@ class Provisioner:
         for proxy in proxies:
             with suppress(RunyardError, OSError):
                 await proxy.close()
+        if living.gateway is not None:
+            await living.gateway.close()
 
     async def let_go(self, living: Living) -> None:
         """Stop publishing ports and following services; sandboxes stay."""

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from runyard.environments.egress import Gateway
 from runyard.environments.errors import TooManyExecutes
 from runyard.environments.model import Environment
 from runyard.environments.proxies import Proxy
@@ -38,6 +39,10 @@ class Living:
     services: dict[str, Service] = field(default_factory=dict)
     networks: dict[str, PrivateNetwork] = field(default_factory=dict)
     proxies: list[Proxy] = field(default_factory=list)
+    gateway: Gateway | None = None
+    """The way out where a task lists its targets."""
+    proxy_env: dict[str, dict[str, str]] = field(default_factory=dict)
+    """The variables by which programs find it, by sandbox."""
     env: Mapping[str, str] = field(default_factory=dict)
     """The whole environment of commands."""
     base_env: Mapping[str, str] = field(default_factory=dict)

@@ -220,6 +220,8 @@ class EnvironmentService:
                 chunks = ()
             text = b"".join(chunk.data for chunk in chunks)[-LOG_BYTES:].decode("utf-8", "replace")
         resident = self._keeper.find(environment.id)
+        if resident is not None and resident.living.gateway is not None and resident.living.gateway.refused:
+            text += f"\n--- not let out: {', '.join(resident.living.gateway.refused)}\n"
         for service in resident.living.services.values() if resident is not None else ():
             head, left_out, tail = service.log.parts()
             middle = f"\n... {left_out} bytes left out ...\n".encode() if left_out else b""

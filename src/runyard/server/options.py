@@ -139,6 +139,7 @@ def environment_options(settings: Settings) -> EnvironmentOptions:
         image_map=chosen.image_map,
         registries=chosen.registries,
         network=_network(chosen.network),
+        sandbox_addresses=settings.runtimes.network_cidr,
         build_network=_network(chosen.build_network),
         limits=limits,
         lifetimes=lifetimes(settings),

@@ -71,6 +71,8 @@ class Blueprint:
     exposed: Mapping[str, Sequence[int]] = field(default_factory=dict)
     network: Network = Network.NONE
     """How the sandboxes reach the outside."""
+    egress: Sequence[str] | None = None
+    """The only targets that they may connect to; None where `network` says all."""
     main: str | None = None
     """The service in which commands run; None means a sandbox of their own."""
     hidden: Sequence[Path] = ()
