@@ -228,3 +228,7 @@ def test_of_two_deploys_at_once_one_runs_and_one_waits(place: Place, tmp_path: P
         assert (
             place.firefly.ask(method, gone, {"taskType": "apply"} if method == "POST" else None).status == 404
         )
+    for run in place.firefly.post(
+        f"/workspaces/{workspace}/runs/search", {"filters": {"status": ["pending", "planning"]}}
+    ):
+        place.until(workspace, run["runId"], ["plan_no_changes"])
