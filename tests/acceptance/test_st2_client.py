@@ -121,6 +121,14 @@ def test_secret_parameters_are_masked_everywhere(st2: St2, api: Api) -> None:
     assert clear["result"]["stdout"] == "the word is open-sesame"
 
 
+def test_actions_of_the_pack_packs_act_on_the_server(st2: St2) -> None:
+    loaded = st2.run("packs.load", "packs=demo")
+    assert loaded["result"]["result"] == {"packs": 1, "actions": 3, "configs": 1}
+    assert st2.run("packs.get", "pack=demo")["result"]["result"]["pack"]["version"] == "1.2.0"
+    refused = st2.run("packs.search", "query=demo", code=1)
+    assert "no index of packs" in refused["result"]["stderr"]
+
+
 def test_config_is_set_and_masked(st2: St2, api: Api) -> None:
     headers = f"?x-auth-token={api.token}"
     set_to = {"region": "south", "token": "config-secret"}

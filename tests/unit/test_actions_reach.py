@@ -3,11 +3,15 @@
 import asyncio
 import socket
 from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
+from runyard.actions.runners.python import unless_canceled
 from runyard.actions.runners.reach import CONNECTIONS, Reach
 from runyard.actions.runners.ready import ReadyBoxes
+from runyard.executions.worker import RunContext
 from runyard.kernel.errors import Unavailable
 from runyard.runtimes.isolation.engine import CannotEnforce
 
@@ -76,6 +80,23 @@ async def test_reach_answers_nobody_before_the_server_serves() -> None:
     with await connect(listener.getsockname()[1]) as connection:
         assert await said(connection) == b""
     opened.close()
+
+
+async def test_wait_for_a_virtual_environment_ends_with_the_run() -> None:
+    cancelled, going_on = asyncio.Event(), asyncio.Event()
+    context = cast("RunContext", SimpleNamespace(cancelled=cancelled))
+
+    async def work() -> str:
+        await going_on.wait()
+        return "made"
+
+    waiting = asyncio.ensure_future(unless_canceled(context, work()))
+    await asyncio.sleep(0)
+    cancelled.set()
+    assert await waiting is None
+    cancelled.clear()
+    going_on.set()
+    assert await unless_canceled(context, work()) == "made"
 
 
 @dataclass

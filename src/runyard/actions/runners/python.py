@@ -46,7 +46,7 @@ class PythonRunner:
         wanted = self._virtualenvs.wanted(job.account, job.action.pack, job.pack_folder)
         checkpoint = None
         if wanted is not None:
-            checkpoint = await _unless_canceled(context, self._virtualenvs.ready(wanted))
+            checkpoint = await unless_canceled(context, self._virtualenvs.ready(wanted))
             if checkpoint is None:
                 return canceled(context)
         boxes = self._places.of(job.action.pack)
@@ -95,7 +95,7 @@ def _program(job: Job, box: Box, channel: int, *, virtualenv: bool) -> Program:
     )
 
 
-async def _unless_canceled(context: RunContext, work: Awaitable[str]) -> str | None:
+async def unless_canceled(context: RunContext, work: Awaitable[str]) -> str | None:
     """Wait for something, but no longer than nobody asks for the end of the run; None when somebody did."""
     working, ending = asyncio.ensure_future(work), asyncio.ensure_future(context.cancelled.wait())
     try:
