@@ -19,7 +19,7 @@ from runyard.kernel.clock import Now, monotonic
 SETTLED: Final = timedelta(seconds=60)
 """Longer than any transaction lasts: what is older than this is either there or will never be."""
 _KEPT: Final = 256
-_LIVE_AT_MOST: Final = 400
+_LIVE_AT_MOST: Final = 2000
 """With more that has not ended than this, everything is counted."""
 _STALE_SECONDS: Final = 600.0
 FORWARD: Final = timedelta(minutes=5)

@@ -175,6 +175,7 @@ class CgroupHost:
         self._v1 = self._usable_v1(standing)
         self._v2_controllers = self._usable_v2()
         self._claims: list[int] = []
+        self._known_parents: tuple[object, dict[str, Path]] | None = None
         self.problem = ""
 
     @property
@@ -231,7 +232,8 @@ class CgroupHost:
         v1_paths = {controller: path / name for controller, path in parents.items() if controller}
         group = Group(self, name, v2, V1Group(self.fs, v1_paths) if v1_paths else None)
         try:
-            group.set_limits(limits)
+            if limits != Limits():  # a new group has none
+                group.set_limits(limits)
         except BaseException:
             self.remove_tree([path / name for path in parents.values()])
             raise
@@ -316,8 +318,12 @@ class CgroupHost:
                 os.close(claim)
 
     def _parents(self) -> dict[str, Path]:
-        folders = {} if self._unified is None else {"": self._unified}
-        return {name: path / self.parent_name for name, path in (folders | self._v1).items()}
+        of = (self._unified, *self._v1)
+        if self._known_parents is None or self._known_parents[0] != of:
+            folders = {} if self._unified is None else {"": self._unified}
+            found = {name: path / self.parent_name for name, path in (folders | self._v1).items()}
+            self._known_parents = (of, found)
+        return self._known_parents[1]
 
     def _drop(self, path: Path) -> None:
         for name, parent in list(self._parents().items()):

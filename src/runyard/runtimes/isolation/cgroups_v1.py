@@ -17,6 +17,7 @@ class V1Group:
         """Take the folder of each controller: any of memory, pids, cpu, freezer."""
         self._fs = fs
         self.paths = dict(paths)
+        self._throttled = False
 
     def set_limits(self, limits: Limits) -> None:
         """Write the limits. Raises OSError, FailedPrecondition when more memory is in use than the new limit."""
@@ -24,7 +25,9 @@ class V1Group:
             self._set_memory(-1 if limits.memory_bytes is None else limits.memory_bytes)
         if "pids" in self.paths:
             self._set("pids", "pids.max", "max" if limits.pids is None else str(limits.pids))
-        if "cpu" in self.paths:
+        # A group that was never throttled is spared two knobs, the second of which is dear.
+        if "cpu" in self.paths and (limits.cpus is not None or self._throttled):
+            self._throttled = True
             quota = -1 if limits.cpus is None else max(int(limits.cpus * CPU_PERIOD_US), CPU_MINIMUM_US)
             self._set("cpu", "cpu.cfs_period_us", str(CPU_PERIOD_US))
             self._set("cpu", "cpu.cfs_quota_us", str(quota))
