@@ -9,8 +9,8 @@ from tests.conftest import ServerFactory
 from tests.support.packages import digest_of, push, task
 from tests.support.server import Server
 
-PUSHES = 24
-KILLED_AFTER = 8
+PUSHES = 12
+KILLED_AFTER = 4
 
 
 class Pusher:
@@ -62,5 +62,5 @@ def test_kill_during_pushes_loses_nothing_that_was_answered(fresh_server: Server
             assert manifest["layers"][0]["digest"] == digest_of(layer)
             assert api.get(f"/api/v1/default/blobs/{digest_of(layer)}").expect(200).body == layer
             assert (packages / "trees" / digest_of(layer)[7:] / "noise").stat().st_size == 200_000
-        for number in range(PUSHES):
+        for number in set(range(PUSHES)) - {int(name[1:]) for name in listed}:
             push(api, pusher.layers[number], name=f"t{number}").expect(201)
