@@ -14,6 +14,8 @@ from sqlalchemy import select
 from runyard.database.engine import Database
 from runyard.database.tables import events
 from runyard.identity.model import Scope
+from runyard.infrastructure.costs.estimator import Estimator
+from runyard.infrastructure.guardrails.adapters import estimate
 from runyard.infrastructure.guardrails.errors import (
     GuardrailNotFound,
     NotAcknowledgeable,
@@ -27,7 +29,7 @@ from runyard.infrastructure.notifications.sender import Sender
 from runyard.infrastructure.plans.errors import PlanNotFound, PlanUnreadable
 from runyard.infrastructure.policies.errors import PolicyInvalid, PolicyNotFound
 from runyard.infrastructure.policies.model import PolicyFilter
-from tests.support.guards import Guards, encoded, made_guards, receiving
+from tests.support.guards import Guards, encoded, estimating, made_guards, receiving
 from tests.support.planned import PASSWORD, STORED, TOKEN, change, document, stored, written
 
 KEY = "a key that signs webhooks"
@@ -277,6 +279,35 @@ async def test_notification_to_a_private_address_is_given_up_unless_allowed(guar
         (kept,) = await guards.house.notifications.deliveries(rule.notification_id)
         assert (kept.status, receiver.received.qsize()) == ("given_up", 0)
         assert "private address" in kept.last_error
+
+
+async def test_estimator_is_asked_with_the_masked_plan_and_without_it_the_table_counts(
+    guards: Guards,
+) -> None:
+    run = await guards.run(await guards.workspace())
+    house = guards.house
+    await guards.rule("cost", {"thresholdPercentage": 50}, 2)
+    summary = await house.plans.ingest(run, stored("create"), (TOKEN,))
+    answer = {"before": 100, "after": 140, "source": "ours", "resources": {
+        "terraform_data.secret": {"before": None, "after": 40}, "gone": {"before": 1},
+    }}  # fmt: skip
+    async with estimating(json.dumps(answer).encode()) as (url, posted):
+        await estimate(house.plans, Estimator(url, 10), summary)
+    assert TOKEN.encode() not in posted[0]
+    assert len(json.loads(posted[0])["resource_changes"]) == 6
+    estimated = await house.plans.summary(guards.scope, run.run_id)
+    assert (estimated.cost.change, estimated.cost.source) == (40, "ours")
+    rows = await house.plans.resources(guards.scope, run.run_id, search="secret")
+    assert [(one.cost_before, one.cost_after) for one in rows] == [(None, 40)]
+    assert (await house.judge.judge(run, estimated)).blocked is Blocked.NONE
+    for url, text in (("http://127.0.0.1:1/", "did not answer"), (None, "answered 500")):
+        async with estimating(b"{}", 500) as (failing, _):
+            again = await house.plans.ingest(run, stored("create"), (TOKEN,))
+            await estimate(house.plans, Estimator(url or failing, 10), again)
+        kept = await house.plans.summary(guards.scope, run.run_id)
+        assert (kept.cost.after, kept.cost.source) == (60, "table")
+        assert text in kept.cost.note
+    assert (await house.judge.judge(run, kept)).blocked is Blocked.STRICT
 
 
 async def test_tenants_and_projects_see_their_own_and_rules_reach_down(guards: Guards) -> None:

@@ -160,3 +160,33 @@ async def receiving(key: str, *statuses: int) -> AsyncIterator[Receiver]:
     finally:
         server.close()
         await server.wait_closed()
+
+
+@contextlib.asynccontextmanager
+async def estimating(answer: bytes, status: int = 200) -> AsyncIterator[tuple[str, list[bytes]]]:
+    """Listen on loopback as an external estimator; give its address and what was posted."""
+    posted: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        body = bytearray()
+        while size := int(await reader.readuntil(b"\r\n"), 16):
+            body += await reader.readexactly(size)
+            await reader.readexactly(2)
+        await reader.readexactly(2)
+        posted.append(bytes(body))
+        writer.write(
+            f"HTTP/1.1 {status} X\r\ncontent-length: {len(answer)}\r\nconnection: close\r\n\r\n".encode()
+        )
+        writer.write(answer)
+        await writer.drain()
+        writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    try:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/estimate", posted
+    finally:
+        server.close()
+        await server.wait_closed()

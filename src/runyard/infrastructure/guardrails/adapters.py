@@ -39,6 +39,16 @@ def subject_of(workspace: Workspace, run: Run) -> Subject:
     )
 
 
+async def estimate(plans: PlanService, estimator: Estimator, summary: PlanSummary) -> PlanSummary:
+    """Put an estimator's prices in the place of the table's; without an answer those stay, and it is said."""
+    try:
+        found = await estimator.estimate(plans.pieces(summary))
+    except RunyardError as error:
+        _log.warning("plans.not_estimated", run_id=summary.run_id, error=error.message)
+        return await plans.note_cost(summary, error.message)
+    return await plans.put_estimate(summary, found)
+
+
 class RunPlans:
     """Keeps the plans of runs."""
 
@@ -57,18 +67,8 @@ class RunPlans:
         subject = subject_of(workspace, run)
         summary = await self._plans.ingest(subject, show_json, secrets)
         if self._estimator is not None:
-            await self._estimated(self._estimator, summary)
+            await estimate(self._plans, self._estimator, summary)
         return ports.PlanSummary(has_changes=summary.has_changes, counts=counts_shown(summary))
-
-    async def _estimated(self, estimator: Estimator, summary: PlanSummary) -> None:
-        """Put the estimator's prices in the place of the table's; without an answer those stay, and it is said."""
-        try:
-            estimate = await estimator.estimate(self._plans.pieces(summary))
-        except RunyardError as error:
-            _log.warning("plans.not_estimated", run_id=summary.run_id, error=error.message)
-            await self._plans.note_cost(summary, error.message)
-            return
-        await self._plans.put_estimate(summary, estimate)
 
     async def keep_changed_files(
         self, workspace: Workspace, run: Run, patch: bytes, checkout: Path, secrets: Sequence[str] = ()

@@ -35,7 +35,6 @@ from runyard.kernel.jsons import encode_json
 BATCH: Final = 500
 """Rows of one transaction, and entries decoded at a time."""
 MAX_PAGE: Final = 1000
-_STATUS_BATCH: Final = 200
 _FORGET_AT_ONCE: Final = 20
 T = TypeVar("T")
 
@@ -102,8 +101,9 @@ class PlanService:
 
     async def put_estimate(self, summary: PlanSummary, estimate: Estimate) -> PlanSummary:
         """Put the prices of an estimate in the place of those of the table."""
-        costs = list(estimate.resources.items())
-        for part in _parts(costs, _STATUS_BATCH):
+        places = await self._places(summary.run_id)
+        costs = [(at, cost) for address, cost in estimate.resources.items() for at in places.get(address, ())]
+        for part in _parts(costs, BATCH):
             async with self._database.transaction() as tx:
                 await store.set_costs(tx, summary.run_id, part)
         cost = Cost(before=estimate.before, after=estimate.after, source=estimate.source[:64])
@@ -200,14 +200,21 @@ class PlanService:
     async def mark_applied(self, run_id: str, lines: Iterable[bytes]) -> Mapping[str, int]:
         """Set a status on each resource from the lines of `apply -json`; return how many got each."""
         told = outcomes(lines)
+        places = await self._places(run_id)
         totals: dict[str, int] = {}
         for status in sorted(set(told.values())):
-            addresses = [address for address, one in told.items() if one == status]
-            totals[status] = len(addresses)
-            for part in _parts(addresses, _STATUS_BATCH):
+            positions = [
+                at for address, one in told.items() if one == status for at in places.get(address, ())
+            ]
+            totals[status] = len(positions)
+            for part in _parts(positions, BATCH):
                 async with self._database.transaction() as tx:
                     await store.set_status(tx, run_id, part, status)
         return totals
+
+    async def _places(self, run_id: str) -> Mapping[str, Sequence[int]]:
+        async with self._database.scan() as tx:
+            return await store.places(tx, run_id)
 
     async def forget_old(self) -> int:
         """Remove the resources of plans beyond their retention, a few plans at a time; return how many plans."""

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Row, delete, insert, select, update
+from sqlalchemy import Row, bindparam, delete, insert, select, update
 from sqlalchemy.sql.elements import ColumnElement
 
 from runyard.database.engine import Transaction
@@ -131,18 +131,31 @@ async def after(
     return [_resource(row, msgspec.json.decode(unpacked(row.change))) for row in rows]
 
 
-async def set_status(tx: Transaction, run_id: str, addresses: Sequence[str], status: str) -> None:
+async def places(tx: Transaction, run_id: str) -> Mapping[str, Sequence[int]]:
+    """Read where each address is in a plan; one with deposed objects is there several times."""
+    wanted = (_r.run_id == run_id) & (_r.kind == CHANGE)
+    found: dict[str, list[int]] = {}
+    for row in await tx.all(select(_r.position, _r.address).where(wanted)):
+        found.setdefault(row.address, []).append(row.position)
+    return found
+
+
+async def set_status(tx: Transaction, run_id: str, positions: Sequence[int], status: str) -> None:
     """Say what became of some resources."""
-    wanted = (_r.run_id == run_id) & (_r.kind == CHANGE) & _r.address.in_(addresses)
+    wanted = (_r.run_id == run_id) & (_r.kind == CHANGE) & _r.position.in_(positions)
     await tx.execute(update(plan_resources).where(wanted).values(status=status))
 
 
-async def set_costs(tx: Transaction, run_id: str, costs: Sequence[tuple[str, ResourceCost]]) -> None:
-    """Write what some resources cost."""
-    for address, cost in costs:
-        wanted = (_r.run_id == run_id) & (_r.kind == CHANGE) & (_r.address == address)
-        values = {"cost_before": cost.before, "cost_after": cost.after}
-        await tx.execute(update(plan_resources).where(wanted).values(values))
+async def set_costs(tx: Transaction, run_id: str, costs: Sequence[tuple[int, ResourceCost]]) -> None:
+    """Write what some resources cost, by position."""
+    wanted = (_r.run_id == run_id) & (_r.kind == CHANGE) & (_r.position == bindparam("at"))
+    statement = update(plan_resources).where(wanted)
+    values: Mapping[str, Any] = {
+        "cost_before": bindparam("month_before"),
+        "cost_after": bindparam("month_after"),
+    }
+    rows = [{"at": at, "month_before": cost.before, "month_after": cost.after} for at, cost in costs]
+    await tx.execute(statement.values(values), rows)
 
 
 async def forget_before(tx: Transaction, moment: datetime, limit: int) -> int:
