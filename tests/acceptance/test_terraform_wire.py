@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import ServerFactory
+from tests.support.cli import Ran, environment_for, run_process
 from tests.support.http import Answer, Api
 from tests.support.server import Server
 from tests.support.states import state
@@ -345,6 +346,34 @@ def write_on(server: Server, path: str, written: threading.Event) -> None:
             assert answer.status == 200, answer.body
             if serial == 12:
                 written.set()
+
+
+def test_command_line_shows_history_content_and_lock(
+    api: Api, server: Server, workspace: str, tmp_path: Path
+) -> None:
+    path = f"/terraform/state/{workspace}"
+    environment = environment_for(tmp_path, server.url, server.token)
+
+    def runyard(*words: str) -> Ran:
+        return run_process(environment, "state", *words)
+
+    assert runyard("history", workspace).expect(0).err == "there is no state yet\n"
+    assert "no state yet" in runyard("pull", workspace).expect(3).err
+    for serial in (1, 2, 3):
+        api.request("POST", path, state(serial)).expect(200)
+    listed = runyard("history", workspace, "--json").expect(0).json()["items"]
+    assert [one["number"] for one in listed] == [3, 2, 1]
+    assert runyard("pull", workspace, "--version", "2").expect(0).out == state(2).decode()
+    output = tmp_path / "state.json"
+    runyard("pull", name_of(api, workspace), "--to", str(output)).expect(0)
+    assert (output.read_bytes(), output.stat().st_mode & 0o777) == (state(3), 0o600)
+    runyard("lock", workspace).expect(3)
+    api.request("LOCK", path, {"ID": "held", "Who": "ann@laptop"}).expect(200)
+    assert "ann@laptop" in runyard("lock", workspace).expect(0).out
+    assert runyard("unlock", workspace).status == 2
+    runyard("unlock", workspace, "--id", "other", "--yes").expect(6)
+    assert runyard("unlock", workspace, "--yes", "--json").expect(0).json()["id"] == "held"
+    runyard("unlock", workspace, "--yes").expect(3)
 
 
 VALUES = (None, True, -1, 2**70, 1.5, "", "x" * 5000, "\0", "../..", "é\u202e", [], ["x"], [{}], {}, {"a": 1})

@@ -14,6 +14,7 @@ MEMBERS = {
     "checkpoint": Member("runyard.cli.checkpoint:checkpoint", "Copy and restore the files of runtimes."),
     "image": Member("runyard.cli.image:image", "Import, list and remove what runtimes are made from."),
     "task": Member("runyard.cli.task:task", "Import tasks for agents."),
+    "state": Member("runyard.cli.state:state", "Look at the Terraform states of workspaces."),
     "secret": Member("runyard.cli.secret:secret", "Store, list and remove secrets for runtimes."),
     "execution": Member("runyard.cli.execution:execution", "Look into the ledger of executions."),
     "project": Member("runyard.cli.project:project", "Create, list and delete projects."),

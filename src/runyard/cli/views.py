@@ -14,6 +14,7 @@ from runyard.client.models import (
     Token,
     User,
 )
+from runyard.client.states import StateLock, StateVersion
 from runyard.client.tasks import PushedTask
 from runyard.client.workspaces import Run, Workspace
 
@@ -114,6 +115,28 @@ RUN_COLUMNS: tuple[Column[Run], ...] = (
     Column("APPLY", lambda one: one.apply_task_id, wide=True),
     Column("ACTOR", lambda one: one.actor, wide=True),
     Column("REASON", lambda one: one.reason, flexible=True, wide=True),
+)
+
+STATE_COLUMNS: tuple[Column[StateVersion], ...] = (
+    Column("VERSION", lambda one: one.number),
+    Column("SERIAL", lambda one: one.serial),
+    Column("RESOURCES", lambda one: one.resources),
+    Column("SIZE", lambda one: size(one.size)),
+    Column("TERRAFORM", lambda one: one.terraform_version or None),
+    Column("BY", lambda one: one.created_by, flexible=True),
+    Column("WRITTEN", lambda one: one.created_at),
+    Column("FORCED", lambda one: "yes" if one.forced else None),
+    Column("RUN", lambda one: one.run, wide=True),
+    Column("LINEAGE", lambda one: one.lineage, wide=True),
+)
+
+STATE_LOCK_COLUMNS: tuple[Column[StateLock], ...] = (
+    Column("ID", lambda one: one.id),
+    Column("WHO", lambda one: one.who, flexible=True),
+    Column("OPERATION", lambda one: one.operation or None),
+    Column("INFO", lambda one: one.info or None, flexible=True),
+    Column("SINCE", lambda one: one.created_at),
+    Column("RUN", lambda one: one.run),
 )
 
 ROLE_COLUMNS: tuple[Column[ActionRole], ...] = (

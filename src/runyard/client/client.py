@@ -11,6 +11,7 @@ from runyard.client.models import Health
 from runyard.client.projects import Projects
 from runyard.client.runtimes import Checkpoints, Runtimes
 from runyard.client.secrets import Secrets
+from runyard.client.states import States
 from runyard.client.tasks import Tasks
 from runyard.client.tokens import Tokens
 from runyard.client.users import Users
@@ -29,6 +30,7 @@ class Client:
         self.images = Images(self.transport)
         self.secrets = Secrets(self.transport)
         self.projects = Projects(self.transport)
+        self.states = States(self.transport)
         self.tasks = Tasks(self.transport)
         self.tokens = Tokens(self.transport)
         self.users = Users(self.transport)

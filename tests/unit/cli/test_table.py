@@ -50,6 +50,7 @@ def test_commands_are_exactly_those_of_the_contract() -> None:
         "secret",
         "user",
         "integration",
+        "state",
         "task",
         "workspace",
         "role",

@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from runyard.dialects.door import Answer, Call, send_answer
+from runyard.dialects.streaming import send_pieces
 from runyard.dialects.terraform.errors import MEDIA_TYPE
 from runyard.infrastructure.state.model import StateVersion
 from runyard.kernel.jsons import encode_json
@@ -86,19 +87,6 @@ async def send_state(
     body: AsyncIterator[bytes],
     headers: Sequence[tuple[bytes, bytes]] = (),
 ) -> None:
-    """Send a state piece by piece; nobody on the way may keep it. The first piece is opened before anything is said, so
-    that a file which cannot be read is still an error and no broken answer.
-    """
-    first = await anext(body, b"")
-    call.started = True
-    head = [
-        (b"x-request-id", call.request_id.encode()),
-        (b"content-type", b"application/json"),
-        (b"content-length", str(version.facts.size).encode()),
-        (b"cache-control", b"no-store"),
-    ]
-    await call.send({"type": "http.response.start", "status": 200, "headers": [*head, *HEADERS, *headers]})
-    await call.send({"type": "http.response.body", "body": first, "more_body": True})
-    async for piece in body:
-        await call.send({"type": "http.response.body", "body": piece, "more_body": True})
-    await call.send({"type": "http.response.body", "body": b""})
+    """Send a state piece by piece; nobody on the way may keep it."""
+    own = ((b"content-type", b"application/json"), (b"cache-control", b"no-store"))
+    await send_pieces(call, version.facts.size, body, [*own, *HEADERS, *headers])

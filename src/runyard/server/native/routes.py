@@ -17,6 +17,7 @@ from runyard.server.native.problems import CONTENT_TYPE, DOCUMENTED, Problem, wr
 from runyard.server.native.projects import ProjectHandlers
 from runyard.server.native.runtimes import NativeCheckpointHandlers, NativeExecHandlers, NativeRuntimeHandlers
 from runyard.server.native.secrets import NativeSecretHandlers
+from runyard.server.native.states import StateHandlers, state_routes
 from runyard.server.native.stream import NativeStreamHandlers
 from runyard.server.native.system import SystemHandlers
 from runyard.server.native.tokens import TokenHandlers
@@ -370,6 +371,7 @@ def register(house: House) -> Door:
         *_tokens(TokenHandlers(house)),
         *_users(UserHandlers(house), ActionRoleHandlers(house)),
         *integration_routes(NativeIntegrationHandlers(house)),
+        *state_routes(StateHandlers(house)),
         *infrastructure_routes(house),
         *plan_routes(house),
         *_system(SystemHandlers(house), open_metrics=house.settings.metrics.open),
