@@ -19,12 +19,14 @@ task = LazyGroup(
     "import",
     examples=(
         "runyard task import ./hello-world",
-        "runyard task import ./hello-world --name hello --output ./package   # write the package, push nothing",
+        "runyard task import ./hello-world --name hello --to ./package   # write the package, push nothing",
     ),
 )
 @click.argument("folder", type=click.Path(exists=True, file_okay=False))
 @click.option("--name", help="Its name; by default that of the task, in lower case with hyphens.")
-@click.option("--output", type=click.Path(), help="Write the package into this new folder and push nothing.")
+@click.option(
+    "--to", "output", type=click.Path(), help="Write the package into this new folder and push nothing."
+)
 @click.pass_obj
 def import_(state: State, /, folder: str, name: str | None, output: str | None) -> None:
     """Import a Harbor task folder (task.toml, instruction.md, environment/, tests/test.sh) and push it as a task.
