@@ -17,6 +17,7 @@ from runyard.identity.service import IdentityService
 from runyard.infrastructure.runs.drift import DriftService
 from runyard.infrastructure.runs.line import RunLine
 from runyard.infrastructure.runs.model import NewRun, Origin, Run, RunKind, RunQuery, RunStatus, Trigger
+from runyard.infrastructure.runs.pushes import Push, PushService
 from runyard.infrastructure.runs.service import RunService
 from runyard.infrastructure.workspaces.errors import (
     WorkspaceExists,
@@ -35,6 +36,7 @@ from runyard.infrastructure.workspaces.model import (
 from runyard.infrastructure.workspaces.schedule import InvalidSchedule
 from runyard.infrastructure.workspaces.service import WorkspaceService
 from runyard.kernel.crypto import Vault
+from runyard.kernel.errors import InvalidArgument
 from tests.support.infrastructure import Neighbours
 
 
@@ -223,3 +225,36 @@ async def test_schedules_make_one_plan_each_time(parts: Parts, database: Databas
     assert await servers[0].look() == 0
     with pytest.raises(InvalidSchedule):
         await parts.workspaces.update(parts.caller, own.id, WorkspaceChanges(cron="every day"))
+
+
+async def test_push_starts_the_runs_that_want_it(parts: Parts) -> None:
+    """By repository, branch and trigger; a merge applies by the workspace's rule, a pull request only plans."""
+    code = Code(repository="acme/infra", branch="main", vcs_type="github")
+    wants = await parts.made("wants", code=code, triggers=["push", "pull_request"], apply_rule="auto")
+    await parts.made("other-branch", code=Code(repository="acme/infra", branch="dev"), triggers=["push"])
+    await parts.made("other-trigger", code=code, triggers=["merge"])
+    await parts.made("elsewhere", code=code, triggers=["push"], runner_type="jenkins")
+    pushes = PushService(parts.runs)
+    push = Push(
+        event=Trigger.PUSH, repository="acme/infra", branch="main", commit="a" * 40, title="Add a net"
+    )
+    (run,) = await pushes.happened(parts.caller, push)
+    assert (run.workspace_id, run.kind, run.auto_apply, run.title) == (
+        wants.id,
+        RunKind.APPLY,
+        True,
+        "Add a net",
+    )
+    proposal = Push(
+        event=Trigger.PULL_REQUEST,
+        repository="acme/infra",
+        branch="main",
+        source_branch="topic",
+        pull_request_id="7",
+    )
+    (older,) = await pushes.happened(parts.caller, proposal)
+    (newer,) = await pushes.happened(parts.caller, proposal)
+    assert (newer.kind, newer.origin.branch, newer.origin.pull_request_id) == (RunKind.PLAN, "topic", "7")
+    assert (await parts.runs.get(parts.caller.scope, older.id)).status is RunStatus.DISCARDED
+    with pytest.raises(InvalidArgument):
+        await pushes.happened(parts.caller, Push(event=Trigger.CLI, repository="acme/infra", branch="main"))

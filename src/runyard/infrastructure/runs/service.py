@@ -44,6 +44,7 @@ from runyard.kernel.transitions import Changed, Refused
 
 QUEUED_REASON: Final = "it waits for its workspace"
 _LONGEST_TITLE: Final = 512
+_PUSHES: Final = frozenset({Trigger.PUSH, Trigger.MERGE, Trigger.PULL_REQUEST})
 
 
 class RunService:
@@ -154,14 +155,12 @@ class RunService:
 
     async def _supersede(self, run: Run) -> None:
         """Give up what a newer push makes pointless: older pushes to the branch that wait for somebody or in line."""
-        if run.trigger not in (Trigger.PUSH, Trigger.MERGE):
+        if run.trigger not in _PUSHES:
             return
         async with self._database.read() as tx:
             others = await store.unended(tx, run.workspace_id)
         for other in others:
-            older = (
-                other.trigger in (Trigger.PUSH, Trigger.MERGE) and other.origin.branch == run.origin.branch
-            )
+            older = other.trigger in _PUSHES and other.origin.branch == run.origin.branch
             if older and (other.waits or other.status is RunStatus.PENDING):
                 await self.line.end_waiting(other, Discard("a newer push superseded it"), actor=run.actor)
 

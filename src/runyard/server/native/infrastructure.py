@@ -13,12 +13,14 @@ from runyard.dialects.door import Call, ClientGone, Parameter, Route
 from runyard.identity.model import Permission
 from runyard.infrastructure.runs.arguments import split
 from runyard.infrastructure.runs.external import NewReport, kind_of
-from runyard.infrastructure.runs.model import NewRun, Origin, RunQuery
+from runyard.infrastructure.runs.model import NewRun, Origin, RunQuery, Trigger
+from runyard.infrastructure.runs.pushes import Push, PushService
 from runyard.infrastructure.workspaces.model import Code, NewWorkspace, Workspace, WorkspaceQuery
 from runyard.server.house import House
 from runyard.server.native.infrawire import (
     FailureIn,
     LockIn,
+    PushIn,
     ReportIn,
     RunIn,
     RunOut,
@@ -40,6 +42,7 @@ _workspace = msgspec.json.Decoder(WorkspaceIn)
 _lock = msgspec.json.Decoder(LockIn)
 _run = msgspec.json.Decoder(RunIn)
 _report = msgspec.json.Decoder(ReportIn)
+_push = msgspec.json.Decoder(PushIn)
 _failure = msgspec.json.Decoder(FailureIn)
 
 
@@ -152,6 +155,7 @@ class RunHandlers:
         """Take the services."""
         self._runs = house.infrastructure.runs
         self._external = house.infrastructure.external
+        self._pushes = PushService(house.infrastructure.runs)
         self._workspaces = WorkspaceHandlers(house)
         self._folder = house.settings.data_dir / "ways"
 
@@ -170,6 +174,13 @@ class RunHandlers:
     async def cancel(self, call: Call) -> None:
         """Stop a run: an interrupt first, so that the tool can write its state."""
         await send_json(call, run_view(await self._runs.cancel(call.caller, call.params["run"])))
+
+    async def push(self, call: Call) -> None:
+        """Tell of a push, a merge or a pull request; the runs that it started are answered."""
+        body = await reading.read_json(call, _push)
+        told = Push(**{**msgspec.structs.asdict(body), "event": Trigger(body.event)})
+        started = await self._pushes.happened(call.caller, told)
+        await send_json(call, Listed(items=[run_view(one) for one in started]), status=201)
 
     # --- reports of pipelines ---
 
@@ -300,6 +311,11 @@ def _runs(h: WorkspaceHandlers, runs: RunHandlers) -> Iterator[Route]:
     yield Route(
         method="POST", path=of, name="startRun", summary="Ask for a plan, an apply or a destruction.",
         handler=h.start, request=RunIn, response=RunOut, status=201, **run,
+    )  # fmt: skip
+    yield Route(
+        method="POST", path=f"{_BASE}/pushes", name="tellPush",
+        summary="Tell of a push, a merge or a pull request, which starts the runs that workspaces want of it.",
+        handler=runs.push, request=PushIn, response=Listed[RunOut], status=201, **run,
     )  # fmt: skip
     yield Route(
         method="GET", path=one, name="getRun", summary="Get a run.", handler=runs.get, response=RunOut, **read

@@ -1,7 +1,7 @@
 """Shapes of workspaces and runs on the wire of the native API. Owns the types and the views of domain objects."""
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -123,6 +123,23 @@ class ReportIn(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     build_name: str = ""
     build_url: str = ""
     iac_version: str = ""
+
+
+class PushIn(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """What happened in a repository."""
+
+    event: Literal["push", "merge", "pull_request"]
+    repository: str
+    """As workspaces name it: `owner/name`."""
+    branch: str
+    """To which was pushed or merged; of a pull request, that which it would be merged into."""
+    source_branch: str = ""
+    """Of a pull request: the branch that would be merged."""
+    commit: str = ""
+    commit_url: str = ""
+    title: str = ""
+    pull_request_id: str = ""
+    pull_request_url: str = ""
 
 
 class FailureIn(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
