@@ -1,5 +1,6 @@
 """Remote plans as the two command-line clients do them: their timings, their ways to end, and what they print."""
 
+import concurrent.futures
 import os
 import shutil
 import subprocess
@@ -7,7 +8,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -53,53 +54,111 @@ def workspace(door: Api, **more: object) -> str:
     return identifier
 
 
-def both(door: Api, key: str, name: str, archive: bytes, **arguments: list[str]) -> tuple[Outcome, Outcome]:
-    """Run both clients side by side against workspaces of their own, made alike."""
-    old, new = Hc(door.port, key, workspace=name), Unified(door.port, key, workspace=workspace(door))
-    outcomes: list[Outcome] = []
-    thread = threading.Thread(target=lambda: outcomes.append(new.plan(archive, arguments)))
-    thread.start()
-    first = old.plan(archive, arguments)
-    thread.join(100)
-    return first, outcomes[0]
+@dataclass(frozen=True)
+class Scenario:
+    """A plan that both clients do, each against a workspace of its own."""
+
+    files: dict[str, str]
+    arguments: dict[str, list[str]] = field(default_factory=dict)
+    workspace: dict[str, Any] = field(default_factory=dict)
 
 
-def test_plan_shows_its_log_once_in_both_clients_and_target_reaches_the_tool(door: Api, key: str) -> None:
-    archive = packed({"main.tf": TWO})
-    address = "terraform_data.two"
-    old, new = both(door, key, workspace(door), archive, target=[address], replace=[address])
-    assert (old.code, new.code) == (0, 0), (old, new)
-    for outcome in (old, new):
+VARIABLES = {
+    "word": {"value": "visible-word", "value_type": "string"},
+    "password": {"value": "open-sesame-77", "value_type": "secret"},
+}
+SCENARIOS = {
+    "targets": Scenario(
+        {"main.tf": TWO}, {"target": ["terraform_data.two"], "replace": ["terraform_data.two"]}
+    ),
+    "unchanged": Scenario({"main.tf": "locals {\n  nothing = true\n}\n"}),
+    "failed": Scenario({"main.tf": 'resource "terraform_data" {}\n'}),
+    "long": Scenario(
+        {
+            "main.tf": 'output "long" {\n  value = join("", [for i in range(70) : join("", [for j in range(1000) : "x"])])\n}\n'
+        }
+    ),
+    "variables": Scenario(
+        {
+            "main.tf": 'variable "word" {}\nvariable "password" {}\noutput "both" {\n  value = "${var.word} ${var.password}"\n}\n'
+        },
+        workspace={"terraform_variables": VARIABLES},
+    ),
+    "folder": Scenario(
+        {"net/prod/main.tf": TWO, "main.tf": "no code"}, workspace={"repository_path": "net/prod"}
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def outcomes(server: Server, key: str) -> dict[str, tuple[Outcome, Outcome]]:
+    """Do all scenarios at once: the clients mostly wait, as they do in life."""
+
+    def plan(kind: type[Hc] | type[Unified], scenario: Scenario) -> Outcome:
+        with server.api() as api:
+            name = workspace(api, **scenario.workspace)
+        return kind(server.port, key, workspace=name).plan(packed(scenario.files), scenario.arguments)
+
+    with concurrent.futures.ThreadPoolExecutor(2 * len(SCENARIOS)) as pool:
+        begun = {
+            name: (pool.submit(plan, Hc, one), pool.submit(plan, Unified, one))
+            for name, one in SCENARIOS.items()
+        }
+        return {name: (old.result(), new.result()) for name, (old, new) in begun.items()}
+
+
+Outcomes = dict[str, tuple[Outcome, Outcome]]
+
+
+def test_plan_shows_its_log_once_in_both_clients_and_arguments_reach_the_tool(outcomes: Outcomes) -> None:
+    for outcome in outcomes["targets"]:
+        assert outcome.code == 0, outcome
         assert outcome.lines.count("Plan: 1 to add, 0 to change, 0 to destroy.") == 1, outcome.lines
         assert not any("terraform_data.one" in line for line in outcome.lines)
         command = next(line for line in outcome.lines if line.startswith("$ terraform plan"))
-        assert f"-target={address}" in command
-        assert f"-replace={address}" in command
+        assert "-target=terraform_data.two" in command
+        assert "-replace=terraform_data.two" in command
 
 
-def test_plan_without_changes_says_so_in_both_clients(door: Api, key: str) -> None:
-    old, new = both(door, key, workspace(door), packed({"main.tf": "locals {\n  nothing = true\n}\n"}))
-    assert (old.code, new.code) == (0, 0), (old, new)
-    for outcome in (old, new):
+def test_plan_without_changes_says_so_in_both_clients(outcomes: Outcomes) -> None:
+    for outcome in outcomes["unchanged"]:
+        assert outcome.code == 0, outcome
         assert any(line.startswith("No changes.") for line in outcome.lines), outcome.lines
 
 
-def test_failed_plan_ends_both_clients(door: Api, key: str) -> None:
-    old, new = both(door, key, workspace(door), packed({"main.tf": 'resource "terraform_data" {}\n'}))
+def test_failed_plan_ends_both_clients(outcomes: Outcomes) -> None:
+    old, new = outcomes["failed"]
     assert old.code == 0
     assert (new.code, new.error) == (1, "execution failed")
     for outcome in (old, new):
         assert any("Error" in line for line in outcome.lines), outcome
 
 
-def test_long_line_comes_in_parts_without_a_reconnect(door: Api, key: str) -> None:
-    code = 'output "long" {\n  value = join("", [for i in range(70) : join("", [for j in range(1000) : "x"])])\n}\n'
-    old, new = both(door, key, workspace(door), packed({"main.tf": code}))
-    for outcome in (old, new):
-        assert sum(line.count("x" * 1000) for line in outcome.lines) >= 60
-        assert (
-            sum(len(line) - len(line.replace("x", "")) for line in outcome.lines if "xxxx" in line) == 70_000
-        )
+def test_long_line_comes_in_parts_without_a_reconnect(outcomes: Outcomes) -> None:
+    for outcome in outcomes["long"]:
+        assert sum(line.count("x") for line in outcome.lines if "xxxx" in line) == 70_000
+        assert sum("xxxx" in line for line in outcome.lines) >= 9
+
+
+def test_plan_uses_the_variables_of_the_workspace_and_hides_secrets(outcomes: Outcomes) -> None:
+    for outcome in outcomes["variables"]:
+        text = "\n".join(outcome.lines)
+        assert outcome.code == 0, outcome
+        assert "visible-word" in text
+        assert "open-sesame-77" not in text
+
+
+def test_code_in_the_repository_path_is_what_runs(outcomes: Outcomes) -> None:
+    for outcome in outcomes["folder"]:
+        assert outcome.code == 0, outcome
+        assert "Plan: 2 to add, 0 to change, 0 to destroy." in outcome.lines
+
+
+def test_remote_plans_stand_in_the_ledger(door: Api, outcomes: Outcomes) -> None:
+    assert outcomes
+    items = door.get("/runyard/v1/executions?kind=plan&limit=50").expect(200).json()["items"]
+    statuses = {one["status"] for one in items if one["door"] == "harness"}
+    assert {"succeeded", "failed"} <= statuses
 
 
 def test_locked_workspace_ends_the_older_client_with_the_message(door: Api, key: str) -> None:
@@ -143,20 +202,6 @@ def abort(door: Api, key: str) -> None:
     assert (outcomes["new"].code, outcomes["new"].error) == (1, "execution aborted")
 
 
-def test_plan_uses_the_variables_of_the_workspace_and_hides_secrets(door: Api, key: str) -> None:
-    variables = {
-        "word": {"value": "visible-word", "value_type": "string"},
-        "password": {"value": "open-sesame-77", "value_type": "secret"},
-    }
-    name = workspace(door, terraform_variables=variables)
-    code = 'variable "word" {}\nvariable "password" {}\noutput "both" {\n  value = "${var.word} ${var.password}"\n}\n'
-    outcome = Unified(door.port, key, workspace=name).plan(packed({"main.tf": code}))
-    text = "\n".join(outcome.lines)
-    assert outcome.code == 0, outcome
-    assert "visible-word" in text
-    assert "open-sesame-77" not in text
-
-
 def test_reader_that_loses_its_connection_goes_on_where_it_was_and_stops_nothing(door: Api, key: str) -> None:
     client = Unified(door.port, key, workspace=workspace(door))
     client.begin(packed({"main.tf": TWO}), {}, "application/octet-stream")
@@ -184,21 +229,6 @@ def whole(client: Unified, path: str, key: str, last: str = "0") -> list[tuple[s
             break
         found.append(event)
     return found
-
-
-def test_remote_plan_stands_in_the_ledger(door: Api, key: str) -> None:
-    client = Unified(door.port, key, workspace=workspace(door))
-    assert client.plan(packed({"main.tf": TWO})).code == 0
-    items = door.get("/runyard/v1/executions?kind=plan&limit=5").expect(200).json()["items"]
-    assert any(one["door"] == "harness" and one["status"] == "succeeded" for one in items)
-
-
-def test_code_in_the_repository_path_is_what_runs(door: Api, key: str) -> None:
-    name = workspace(door, repository_path="net/prod")
-    archive = packed({"net/prod/main.tf": TWO, "main.tf": "this is no code"})
-    outcome = replace(Unified(door.port, key, workspace=name)).plan(archive)
-    assert outcome.code == 0, outcome
-    assert "Plan: 2 to add, 0 to change, 0 to destroy." in outcome.lines
 
 
 def real(variable: str) -> str:
