@@ -103,6 +103,11 @@ async def test_drift_outputs_and_apply_are_kept(guards: Guards, tmp_path: Path) 
     assert [one.address for one in await guards.house.plans.drift(guards.scope, run.run_id)] == [
         "aws_instance.a"
     ]
+    moved = await guards.house.plans.ingest(run, stored("moved"))
+    assert (moved.moved, moved.counts.no_op, moved.has_changes) == (1, 1, True)
+    old = json.loads(stored("moved").read_text())
+    del old["applyable"]
+    assert (await guards.house.plans.ingest(run, written(tmp_path, old))).has_changes
     created = await guards.run(await guards.workspace("other"))
     await guards.house.plans.ingest(created, stored("create"))
     lines = (STORED / "apply.jsonl").read_bytes().splitlines()

@@ -129,5 +129,7 @@ def counts_shown(summary: PlanSummary) -> Mapping[str, int]:
         "destroy": counts.destroyed,
         "drift": summary.drift,
         "outputs": summary.output_changes,
+        "import": summary.imported,
+        "move": summary.moved,
         **named,
     }

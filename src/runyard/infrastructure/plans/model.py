@@ -153,8 +153,10 @@ class PlanSummary(msgspec.Struct, frozen=True, kw_only=True):
     drift: int = 0
     """Resources that are not any more as the state has them."""
     output_changes: int = 0
+    imported: int = 0
+    moved: int = 0
     has_changes: bool = False
-    """An apply would change a resource or an output."""
+    """An apply would change a resource, an output, or what the state says."""
     errored: bool = False
     outputs: Sequence[PlannedOutput] = ()
     cost: Cost = Cost()

@@ -80,6 +80,7 @@ class _Document(msgspec.Struct):
     output_changes: dict[str, _Change] = {}
     configuration: _Configuration = msgspec.field(default_factory=_Configuration)
     errored: bool = False
+    applyable: bool | None = None
 
 
 _documents: Final = msgspec.json.Decoder(_Document)
@@ -106,6 +107,8 @@ class PlanFile:
         self.terraform_version = document.terraform_version
         self.format_version = document.format_version
         self.errored = document.errored
+        self.applyable = document.applyable
+        """What the tool itself says about whether there is anything to apply; None of releases before 1.9."""
         self.resource_count = len(document.resource_changes)
 
     def variables(self) -> dict[str, Any]:
@@ -166,7 +169,7 @@ class PlanFile:
             }
         )
         if change.replace_paths is not None:
-            hidden["replace_paths"] = change.replace_paths
+            hidden["replace_paths"] = secrets.hide(change.replace_paths)
         if change.importing is not None:
             hidden["importing"] = secrets.hide(change.importing)
         before = attributes_of(entry.type, hidden["before"])

@@ -82,7 +82,9 @@ class PlanService:
             summary,
             counts=tally.counts(),
             drift=drift,
-            has_changes=bool(tally.counts().changing or summary.output_changes),
+            imported=tally.imported,
+            moved=tally.moved,
+            has_changes=_has_changes(file, tally, summary.output_changes),
             cost=tally.cost(),
         )
         async with self._database.transaction() as tx:
@@ -256,11 +258,14 @@ class _Tally:
         self._counts: dict[str, int] = {}
         self._before = self._after = 0.0
         self._unpriced = 0
+        self.imported = self.moved = 0
 
     def counted(self, entries: Iterator[PlannedResource]) -> Iterator[PlannedResource]:
         for entry in entries:
             name = entry.action.value.replace("-", "_")
             self._counts[name] = self._counts.get(name, 0) + 1
+            self.imported += "importing" in entry.change["change"]
+            self.moved += "previous_address" in entry.change
             before, after = self._month(entry, "before"), self._month(entry, "after")
             if before is None and after is None:
                 self._unpriced += entry.mode == "managed"
@@ -282,6 +287,13 @@ class _Tally:
     def cost(self) -> Cost:
         note = f"{self._unpriced} resources have no known price" if self._unpriced else ""
         return Cost(before=round(self._before, 4), after=round(self._after, 4), note=note)
+
+
+def _has_changes(file: PlanFile, tally: _Tally, outputs: int) -> bool:
+    """Tell whether an apply would do anything. A resource that is only moved or imported is a no-op to be applied."""
+    if file.applyable is not None:
+        return file.applyable
+    return bool(tally.counts().changing or outputs or tally.imported or tally.moved)
 
 
 def _output(one: PlannedOutput) -> dict[str, Any]:

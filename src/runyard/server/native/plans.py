@@ -50,7 +50,10 @@ class PlanOut(msgspec.Struct, kw_only=True):
     """Resources by planned action."""
     drift: int
     """Resources that are not any more as the state has them."""
+    imported: int
+    moved: int
     has_changes: bool
+    """An apply would change a resource, an output, or what the state says."""
     cost: CostOut
     outputs: list[OutputOut]
     created_at: datetime
@@ -152,6 +155,8 @@ def plan_view(one: PlanSummary) -> PlanOut:
         terraform_version=one.terraform_version,
         counts=msgspec.structs.asdict(one.counts),
         drift=one.drift,
+        imported=one.imported,
+        moved=one.moved,
         has_changes=one.has_changes,
         cost=msgspec.convert(one.cost, CostOut, from_attributes=True),
         outputs=msgspec.convert(one.outputs, list[OutputOut], from_attributes=True),
