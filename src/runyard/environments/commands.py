@@ -146,13 +146,13 @@ class EnvironmentCommands:
         sandbox = _place(resident, request.service)
         await resident.gate.enter()
         try:
-            living = resident.living
+            base, folder = _surroundings(resident, request.service)
             run = Run(
                 sandbox,
                 Job(
                     script=request.command,
-                    env={**living.env, **request.env} if request.env else living.env,
-                    cwd=request.cwd or living.cwd,
+                    env={**base, **request.env} if request.env else base,
+                    cwd=request.cwd or folder,
                     timeout_secs=request.timeout_secs,
                     split=request.split,
                     stdin=request.stdin,
@@ -201,6 +201,14 @@ def _place(resident: Resident, service: str | None) -> Sandbox:
     if resident.living.main is None:
         raise EnvironmentNotReady(not_ready(resident.environment))
     return resident.living.main
+
+
+def _surroundings(resident: Resident, service: str | None) -> tuple[Mapping[str, str], str]:
+    """Return the variables and the folder of a command in a place."""
+    if service is not None and service in resident.living.services:
+        found = resident.living.services[service]
+        return found.env, found.cwd
+    return resident.living.env, resident.living.cwd
 
 
 def _new_execution(

@@ -330,7 +330,7 @@ class EnvironmentKeeper:
 
     async def _clear(self, resident: Resident) -> None:
         await self._end_executions(resident)
-        if resident.environment.state is State.TORN_DOWN and resident.living.main is not None:
+        if resident.environment.state is State.TORN_DOWN:
             await self._last_script(resident)
         for pause in itertools.chain(_PAUSES, itertools.repeat(_PAUSES[-1])):
             try:
@@ -362,7 +362,7 @@ class EnvironmentKeeper:
         except RunyardError:
             return
         use = package.manifest.teardown
-        if use is None:
+        if use is None or (resident.living.main is None and not await self._raised_again(resident, package)):
             return
         environment = resident.environment
         new = NewExecution(
@@ -385,6 +385,22 @@ class EnvironmentKeeper:
             await handle.finished()
         except RunyardError as error:
             _log.warning("environments.teardown_failed", environment=environment.id, reason=error.message)
+
+    async def _raised_again(self, resident: Resident, package: KeptTask) -> bool:
+        """Bring back what the last server was ending when it was killed, so that its last script runs; tell whether."""
+        if resident.provision is not None:
+            return False  # this server's own, ended before it was ready
+        try:
+            async with asyncio.timeout(self._options.provision_secs), self._turns:
+                materials = await self._provisioner.build(resident, package, Log(None))
+                service_urls = await self._provisioner.assemble(resident, materials, Log(None))
+                self._provisioner.set_variables(resident, service_urls, resident.environment.variables)
+        except (RunyardError, OSError, TimeoutError) as error:
+            _log.warning(
+                "environments.teardown_failed", environment=resident.environment.id, reason=str(error)
+            )
+            return False
+        return True
 
     async def _reap(self) -> None:
         while True:

@@ -119,6 +119,7 @@ class Provisioner:
         for name, plan in blueprint.services.items():
             sandbox = await self._sandbox(f"{prefix}.{name}", plan, materials.images[name], blueprint)
             living.services[name] = Service(name, sandbox)
+            _settle_service(living.services[name], plan, materials.images[name])
         if blueprint.main is None:
             own = ServicePlan(name="main", hostname="environment", networks=_entrances(blueprint))
             image = Image(base=self._options.base, config=ImageConfig(workdir="/root"))
@@ -166,6 +167,8 @@ class Provisioner:
             port = bound.getsockname()[1]
             await living.gateway.listen(bound)
             living.proxy_env[sandbox.id] = proxy_variables(port, list(blueprint.services))
+        for service in living.services.values():
+            service.env = {**living.proxy_env[service.sandbox.id], **service.env}
 
     async def _connect(self, resident: Resident, own: ServicePlan, blueprint: Blueprint) -> None:
         """Join all sandboxes to their networks and tell each the names that it reaches there."""
@@ -216,8 +219,6 @@ class Provisioner:
             if name == blueprint.main and not _has_program(plan, image):
                 continue
             log(f"service {name}: starting")
-            extra = living.proxy_env.get(service.sandbox.id, {})
-            plan = replace(plan, environment={**extra, **plan.environment})
             await starting.start(service, plan, image, self._devnull)
         await asyncio.gather(
             *(
@@ -448,6 +449,12 @@ def _entrances(blueprint: Blueprint) -> Mapping[str, Sequence[str]]:
     if blueprint.exposed:
         return {ENTRANCE: ()}
     return {network: () for plan in blueprint.services.values() for network in plan.networks}
+
+
+def _settle_service(service: Service, plan: ServicePlan, image: Image) -> None:
+    """Say what its program and commands in it find."""
+    service.env = {**BASE_ENVIRONMENT, **image.config.env, **plan.environment}
+    service.cwd = plan.working_dir or image.config.workdir or "/"
 
 
 def _has_program(plan: ServicePlan, image: Image) -> bool:

@@ -22,6 +22,9 @@ class Service:
 
     name: str
     sandbox: Sandbox
+    env: Mapping[str, str] = field(default_factory=dict)
+    """The whole environment of its program, and of commands in it."""
+    cwd: str = "/"
     address: str = ""
     task: "asyncio.Task[None] | None" = None
     """Follows its process."""

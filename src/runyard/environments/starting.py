@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from runyard.environments.building.model import Health, Image, ServicePlan
@@ -14,7 +14,6 @@ from runyard.executions.drain import Drain
 from runyard.executions.output.model import Stream
 from runyard.kernel.clock import monotonic
 from runyard.kernel.errors import RunyardError
-from runyard.runtimes.injection import BASE_ENVIRONMENT
 from runyard.runtimes.isolation.engine import Command, Exit, SandboxGone, SpawnError
 from runyard.runtimes.pipes import close_all
 
@@ -39,19 +38,14 @@ def program_of(plan: ServicePlan, image: Image) -> Sequence[str]:
     return argv
 
 
-def environment_of(plan: ServicePlan, image: Image) -> Mapping[str, str]:
-    """Return the whole environment of a service."""
-    return {**BASE_ENVIRONMENT, **image.config.env, **plan.environment}
-
-
 async def start(service: Service, plan: ServicePlan, image: Image, devnull: int) -> None:
     """Start the service's program; its output goes to the end of the service's log. Raises ProvisionFailed."""
     argv = await as_user(service.sandbox, plan.user or image.config.user, program_of(plan, image))
     read, write = os.pipe2(os.O_CLOEXEC)
     command = Command(
         argv=argv,
-        env=environment_of(plan, image),
-        cwd=plan.working_dir or image.config.workdir or "/",
+        env=service.env,
+        cwd=service.cwd,
         stdin=devnull,
         stdout=write,
         stderr=write,
@@ -101,7 +95,7 @@ async def wait_healthy(service: Service, plan: ServicePlan, image: Image, devnul
         return
     began, failures, pauses = monotonic(), 0, list(_FIRST_CHECKS)
     while True:
-        done = await _check(service, health, environment_of(plan, image), devnull)
+        done = await _check(service, health, devnull)
         if done is None:
             return
         if service.ended is not None:
@@ -113,10 +107,15 @@ async def wait_healthy(service: Service, plan: ServicePlan, image: Image, devnul
         await asyncio.sleep(min(pauses.pop(0), health.interval_secs) if pauses else health.interval_secs)
 
 
-async def _check(service: Service, health: Health, env: Mapping[str, str], devnull: int) -> str | None:
+async def _check(service: Service, health: Health, devnull: int) -> str | None:
     """Run a check once; return None when it succeeds, else what it said."""
     job = Job(
-        argv=health.argv, env=env, cwd="/", timeout_secs=health.timeout_secs, keep_bytes=4096, grace_secs=0.5
+        argv=health.argv,
+        env=service.env,
+        cwd="/",
+        timeout_secs=health.timeout_secs,
+        keep_bytes=4096,
+        grace_secs=0.5,
     )
     try:
         done = await Run(service.sandbox, job, devnull).quietly()
