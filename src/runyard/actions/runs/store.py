@@ -25,6 +25,7 @@ from sqlalchemy import (
     update,
 )
 
+from runyard.actions.runnertypes import RUNNER_TYPES
 from runyard.actions.runs.model import STAND_IN_PACK, STAND_IN_RUNNER, Asker, Cause, Run, RunFilter
 from runyard.actions.tables import action_runs
 from runyard.database.engine import Prepared, Transaction
@@ -185,7 +186,16 @@ async def count(
         # The account is an expression here, so that no planner takes its index instead of that of the children.
         children_only = (_e.parent_id > "", _e.account_id + "" == scope.account_id)
         return whole - await _counted(tx, scope, rest, younger, older, children_only)
+    if wanted.runner == STAND_IN_RUNNER and not _led_by_runs(wanted):
+        # Whatever has no run counts as its kind as well: all but those of the other kinds.
+        rest = msgspec.structs.replace(wanted, runner=None)
+        others = [msgspec.structs.replace(wanted, runner=kind) for kind in _OTHER_RUNNERS]
+        whole = await count(tx, scope, rest, younger=younger, older=older)
+        return whole - sum([await _counted(tx, scope, one, younger, older) for one in others])
     return await _counted(tx, scope, wanted, younger, older)
+
+
+_OTHER_RUNNERS = tuple(name for name in RUNNER_TYPES if name != STAND_IN_RUNNER)
 
 
 async def _counted(
