@@ -57,12 +57,11 @@ def history(state: State, /, workspace: str, limit: int) -> None:
 )
 @click.option(
     "--to",
-    "output",
     type=click.Path(dir_okay=False, writable=True, path_type=Path),
     help="File to write, readable by you alone; default: stdout.",
 )
 @click.pass_obj
-def pull(state: State, /, workspace: str, number: int | None, output: Path | None) -> None:
+def pull(state: State, /, workspace: str, number: int | None, to: Path | None) -> None:
     """Print a state exactly as Terraform wrote it. It holds secrets in the clear."""
     import os
 
@@ -71,13 +70,13 @@ def pull(state: State, /, workspace: str, number: int | None, output: Path | Non
     wanted = reference(workspace)
     with state.client() as client, client.states.content(wanted, number) as pieces:
         target = 1
-        if output is not None:
-            target = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        if to is not None:
+            target = os.open(to, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
             for piece in pieces:
                 write_bytes(target, piece)
         finally:
-            if output is not None:
+            if to is not None:
                 os.close(target)
 
 

@@ -28,7 +28,7 @@ task = LazyGroup(
     "--to", "output", type=click.Path(), help="Write the package into this new folder and push nothing."
 )
 @click.pass_obj
-def import_(state: State, /, folder: str, name: str | None, output: str | None) -> None:
+def import_(state: State, /, folder: str, name: str | None, to: str | None) -> None:
     """Import a Harbor task folder (task.toml, instruction.md, environment/, tests/test.sh) and push it as a task.
 
     The container of the task becomes the service `main`, in which commands run. Its tests judge in a separate offline
@@ -42,10 +42,10 @@ def import_(state: State, /, folder: str, name: str | None, output: str | None) 
     from runyard.client.harbor import convert
     from runyard.client.tasks import PushedTask
 
-    if output is not None:
-        target = Path(output)
+    if to is not None:
+        target = Path(to)
         if target.exists() and any(target.iterdir()):
-            raise InvalidConfiguration(f"the folder {output} is not empty")
+            raise InvalidConfiguration(f"the folder {to} is not empty")
         target.mkdir(parents=True, exist_ok=True)
         manifest = convert(Path(folder), target, name)
         version = str(manifest["version"])
