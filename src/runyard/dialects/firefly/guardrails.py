@@ -30,11 +30,15 @@ from runyard.infrastructure.guardrails.service import (
     NewGuardrail,
 )
 from runyard.infrastructure.notifications.model import NewNotification, Told
-from runyard.kernel.errors import InvalidArgument
+from runyard.kernel.errors import InvalidArgument, Unimplemented
 
 _rule: Final = msgspec.json.Decoder(GuardrailIn)
 _search: Final = msgspec.json.Decoder(GuardrailSearchIn)
 _SEVERITIES: Final = {one.name.lower(): one for one in Severity}
+
+
+_ELSEWHERE: Final = ("slack", "teams", "pagerduty", "opsgenie", "torq", "email")
+"""Published ways to tell somebody that this server does not have."""
 
 
 class GuardrailHandlers:
@@ -165,7 +169,9 @@ def _known_id(value: str | None) -> str | None:
 def _notification(given: NotificationIn | None) -> NewNotification | None:
     if given is None:
         return None
-    reading.one_of(given.type or "webhook", ["webhook"], "type")
+    kind = reading.one_of(given.type or "webhook", ["webhook", *_ELSEWHERE], "type")
+    if kind in _ELSEWHERE:
+        raise Unimplemented(f"Notifications by {kind} are not implemented: use a webhook")
     known = [one.value for one in Told]
     events = [Told(reading.one_of(one, known, "events")) for one in given.events or ()]
     destination = reading.required(given.destination, "destination")

@@ -7,7 +7,8 @@ from typing import Any, Final
 
 import msgspec
 
-from runyard.infrastructure.guardrails.model import POLICY_LEVELS, Criteria, RuleScope, RuleType, TagMode
+from runyard.infrastructure.guardrails.model import Criteria, RuleScope, RuleType, TagMode
+from runyard.infrastructure.policies.model import LEVELS
 from runyard.kernel.errors import InvalidArgument
 
 Document = Mapping[str, Any]
@@ -94,10 +95,10 @@ def _amount(given: Document, field: str) -> float | None:
 
 def _policy(given: Document) -> dict[str, Any]:
     level = given.get("severity")
-    if isinstance(level, int) and not isinstance(level, bool) and 1 <= level <= len(POLICY_LEVELS):
-        level = POLICY_LEVELS[level - 1]
-    if level is not None and (not isinstance(level, str) or level.lower() not in POLICY_LEVELS):
-        raise InvalidArgument(f"Severity is not valid: one of {', '.join(POLICY_LEVELS)}")
+    if isinstance(level, int) and not isinstance(level, bool) and 1 <= level <= len(LEVELS):
+        level = LEVELS[level - 1]
+    if level is not None and (not isinstance(level, str) or level.lower() not in LEVELS):
+        raise InvalidArgument(f"Severity is not valid: one of {', '.join(LEVELS)}")
     chosen = given.get("policies")
     return {
         "severity": level,

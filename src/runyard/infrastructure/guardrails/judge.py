@@ -14,7 +14,6 @@ from runyard.infrastructure.guardrails import store
 from runyard.infrastructure.guardrails.errors import NotAcknowledgeable, VerdictNotFound
 from runyard.infrastructure.guardrails.judging import cost_message, looks_at, messages, policy_input
 from runyard.infrastructure.guardrails.model import (
-    POLICY_LEVELS,
     Blocked,
     Guardrail,
     PolicyCriteria,
@@ -30,7 +29,7 @@ from runyard.infrastructure.notifications.service import NotificationService
 from runyard.infrastructure.plans.model import Cost, PlannedResource, PlanSummary, Subject
 from runyard.infrastructure.plans.service import PlanService
 from runyard.infrastructure.policies.evaluation import Document, Finding
-from runyard.infrastructure.policies.model import Policy
+from runyard.infrastructure.policies.model import LEVELS, Policy
 from runyard.infrastructure.policies.service import PolicyService
 from runyard.kernel.clock import Now, utc_now
 from runyard.kernel.events import Event
@@ -267,7 +266,7 @@ _REFUSALS: Final = {
 
 def _selects(criteria: PolicyCriteria, policy: Policy) -> bool:
     """Tell whether criteria choose a policy: severe enough, and in the selection by name or id."""
-    least = POLICY_LEVELS.index(criteria.severity.lower()) + 1
+    least = LEVELS.index(criteria.severity.lower()) + 1
     return policy.severity >= least and criteria.policies.has_any((policy.name, policy.id))
 
 

@@ -52,8 +52,6 @@ _BLOCKS: Final = {
     Severity.WARNING: Blocked.NONE,
 }
 _ORDER: Final = (Blocked.NONE, Blocked.FLEXIBLE, Blocked.STRICT)
-POLICY_LEVELS: Final = ("trace", "info", "low", "medium", "high", "critical")
-"""Severities of policies, the mildest first; 1 to 6 as numbers."""
 
 
 class RuleScope(msgspec.Struct, frozen=True):

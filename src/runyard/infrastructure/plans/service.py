@@ -34,6 +34,8 @@ from runyard.kernel.jsons import encode_json
 
 BATCH: Final = 500
 """Rows of one transaction, and entries decoded at a time."""
+WALKED: Final = 200
+"""Resources that are read with their documents at a time: other requests wait meanwhile."""
 MAX_PAGE: Final = 1000
 _FORGET_AT_ONCE: Final = 20
 T = TypeVar("T")
@@ -243,7 +245,7 @@ class ResourceWalk:
     async def __anext__(self) -> Sequence[PlannedResource]:
         """Read the next batch."""
         async with self._database.read() as tx:
-            batch = await store.after(tx, self._run_id, self._kind, self._position, BATCH)
+            batch = await store.after(tx, self._run_id, self._kind, self._position, WALKED)
         if not batch:
             raise StopAsyncIteration
         self._position = batch[-1].position
