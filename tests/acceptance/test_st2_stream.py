@@ -181,6 +181,20 @@ def test_output_stream_is_filtered_by_kind_and_has_an_end(door: Door, server: Se
         assert {data["output_type"] for _, data in found[:-1]} <= {"stdout", "stderr"}
 
 
+def test_endless_line_is_sent_in_pieces_between_characters(
+    door: Door, server: Server, listen: Listen
+) -> None:
+    made = create(
+        door, "head -c 300000 /dev/zero | tr '\\0' 'a'; yes é | head -n 100000 | tr -d '\\n'; echo; echo end"
+    )
+    door.ended(made)
+    listener = listen(server, f"/stream/v1/executions/{made}/output", door.token)
+    lines = [data["data"] for name, data in listener.events() if name == OUTPUT]
+    assert "".join(lines) == "a" * 300_000 + "é" * 100_000 + "\nend\n"
+    assert len(lines) > 4
+    assert max(len(line.encode()) for line in lines) < 200_000
+
+
 def test_slow_reader_misses_no_end_and_takes_no_memory(own: Server, listen: Listen) -> None:
     server = own
     with server.api() as api:

@@ -34,7 +34,10 @@ _LIVE: Final = ("requested", "delayed", "scheduled", "running", "waiting", "canc
 _CAPACITY: Final = 1024
 """Events that wait for a slow listener; what comes beyond is told as the state that came of it."""
 _LOOKED_AT: Final = 1000
-"""Executions that one listener keeps in mind, and that it reads again at once, at most."""
+"""Executions that have not ended and that one listener keeps in mind, at most."""
+_PART: Final = 500
+LONGEST_LINE: Final = 64 << 10
+"""Bytes of a line that is held back until its end comes; a longer one is sent in pieces."""
 _OUTPUT: Final = "st2.execution.output__create"
 _WORDS: Final = {Stream.STDOUT: "stdout", Stream.STDERR: "stderr"}
 _HEADERS: Final = (
@@ -82,6 +85,9 @@ class _Listener:
         self._tails: dict[str, asyncio.Task[None]] = {}
         self._told: dict[str, str] = {}
         """The status that was told last of each execution that had not ended then."""
+        self._over: set[str] = set()
+        """The executions whose end was told while catching up, the last time."""
+        self._catching_up = False
         self._seen_at = utc_now()
         self._sent_at = 0.0
 
@@ -110,8 +116,10 @@ class _Listener:
                 event = await events.next()
                 if event is None:
                     events.take_lost()
+                    self._catching_up = True
                     if await self._caught_up():
                         return
+                    self._catching_up = False
                     continue
                 self._seen_at = event.at
                 if event.subject_kind == "announcement":
@@ -147,17 +155,20 @@ class _Listener:
         """Tell of all executions that changed while events were lost, each as it is now. Tell whether that was the end."""
         runs, scope = self._services.runs, self._call.caller.scope
         since, self._seen_at = self._seen_at, utc_now()
+        self._over.clear()
         for record in await runs.records(scope, sorted(self._told)):
             if record.execution.status != self._told.get(record.execution.id) and await self._tell(
                 record, "update"
             ):
                 return True
-        made = RunFilter(after=since, sort=(("timestamp", True),), limit=_LOOKED_AT)
-        found, _ = await runs.page(scope, made)
-        for record in found:
-            fresh = record.execution.id not in self._told
-            if fresh and self._concerns(record) and await self._tell(record, "create", "update"):
-                return True
+        owner = granting.access_of(self._call).owner
+        made = RunFilter(after=since, sort=(("timestamp", True),), owner=owner)
+        ids, _ = await runs.listed(scope, made)
+        for start in range(0, len(ids), _PART):
+            for record in await runs.records(scope, ids[start : start + _PART]):
+                fresh = record.execution.id not in self._told and record.execution.id not in self._over
+                if fresh and self._concerns(record) and await self._tell(record, "create", "update"):
+                    return True
         return False
 
     async def _executed(self, event: Event) -> bool:
@@ -165,8 +176,13 @@ class _Listener:
             record = await self._services.runs.get(self._call.caller.scope, event.subject_id)
         except NotFound:
             return False
-        if not self._concerns(record):
-            return False
+        word = event.type.partition(".")[2]
+        if (
+            not self._concerns(record)
+            or event.subject_id in self._over
+            or self._told.get(event.subject_id) == word
+        ):
+            return False  # what was told while catching up is not told again by an event that came meanwhile
         verb = "create" if event.type == "execution.requested" else "update"
         return await self._tell(as_of(record, event), verb)
 
@@ -176,6 +192,8 @@ class _Listener:
         self._tail(record)
         if execution.ended:
             self._told.pop(execution.id, None)
+            if self._catching_up:
+                self._over.add(execution.id)
             await self._drained(record)
         elif len(self._told) < _LOOKED_AT or execution.id in self._told:
             self._told[execution.id] = execution.status
@@ -287,14 +305,30 @@ async def _lines(
             continue
         last = chunk
         *whole, left = (rest.get(chunk.stream, b"") + chunk.data).split(b"\n")
+        if len(left) > LONGEST_LINE:
+            head = left[: -_unfinished(left)] if _unfinished(left) else left
+            whole, left = [*whole, head], left[len(head) :]
+            ends = [b"\n"] * (len(whole) - 1) + [b""]
+        else:
+            ends = [b"\n"] * len(whole)
         rest[chunk.stream] = left
-        for line in whole:
+        for line, end in zip(whole, ends, strict=True):
             number += 1
-            yield _output(record, chunk, line + b"\n", number)
+            yield _output(record, chunk, line + end, number)
     for stream, left in rest.items():
         if left and last is not None:
             number += 1
             yield _output(record, Chunk(last.offset, stream, last.time, left), left, number)
+
+
+def _unfinished(data: bytes) -> int:
+    """Return how many bytes at the end begin a character of which more is to come."""
+    for back in range(1, min(4, len(data)) + 1):
+        byte = data[-back]
+        if byte & 0xC0 != 0x80:
+            length = 4 if byte >= 0xF0 else 3 if byte >= 0xE0 else 2 if byte >= 0xC0 else 1
+            return back if length > back else 0
+    return 0
 
 
 def _output(record: Record, chunk: Chunk, data: bytes, number: int) -> dict[str, Any]:
