@@ -179,6 +179,8 @@ class Environments(_Group):
     """Memory of each sandbox of an environment, in MiB."""
     pids: Annotated[int, Field(ge=16, le=1_000_000)] = 1024
     """Processes and threads of each sandbox of an environment."""
+    cpus: Annotated[float, Field(gt=0, le=4096)] | None = None
+    """Processors of each sandbox of an environment; none means all."""
     max_living: Annotated[int, Field(ge=1, le=100_000)] = 512
     """Environments that live at once on this server; one more is answered 429."""
     provisions_at_once: Annotated[int, Field(ge=1, le=1024)] = 8

@@ -1,15 +1,15 @@
 """Verbs of environments: create, find, list, run commands, read logs, extend, tear down."""
 
 import asyncio
-import io
+import os
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Final
 
 from runyard.database.engine import Database
 from runyard.environments import access, store
-from runyard.environments.building.files import put_content, read_file
 from runyard.environments.commands import CommandRequest, EnvironmentCommands, Pending
 from runyard.environments.errors import EnvironmentNotFound, EnvironmentNotReady, TooManyEnvironments
 from runyard.environments.keeper import EnvironmentKeeper, sealed_variables
@@ -38,6 +38,8 @@ from runyard.kernel.crypto import Vault
 from runyard.kernel.errors import InvalidArgument, NotFound, Unimplemented
 from runyard.kernel.ids import EnvironmentId, ExecutionId
 from runyard.kernel.transitions import Refused
+from runyard.runtimes.files import FileReader, FileWriter, inside
+from runyard.runtimes.isolation.engine import OpenMode
 
 LOG_BYTES: Final = 1 << 20
 _INPUTS_MAX: Final = 256
@@ -262,17 +264,31 @@ class EnvironmentService:
         """Follow the output of a command as it is kept."""
         return self._parts.output.follow(pending.handle.execution.id)
 
-    async def read_file(self, environment: Environment, path: str, limit: int) -> bytes:
-        """Return the content of a regular file where commands run. Raises NotFound, InvalidArgument, TooLarge."""
-        resident = await self.ready(environment)
-        assert resident.living.main is not None
-        return await read_file(resident.living.main, path, limit)
+    @asynccontextmanager
+    async def reading(self, environment: Environment, path: str) -> AsyncIterator[FileReader]:
+        """Open a regular file where commands run. Raises NotFound, InvalidArgument, EnvironmentNotReady."""
+        sandbox = (await self.ready(environment)).living.main
+        assert sandbox is not None
+        reader = FileReader(await sandbox.open_file(inside(path), OpenMode.READ))
+        try:
+            yield reader
+        finally:
+            reader.close()
 
-    async def write_file(self, environment: Environment, path: str, content: bytes, mode: int) -> None:
-        """Write a file where commands run; parents are made. Raises InvalidArgument, EnvironmentNotReady."""
-        resident = await self.ready(environment)
-        assert resident.living.main is not None
-        await put_content(resident.living.main, path, io.BytesIO(content), mode)
+    @asynccontextmanager
+    async def writing(self, environment: Environment, path: str, mode: int) -> AsyncIterator[FileWriter]:
+        """Begin a file where commands run, parents are made; leaving the context without `publish` discards it.
+        Raises InvalidArgument, EnvironmentNotReady.
+        """
+        sandbox = (await self.ready(environment)).living.main
+        assert sandbox is not None
+        opened = await sandbox.open_file(inside(path), OpenMode.CREATE)
+        os.fchmod(opened.fd, mode)
+        writer = FileWriter(opened)
+        try:
+            yield writer
+        finally:
+            await writer.discard()
 
     def shown_instruction(self, environment: Environment) -> str | None:
         """Return the task's template as its reader needs it: what the provision script answered is filled in, because

@@ -131,7 +131,8 @@ def environment_options(settings: Settings) -> EnvironmentOptions:
     """Return the limits and defaults of environments."""
     chosen = settings.environments
     bounded = settings.runtimes.engine != "process"
-    limits = Limits(memory_bytes=chosen.memory_mib << 20, pids=chosen.pids) if bounded else Limits()
+    memory = chosen.memory_mib << 20
+    limits = Limits(memory_bytes=memory, pids=chosen.pids, cpus=chosen.cpus) if bounded else Limits()
     return EnvironmentOptions(
         engine=chosen.engine,
         folder=settings.data_dir / "environments",

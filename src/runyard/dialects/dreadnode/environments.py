@@ -5,13 +5,13 @@ published ones: extend, verify, files, a stream of output.
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from runyard.dialects.door import Answer, Call, Parameter, Route, send_answer
+from runyard.dialects.door import Call, Parameter, Route
 from runyard.dialects.dreadnode import places, reading
 from runyard.dialects.dreadnode.declaring import route
 from runyard.dialects.dreadnode.executing import ExecuteHandlers
 from runyard.dialects.dreadnode.replies import send_json, send_nothing, time_of
 from runyard.dialects.dreadnode.services import DreadnodeServices
-from runyard.dialects.reading import header, read_body
+from runyard.dialects.reading import header
 from runyard.environments.model import Environment, State
 from runyard.environments.service import NewEnvironment
 from runyard.identity.model import Permission, Project, Scope
@@ -26,7 +26,6 @@ _SMALL: Final = 4 << 20
 _SCOPE_SECS: Final = 5.0
 """How long a workspace that was removed may still be named."""
 _SCOPES_KEPT: Final = 1000
-_FILE_LIMIT: Final = 256 << 20
 _SANDBOX_STATES: Final[Mapping[str, Sequence[State]]] = {
     "running": (State.BUILDING, State.PROVISIONING, State.READY),
     "killed": (State.TORN_DOWN, State.FAILED),
@@ -164,17 +163,32 @@ class EnvironmentHandlers:
         )
 
     async def get_file(self, call: Call) -> None:
-        """Read one file."""
+        """Send the bytes of a file."""
         environment = await self._admitted(call)
-        path = _path(call)
-        content = await self._environments.read_file(environment, path, _FILE_LIMIT)
-        await send_answer(call, Answer(200, content, "application/octet-stream"))
+        async with self._environments.reading(environment, _path(call)) as reader:
+            call.started = True
+            headers = [
+                (b"x-request-id", call.request_id.encode()),
+                (b"content-type", b"application/octet-stream"),
+                (b"content-length", str(reader.size).encode()),
+            ]
+            await call.send({"type": "http.response.start", "status": 200, "headers": headers})
+            async for data in reader.chunks():
+                await call.send({"type": "http.response.body", "body": data, "more_body": True})
+            await call.send({"type": "http.response.body", "body": b""})
 
     async def put_file(self, call: Call) -> None:
-        """Write one file."""
+        """Take the bytes of a file and publish it when the last one has come."""
         environment = await self._admitted(call)
-        path, mode = _path(call), _mode(call)
-        await self._environments.write_file(environment, path, await read_body(call), mode)
+        async with self._environments.writing(environment, _path(call), _mode(call)) as writer:
+            while True:
+                message = await call.receive()
+                if message["type"] != "http.request":
+                    return  # the client went away: leaving the context drops what came
+                await writer.write(message.get("body", b""))
+                if not message.get("more_body", False):
+                    break
+            await writer.publish()
         await send_nothing(call)
 
     async def _admitted(self, call: Call) -> Environment:
@@ -322,5 +336,5 @@ def environment_routes(services: DreadnodeServices) -> Iterator[Route]:
     )  # fmt: skip
     yield route(
         "PUT", f"{ONE}/files", "putEnvironmentFile", "Write a file.", h.put_file, parameters=(token, path),
-        request=bytes, status=204, body_limit_bytes=_FILE_LIMIT, **run,
+        request=bytes, status=204, body_limit_bytes=0, **run,
     )  # fmt: skip
