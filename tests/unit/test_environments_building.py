@@ -4,6 +4,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from runyard.environments.building.compose import read_compose
 from runyard.environments.building.context import Context, digest_of
@@ -203,3 +206,46 @@ def test_words_of_both_languages() -> None:
     for bad in ("", "x", "1x", "-1s", None, True):
         with pytest.raises(ValueError, match="is no"):
             duration(bad)
+
+
+_WORDS = ("FROM", "RUN", "COPY", "ENV", "ARG", "USER", "EXPOSE", "CMD", "HEALTHCHECK", "a=b", "${X:-", "}", "$", "[", '"', "'", "\\",
+          "\n", "\t", "#", "<<E", "--x=1", "..", "/", "80", "\0", "é")  # fmt: skip
+
+
+@given(st.lists(st.sampled_from(_WORDS), max_size=14))
+@settings(max_examples=300, deadline=None)
+def test_any_text_is_a_dockerfile_or_is_refused_with_a_sentence(words: list[str]) -> None:
+    for text in (" ".join(words), "FROM a\n" + " ".join(words)):
+        refused = ""
+        try:
+            recipe(text)
+        except BadDockerfile as error:
+            refused = error.message
+        assert not refused or refused.startswith("Dockerfile")
+
+
+_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-5, 70_000) | st.floats(allow_nan=True) | st.text(max_size=6)
+    | st.sampled_from(["./web", "${A:-1}", "${", "x:/y", "1m", "CMD", "80:90"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(
+        st.sampled_from(["test", "context", "target", "condition", "aliases", "web", "interval", "source", "type"]), inner, max_size=3
+    ),
+    max_leaves=5,
+)  # fmt: skip
+_KEYS = st.sampled_from(
+    ["image", "build", "ports", "environment", "depends_on", "healthcheck", "command", "entrypoint", "volumes", "networks",
+     "working_dir", "user", "hostname", "mem_limit", "cpus", "restart"]
+)  # fmt: skip
+
+
+@given(st.dictionaries(_KEYS, _VALUES, max_size=4))
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_service_is_read_or_refused_with_a_sentence(tmp_path: Path, service: dict[str, object]) -> None:
+    document = yaml.safe_dump({"services": {"web": {"image": "a", **service}}})
+    refused, names = "", ["web"]
+    try:
+        names = list(compose(tmp_path, document))
+    except BadCompose as error:
+        refused = error.message
+    assert names == ["web"]
+    assert not refused or "docker-compose.yaml" in refused

@@ -11,7 +11,7 @@ from typing import Any, Final
 import yaml
 
 from runyard.environments.building.model import Build, Carried, Health, ServicePlan
-from runyard.environments.building.words import duration, size, substituted, words
+from runyard.environments.building.words import duration, processors, size, substituted, words
 from runyard.environments.errors import BadCompose
 
 MAX_BYTES: Final = 1 << 20
@@ -120,7 +120,7 @@ class _Compose:
             carried=self._volumes(at, given.get("volumes")),
             networks=self._networks(at, given.get("networks")),
             memory_bytes=self._number((*at, "mem_limit"), given.get("mem_limit"), size),
-            cpus=self._number((*at, "cpus"), given.get("cpus"), float),
+            cpus=self._number((*at, "cpus"), given.get("cpus"), processors),
         )
 
     # --- parts of a service ----------------------------------------------------------------------------------------

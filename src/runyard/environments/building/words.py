@@ -35,6 +35,16 @@ def size(text: object) -> int:
     return int(float(found[1]) * 1024 ** _POWERS[found[2].lower()])
 
 
+def processors(text: object) -> float:
+    """Return a number of processors. Raises ValueError."""
+    if isinstance(text, bool) or not isinstance(text, int | float | str):
+        raise ValueError(f"{text!r} is no number of processors")
+    found = float(text)
+    if not 0.01 <= found <= 4096:
+        raise ValueError(f"{text!r} is no number of processors")
+    return found
+
+
 def substituted(text: str, variables: Mapping[str, str]) -> str:
     """Put variables into a text: `$NAME`, `${NAME}`, `${NAME:-default}`, `${NAME:+other}`; `$$` is a dollar.
     Raises ValueError for `${NAME:?message}` without a value.
