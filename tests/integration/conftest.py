@@ -22,6 +22,7 @@ import runyard.infrastructure.oidc.tables
 import runyard.infrastructure.plans.tables
 import runyard.infrastructure.policies.tables
 import runyard.infrastructure.projects.tables
+import runyard.infrastructure.remote.tables
 import runyard.infrastructure.runs.tables
 import runyard.infrastructure.state.tables
 import runyard.infrastructure.variables.tables

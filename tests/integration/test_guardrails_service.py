@@ -92,6 +92,20 @@ async def test_plan_that_breaks_in_the_middle_is_nobodys(guards: Guards, tmp_pat
     assert not await guards.house.plans.exists(guards.scope, run.run_id)
 
 
+async def test_names_of_any_length_are_kept_and_judged(guards: Guards, tmp_path: Path) -> None:
+    run = await guards.run(await guards.workspace())
+    await guards.rule("resource", CREATES, 3)
+    random = "".join(chr(0x4E00 + (number * 7919) % 20_000) for number in range(1500))
+    key, path = random, "/".join(random[start : start + 80] for start in range(0, 1300, 80))
+    plan = document([change("aws_instance.a", "create", None, {}, index=key)])
+    plan["resource_changes"][0]["address"] = f'aws_instance.a["{key}"]'
+    assert len((await guards.judged(run, written(tmp_path, plan))).violations) == 1
+    diff = f"diff --git a/{path} b/{path}\n--- a/{path}\n+++ b/{path}\n@@ -1 +1 @@\n-x\n+y\n"
+    assert await guards.house.files.keep(run, diff.encode()) == 1
+    ((kept,),) = (await guards.house.files.page(guards.scope, run.run_id)).values()
+    assert kept.path == path
+
+
 async def test_drift_outputs_and_apply_are_kept(guards: Guards, tmp_path: Path) -> None:
     run = await guards.run(await guards.workspace())
     drifted = change("aws_instance.a", "update", {"x": 1}, {"x": "\0"})
@@ -140,11 +154,12 @@ async def test_rules_of_every_type_judge_a_plan_and_the_strongest_decides(guards
     assert not {one.rule_name for one in verdict.rules} & {"off", "scope"}
     kept = await guards.house.judge.verdict(guards.scope, run.run_id)
     assert msgspec.json.encode(kept) == msgspec.json.encode(verdict)
-    at = await guards.house.judge.of_addresses(
-        run.run_id, ["terraform_data.bucket[0]", "terraform_data.secret"]
-    )
-    assert {address: [one.rule_id for one in found] for address, found in at.items()} == {
+    rows = await guards.house.plans.resources(guards.scope, run.run_id)
+    at = await guards.house.judge.of_positions(run.run_id, [one.position for one in rows])
+    found = {rows[place].address: [one.rule_id for one in broken] for place, broken in at.items()}
+    assert found == {
         "terraform_data.bucket[0]": [policy.id],
+        "terraform_data.bucket[1]": [tag.id],
         "terraform_data.secret": [resource.id],
     }
     assert PASSWORD.encode() not in msgspec.json.encode(kept)

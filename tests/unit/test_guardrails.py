@@ -148,7 +148,7 @@ def test_matrix_of_rules_about_resources(
 ) -> None:
     one = rule(kind, CRITERIA[kind][excluded], severity, no_op)
     resources = list(PlanFile(stored(plan)).resources())
-    found = dict(messages(one, resources))
+    found = {resource.address: message for resource, message in messages(one, resources)}
     expected = plan == "create" or (plan == "no_op" and no_op)
     wanted: set[str] = set()
     if expected and kind == "resource" and not excluded:

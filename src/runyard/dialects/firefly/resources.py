@@ -84,8 +84,8 @@ class ResourceHandlers:
             found = await self._plans.resources(
                 call.caller.scope, run.id, search=body.search_value or "", offset=offset, limit=limit
             )
-        violations = await self._judge.of_addresses(run.id, [one.address for one in found])
-        items = [(one.module, resource_item(one, violations.get(one.address, ()))) for one in found]
+        violations = await self._judge.of_positions(run.id, [one.position for one in found])
+        items = [(one.module, resource_item(one, violations.get(one.position, ()))) for one in found]
         if body.mode.strip().lower() == TREE:
             await send_projected(call, tree(items), body.projection)
         else:

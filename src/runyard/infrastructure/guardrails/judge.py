@@ -119,10 +119,10 @@ class JudgeService:
             raise VerdictNotFound
         return found
 
-    async def of_addresses(self, run_id: str, addresses: Sequence[str]) -> Mapping[str, Sequence[Violation]]:
-        """Return the violations of some resources of a run that the caller may see, by address."""
+    async def of_positions(self, run_id: str, positions: Sequence[int]) -> Mapping[int, Sequence[Violation]]:
+        """Return the violations of some resources of a run that the caller may see, by their place in the plan."""
         async with self._database.read() as tx:
-            return await store.of_addresses(tx, run_id, addresses)
+            return await store.of_positions(tx, run_id, positions)
 
     async def acknowledge(
         self, tx: Transaction, subject: Subject, actor: str, reason: str | None = None
@@ -174,7 +174,7 @@ class _Docket:
             if rule.criteria.cost is not None:
                 message = cost_message(rule.criteria.cost, cost)
                 if message is not None:
-                    self.add([_violation(rule, "", message)])
+                    self.add([_violation(rule, None, message)])
 
     def judge_resources(self, resources: Sequence[PlannedResource]) -> None:
         for rule in self._rules:
@@ -247,14 +247,14 @@ class _Bench:
                 text = f"{text}: {finding.message}"
             for rule in self._rules_of[finding.policy]:
                 if looks_at(rule, resource):
-                    yield _violation(rule, resource.address, text)
+                    yield _violation(rule, resource, text)
 
     def broken(self, reasons: Mapping[int, str]) -> Iterator[Violation]:
         for index in sorted(self._asked & reasons.keys()):
             reason = reasons[index]
             text = f"{self._policies[index].name} could not be evaluated: {reason}"
             for rule in self._rules_of[index]:
-                yield _violation(rule, "", text)
+                yield _violation(rule, None, text)
 
 
 _REFUSALS: Final = {
@@ -270,13 +270,14 @@ def _selects(criteria: PolicyCriteria, policy: Policy) -> bool:
     return policy.severity >= least and criteria.policies.has_any((policy.name, policy.id))
 
 
-def _violation(rule: Guardrail, address: str, message: str) -> Violation:
+def _violation(rule: Guardrail, resource: PlannedResource | None, message: str) -> Violation:
     return Violation(
         rule_id=str(rule.id),
         rule_name=rule.name,
         type=rule.type,
         severity=rule.severity,
-        address=address,
+        position=None if resource is None else resource.position,
+        address="" if resource is None else resource.address,
         message=message.replace("\0", "\ufffd")[:1024],
     )
 

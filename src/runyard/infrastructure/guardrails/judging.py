@@ -107,8 +107,8 @@ _TAG_CHECKS: Final[Mapping[TagMode, Callable[[TagCriteria, Tags, str], str | Non
 }
 
 
-def messages(rule: Guardrail, resources: Sequence[PlannedResource]) -> Iterator[tuple[str, str]]:
-    """Yield address and message for each resource that a rule of the types resource and tag forbids."""
+def messages(rule: Guardrail, resources: Sequence[PlannedResource]) -> Iterator[tuple[PlannedResource, str]]:
+    """Yield each resource that a rule of the types resource and tag forbids, with a message."""
     criteria = rule.criteria
     for resource in resources:
         if not looks_at(rule, resource):
@@ -119,7 +119,7 @@ def messages(rule: Guardrail, resources: Sequence[PlannedResource]) -> Iterator[
         elif criteria.tag is not None:
             message = tag_message(criteria.tag, resource)
         if message is not None:
-            yield resource.address, message
+            yield resource, message
 
 
 def policy_input(resource: PlannedResource) -> Mapping[str, Any] | None:

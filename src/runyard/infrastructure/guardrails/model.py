@@ -155,8 +155,10 @@ class Violation(msgspec.Struct, frozen=True, kw_only=True):
     rule_name: str
     type: RuleType
     severity: Severity
+    position: int | None = None
+    """Of the resource in the plan; None when it is about the plan as a whole."""
     address: str = ""
-    """Of the resource; empty when it is about the plan as a whole."""
+    """Of the resource, empty as above."""
     message: str
 
 

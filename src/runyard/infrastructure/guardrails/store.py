@@ -128,15 +128,15 @@ async def verdict_of(tx: Transaction, run_id: str, scope: Scope | None, limit: i
     )
 
 
-async def of_addresses(
-    tx: Transaction, run_id: str, addresses: Sequence[str]
-) -> Mapping[str, Sequence[Violation]]:
-    """Read the violations of some resources of a run by address."""
-    found: dict[str, list[Violation]] = {}
-    for start in range(0, len(addresses), _BATCH):
-        wanted = (_x.run_id == run_id) & _x.address.in_(addresses[start : start + _BATCH])
+async def of_positions(
+    tx: Transaction, run_id: str, positions: Sequence[int]
+) -> Mapping[int, Sequence[Violation]]:
+    """Read the violations of some resources of a run by their place in the plan."""
+    found: dict[int, list[Violation]] = {}
+    for start in range(0, len(positions), _BATCH):
+        wanted = (_x.run_id == run_id) & _x.position.in_(positions[start : start + _BATCH])
         for row in await tx.all(select(violations).where(wanted).order_by(_x.number)):
-            found.setdefault(row.address, []).append(_violation(row))
+            found.setdefault(row.position, []).append(_violation(row))
     return found
 
 
@@ -190,6 +190,7 @@ def _violation(row: Row[Any]) -> Violation:
         rule_name=row.rule_name,
         type=RuleType(row.type),
         severity=Severity(row.severity),
+        position=row.position,
         address=row.address,
         message=row.message,
     )

@@ -58,7 +58,8 @@ violations = Table(
     Column("rule_name", String(256), nullable=False),
     Column("type", String(16), nullable=False),
     Column("severity", Integer, nullable=False),
+    Column("position", Integer),
     Column("address", String(2048), nullable=False),
     Column("message", String(1024), nullable=False),
-    Index("ix_violations_address", "run_id", "address"),
+    Index("ix_violations_position", "run_id", "position"),
 )

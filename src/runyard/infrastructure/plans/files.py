@@ -83,7 +83,8 @@ class ChangedFileService:
             if len(rows) >= MAX_FILES:
                 break
             rows[patch.path[:4096]] = self._row(subject, patch, checkout, hidden)
-        return list(rows.values())
+        ordered = sorted(rows.values(), key=lambda row: (row["folder"], row["name"]))
+        return [{**row, "number": number} for number, row in enumerate(ordered)]
 
     def _row(
         self, subject: Subject, patch: FilePatch, checkout: Path | None, hidden: Sequence[bytes]
@@ -122,7 +123,7 @@ class ChangedFileService:
         statement = scoped(select(changed_files), changed_files, scope).where(_f.run_id == run_id)
         if search:
             statement = statement.where(func.lower(_f.path).contains(search.lower(), autoescape=True))
-        statement = statement.order_by(_f.folder, _f.name).offset(offset).limit(limit)
+        statement = statement.order_by(_f.number).offset(offset).limit(limit)
         async with self._database.read() as tx:
             rows = await tx.all(statement)
         folders: dict[str, list[ChangedFile]] = {}

@@ -63,7 +63,8 @@ changed_files = Table(
     "changed_files",
     metadata,
     Column("run_id", String(36), primary_key=True),
-    Column("path", String(4096), primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("path", String(4096), nullable=False),
     Column("workspace_id", String(36), ForeignKey("workspaces.id", ondelete="CASCADE"), nullable=False),
     Column("account_id", String(24), nullable=False),
     Column("project_path", PathText, nullable=False),
@@ -81,4 +82,5 @@ changed_files = Table(
     Index("ix_changed_files_created", "created_at"),
     Index("ix_changed_files_workspace", "workspace_id"),
 )
-"""Files that a run's commit changed; `patch` and `content` are masked and packed."""
+"""Files that a run's commit changed, in the order of their paths: a path is too long for a key. `patch` and `content` are
+masked and packed."""

@@ -89,6 +89,7 @@ def _violations() -> None:
         sa.Column("rule_name", sa.String(length=256), nullable=False),
         sa.Column("type", sa.String(length=16), nullable=False),
         sa.Column("severity", sa.Integer(), nullable=False),
+        sa.Column("position", sa.Integer(), nullable=True),
         sa.Column("address", sa.String(length=2048), nullable=False),
         sa.Column("message", sa.String(length=1024), nullable=False),
         sa.ForeignKeyConstraint(
@@ -96,7 +97,7 @@ def _violations() -> None:
         ),
         sa.PrimaryKeyConstraint("run_id", "number", name=op.f("pk_violations")),
     )
-    op.create_index("ix_violations_address", "violations", ["run_id", "address"], unique=False)
+    op.create_index("ix_violations_position", "violations", ["run_id", "position"], unique=False)
 
 
 def _policies() -> None:
@@ -249,6 +250,7 @@ def _changed_files() -> None:
     op.create_table(
         "changed_files",
         sa.Column("run_id", sa.String(length=36), nullable=False),
+        sa.Column("number", sa.Integer(), nullable=False),
         sa.Column("path", sa.String(length=4096), nullable=False),
         sa.Column("workspace_id", sa.String(length=36), nullable=False),
         sa.Column("account_id", sa.String(length=24), nullable=False),
@@ -270,7 +272,7 @@ def _changed_files() -> None:
             name=op.f("fk_changed_files_workspace_id"),
             ondelete="CASCADE",
         ),
-        sa.PrimaryKeyConstraint("run_id", "path", name=op.f("pk_changed_files")),
+        sa.PrimaryKeyConstraint("run_id", "number", name=op.f("pk_changed_files")),
     )
     op.create_index("ix_changed_files_created", "changed_files", ["created_at"], unique=False)
     op.create_index("ix_changed_files_workspace", "changed_files", ["workspace_id"], unique=False)
