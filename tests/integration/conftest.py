@@ -29,6 +29,7 @@ import runyard.infrastructure.variables.tables
 import runyard.infrastructure.workspaces.tables
 import runyard.runtimes.tables  # noqa: F401  every domain's tables, so that `create_all` makes them
 from runyard.database.engine import Database
+from tests.support.wing import Wing, open_wing
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -48,3 +49,10 @@ async def database(database_url: str, tmp_path: Path) -> AsyncIterator[Database]
         yield opened
     finally:
         await opened.close()
+
+
+@pytest.fixture
+async def wing(database: Database, tmp_path: Path) -> AsyncIterator[Wing]:
+    """Put the services of actions together over an empty database."""
+    async with open_wing(database, tmp_path) as opened:
+        yield opened

@@ -1,109 +1,28 @@
 """The services of actions over both databases: catalogue, datastore, runs and their listing, without a server."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from datetime import timedelta
 
 import pytest
 from sqlalchemy import update
 
-from runyard.actions.catalogue import Catalogue
-from runyard.actions.datastore import DatastoreService, NewKey
+from runyard.actions.datastore import NewKey
 from runyard.actions.errors import ActionExists, InvalidMetadata, KeyNotFound, ParameterUnresolved, RunRefused
-from runyard.actions.runners.job import Job, JobRunner, outcome
-from runyard.actions.runners.simple import noop
 from runyard.actions.runs import store
-from runyard.actions.runs.changes import Responder, RunChanges
+from runyard.actions.runs.changes import Responder
 from runyard.actions.runs.counting import Counter
-from runyard.actions.runs.model import Cause, NewRun, Record, RunFilter
-from runyard.actions.runs.service import RunService
-from runyard.actions.runs.worker import ActionWorker
+from runyard.actions.runs.model import Cause, NewRun, RunFilter
 from runyard.actions.tables import datastore_keys
-from runyard.actions.traces import TraceFilter, TraceService
+from runyard.actions.traces import TraceFilter
 from runyard.database.engine import Database
 from runyard.dialects.stackstorm.filters import filter_of
 from runyard.dialects.stackstorm.views import execution_view
-from runyard.executions.model import Outcome, Status
-from runyard.executions.output.log import OutputLog
-from runyard.executions.service import ExecutionService
-from runyard.executions.worker import RunContext
-from runyard.identity.model import Principal
-from runyard.identity.service import IdentityService
+from runyard.executions.model import Status
 from runyard.kernel.clock import utc_now
 from runyard.kernel.crypto import Vault
 from runyard.kernel.errors import InvalidArgument, NotFound
 from runyard.kernel.ids import AccountId
-
-
-class Clock:
-    """A clock that tests move."""
-
-    def __init__(self) -> None:
-        """Stand still at a time."""
-        self.now = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
-
-    def __call__(self) -> datetime:
-        """Tell the time."""
-        return self.now
-
-
-async def echo(job: Job, context: RunContext) -> Outcome:
-    """Return the parameters as the result, like a shell would that prints them."""
-    del context
-    return outcome(Status.SUCCEEDED, {"given": dict(job.given.runner), "user": job.run.user_name})
-
-
-started = asyncio.Event()
-"""Set by `until_ended` when it runs."""
-
-
-async def until_ended(job: Job, context: RunContext) -> Outcome:
-    """Run until somebody ends it."""
-    del job
-    started.set()
-    await context.cancelled.wait()
-    return Outcome(status=Status.CANCELED, reason=context.cancel_reason)
-
-
-@dataclass
-class Wing:
-    """The services under test and a caller."""
-
-    catalogue: Catalogue
-    datastore: DatastoreService
-    traces: TraceService
-    runs: RunService
-    changes: RunChanges
-    caller: Principal
-    clock: Clock
-    folder: Path
-
-    async def run(self, action: str, **parameters: object) -> Record:
-        """Run an action to its end."""
-        made = await self.runs.create(self.caller, NewRun(action=action, parameters=parameters))
-        await self.runs.executions.wait(self.caller.scope, made.execution.id)
-        return await self.runs.get(self.caller.scope, made.execution.id)
-
-
-@pytest.fixture
-async def wing(database: Database, tmp_path: Path) -> AsyncIterator[Wing]:
-    """Put the services together over an empty database."""
-    identity = IdentityService(database)
-    await identity.bootstrap("an-admin-token")
-    caller = await identity.authenticate("an-admin-token")
-    vault, clock = Vault(tmp_path / "keys"), Clock()
-    executions = ExecutionService(database, OutputLog(tmp_path / "output"))
-    catalogue = Catalogue(database, vault, (tmp_path / "packs",))
-    catalogue.start()
-    datastore, traces = DatastoreService(database, vault, clock), TraceService(database)
-    runs = RunService(database, executions, catalogue, datastore, traces, vault)
-    runners: dict[str, JobRunner] = {"local-shell-cmd": echo, "noop": noop, "http-request": until_ended}
-    ActionWorker(database, runs, catalogue, identity, runners).register()
-    await executions.recover()
-    yield Wing(catalogue, datastore, traces, runs, RunChanges(runs), caller, clock, tmp_path)
-    await executions.stop(5)
+from tests.support.wing import Wing, started
 
 
 async def test_run_is_a_row_of_the_ledger_with_all_that_actions_add(wing: Wing) -> None:

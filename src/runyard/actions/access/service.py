@@ -24,10 +24,10 @@ from runyard.actions.access.model import (
 from runyard.actions.access.tables import action_role_assignments, action_roles
 from runyard.actions.ids import AssignmentId, RoleId, settled_id
 from runyard.database.engine import Database, Transaction
-from runyard.database.errors import UniqueViolation
 from runyard.identity.model import Permission, Principal
+from runyard.identity.tables import accounts
 from runyard.kernel.clock import Now, monotonic, utc_now
-from runyard.kernel.errors import Conflict, PermissionDenied
+from runyard.kernel.errors import PermissionDenied
 from runyard.kernel.ids import AccountId
 
 _r, _a = action_roles.c, action_role_assignments.c
@@ -107,18 +107,17 @@ class AccessService:
         ]
 
     async def apply(self, caller: Principal, wanted: Definitions) -> None:
-        """Put definitions in the place of all that were there, at once. Raises PermissionDenied, Conflict."""
+        """Put definitions in the place of all that were there, at once. Raises PermissionDenied."""
         caller.require(Permission.ADMIN)
-        try:
-            await self._replace(caller.scope.account_id, wanted)
-        except UniqueViolation:
-            raise Conflict("somebody else applies roles at this moment") from None
+        await self._replace(caller.scope.account_id, wanted)
         self._applied += 1
         self._cache.clear()
 
     async def _replace(self, account: AccountId, wanted: Definitions) -> None:
         now = self._now()
         async with self._database.transaction() as tx:
+            # One after the other: two that delete and insert beside each other would leave a mixture of both.
+            await tx.execute(select(accounts.c.id).where(accounts.c.id == account).with_for_update())
             await tx.execute(delete(action_role_assignments).where(_a.account_id == account))
             await tx.execute(delete(action_roles).where(_r.account_id == account))
             for role in wanted.roles:
