@@ -18,7 +18,7 @@ from typing import IO, Final, Protocol
 from runyard.executions.drain import Drain
 from runyard.executions.output.model import Stream
 from runyard.executions.worker import RunContext
-from runyard.kernel.errors import NotFound, RunyardError, TooLarge
+from runyard.kernel.errors import AlreadyExists, InvalidArgument, NotFound, RunyardError, TooLarge
 from runyard.runtimes.injection import BASE_ENVIRONMENT
 from runyard.runtimes.isolation.engine import (
     Command,
@@ -35,6 +35,8 @@ from runyard.runtimes.leash import Leash, Why
 from runyard.runtimes.pipes import Source, close_all, make_ends
 
 _UNPACK_SECONDS: Final = 300.0
+_PATIENCE: Final = 200
+_PATIENCE_STEP: Final = 0.05
 
 
 class Sink(Protocol):
@@ -111,6 +113,17 @@ class Box:
             os.close(opened.fd)
         if opened.publication is not None:
             await opened.publication.publish()
+
+    async def has(self, name: str) -> bool:
+        """Tell whether there is a file or a folder below the home folder."""
+        try:
+            opened = await self.sandbox.open_file(f"/root/{name}", OpenMode.READ)
+        except NotFound:
+            return False
+        except InvalidArgument:
+            return True  # it is no regular file
+        os.close(opened.fd)
+        return True
 
     async def get(self, name: str, limit: int) -> bytes | None:
         """Read a file below the home folder; None when there is none. Raises TooLarge."""
@@ -260,11 +273,20 @@ class Boxes:
             network=self._options.network,
             shared=shared,
         )
-        sandbox = await self._engine.create(spec)
+        sandbox = await self._created(spec)
         try:
             yield Box(sandbox, self._options, self._devnull, self._nowhere)
         finally:
             await asyncio.shield(asyncio.ensure_future(sandbox.destroy(keep_layer=True)))
+
+    async def _created(self, spec: SandboxSpec) -> Sandbox:
+        """Make the sandbox. That of the plan before may still be on its way out when an apply is asked for at once."""
+        for _ in range(_PATIENCE):
+            try:
+                return await self._engine.create(spec)
+            except AlreadyExists:
+                await asyncio.sleep(_PATIENCE_STEP)
+        return await self._engine.create(spec)
 
     @asynccontextmanager
     async def serving(self, box: Box, path: str) -> AsyncIterator[str]:

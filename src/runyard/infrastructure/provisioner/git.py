@@ -32,6 +32,9 @@ _ERROR_BYTES: Final = 4096
 _SCP_FORM: Final = re.compile(r"(?:[A-Za-z0-9._-]+@)?[A-Za-z0-9._-]+:(?!/)[^\x00-\x20]+\Z")
 _COMMIT: Final = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?\Z")
 _IN_URL: Final = re.compile(r"://[^/@\s]+@")
+_FETCH: Final = (
+    "fetch", "--quiet", "--no-tags", "--update-head-ok", "--no-auto-maintenance", "--no-recurse-submodules",
+)  # fmt: skip
 _ASK: Final = """#!/bin/sh
 case "$1" in
   Username*) printf '%s\\n' "$RUNYARD_GIT_USERNAME" ;;
@@ -123,7 +126,7 @@ class Git:
         out. Raises CheckoutFailed with git's own words.
         """
         wanted = _wanted(branch, commit)
-        await self.run(("init", "--quiet", "--template=", "--", os.fspath(target)))
+        await asyncio.to_thread(_make_repository, target)
         address = self.address(access)
         tries = [(wanted, depth)]
         if commit and branch:
@@ -135,7 +138,7 @@ class Git:
             limit = ("--depth", str(deep)) if deep else ()
             try:
                 await self.run(
-                    ("fetch", "--quiet", "--no-tags", "--update-head-ok", *limit, "--", address, reference),
+                    (*_FETCH, *limit, "--", address, reference),
                     folder=target,
                     access=access,
                 )
@@ -143,8 +146,11 @@ class Git:
             except CheckoutFailed:
                 if number == len(tries):
                     raise
-        await self.run(("checkout", "--quiet", "--detach", commit or "FETCH_HEAD"), folder=target)
-        log = await self.run(("log", "-1", "--format=%H%x00%P%x00%s"), folder=target)
+        found = commit or "FETCH_HEAD"
+        _, log = await asyncio.gather(
+            self.run(("checkout", "--quiet", "--detach", found), folder=target),
+            self.run(("log", "-1", "--format=%H%x00%P%x00%s", found), folder=target),
+        )
         found, parents, title = log.decode("utf-8", "replace").rstrip("\n").split("\0", 2)
         base = parents.split(" ")[0]
         # At the edge of a shallow history git shows no parents, so that this is there when it is named.
@@ -291,6 +297,15 @@ def _write(path: Path, text: str, mode: int) -> None:
     finally:
         os.close(fd)
     os.replace(temporary, path)
+
+
+def _make_repository(folder: Path) -> None:
+    """Make an empty repository as `git init` does, which takes a process more than these few files need."""
+    inside = folder / ".git"
+    for name in ("objects", "refs"):
+        (inside / name).mkdir(parents=True)
+    (inside / "HEAD").write_text("ref: refs/heads/none\n")
+    (inside / "config").write_text("[core]\n\trepositoryformatversion = 0\n\tbare = false\n")
 
 
 def _start(argv: Sequence[str], environment: Mapping[str, str]) -> "subprocess.Popen[bytes]":

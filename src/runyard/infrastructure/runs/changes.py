@@ -36,7 +36,7 @@ class Advance(msgspec.Struct, frozen=True):
 
 
 class CheckedOut(msgspec.Struct, frozen=True):
-    """The code is here, and with it the commit's id; the version is the tool's own."""
+    """The code is here, and with it the commit's id; the version is the tool's own. Its initialization begins."""
 
     origin: Origin
     title: str
@@ -138,7 +138,8 @@ def decide(before: Run, command: RunCommand, *, actor: str, now: datetime) -> De
         case CheckedOut(origin, title, version):
             if before.status is not RunStatus.PLANNING:
                 return _wrong(before)
-            return _to(before, now, actor, origin=origin, title=title, iac_version=version)
+            facts = {"origin": origin, "title": title, "iac_version": version}
+            return _to(before, now, actor, step=Step.INIT, **facts)
         case Planned():
             return _planned(before, command, actor, now)
         case Fail(reason, timed_out):

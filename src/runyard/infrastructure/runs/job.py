@@ -74,6 +74,7 @@ class Job:
     resolved: Resolved
     own: Mapping[str, str]
     """Input variables of this run alone."""
+    more_secrets: Sequence[str] = ()
     access: BackendAccess
     token: str | None
     deadline: float
@@ -84,7 +85,7 @@ class Job:
     def secrets(self) -> Sequence[str]:
         """Return what must show nowhere."""
         more = (self.access.password, self.token or "")
-        return [secret for secret in (*self.resolved.secrets, *more) if secret]
+        return [secret for secret in (*self.resolved.secrets, *self.more_secrets, *more) if secret]
 
     def hide(self) -> None:
         """Mask the secrets in all that is kept of the execution, as they are and as JSON writes them."""

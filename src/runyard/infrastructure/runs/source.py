@@ -4,7 +4,7 @@ import asyncio
 import os
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,12 +12,13 @@ from typing import IO
 
 import msgspec
 
-from runyard.infrastructure.provisioner.git import Git
+from runyard.infrastructure.provisioner.git import Checkout, Git
 from runyard.infrastructure.provisioner.trees import pack, working_folder
 from runyard.infrastructure.runs.errors import CheckoutFailed
 from runyard.infrastructure.runs.job import Job
-from runyard.infrastructure.runs.model import Archive, Origin
+from runyard.infrastructure.runs.model import Archive, Origin, Run
 from runyard.infrastructure.runs.ports import Plans, Repositories
+from runyard.infrastructure.workspaces.model import Workspace
 from runyard.kernel.blobs import BlobStore
 from runyard.kernel.errors import NotFound, TooLarge
 from runyard.kernel.tarballs import TarballLimits, unpack
@@ -33,6 +34,8 @@ class Code:
     working: str
     """The working directory below the top of the code, "" for the top itself."""
     origin: Origin
+    aside: "Sequence[asyncio.Future[None]]" = ()
+    """What goes on meanwhile; wait for it before anything of the code is judged."""
 
 
 class Sources:
@@ -63,40 +66,61 @@ class Sources:
     @asynccontextmanager
     async def code(self, job: Job) -> AsyncIterator[Code]:
         """Hold the code of a run. Raises CheckoutFailed, TooLarge, BadTarball, NotFound."""
+        aside: list[asyncio.Future[None]] = []
         with tempfile.TemporaryDirectory(dir=self._folder, ignore_cleanup_errors=True) as name:
-            folder = Path(name) / "code"
-            origin = job.run.origin
-            wanted = job.workspace.code.working_directory
-            if origin.archive is None:
-                origin = await self._checked_out(job, folder)
-            else:
-                await self._unpacked(origin.archive, folder)
-                wanted = f"{origin.archive.folder.strip('/')}/{wanted.strip('/')}"
-            working = await asyncio.to_thread(working_folder, folder, wanted)
-            with tempfile.TemporaryFile(dir=self._folder) as tar:
-                dropped = await asyncio.to_thread(pack, folder, tar, working=working, limit=self._limit)
-                for link in dropped[:20]:
-                    job.say(f"left out: the link {link} leads out of the repository")
-                yield Code(tar=tar, working=working, origin=origin)
+            try:
+                with tempfile.TemporaryFile(dir=self._folder) as tar:
+                    yield await self._fetched(job, Path(name) / "code", tar, aside)
+            finally:
+                # The folder must not go while somebody reads it.
+                if aside:
+                    await asyncio.wait(aside)
 
-    async def _checked_out(self, job: Job, folder: Path) -> Origin:
+    async def _fetched(
+        self, job: Job, folder: Path, tar: IO[bytes], aside: "list[asyncio.Future[None]]"
+    ) -> Code:
+        origin, wanted = job.run.origin, job.workspace.code.working_directory
+        if origin.archive is None:
+            origin = await self._checked_out(job, folder, aside)
+        else:
+            await self._unpacked(origin.archive, folder)
+            wanted = f"{origin.archive.folder.strip('/')}/{wanted.strip('/')}"
+
+        def work() -> tuple[str, Sequence[str]]:
+            working = working_folder(folder, wanted)
+            return working, pack(folder, tar, working=working, limit=self._limit)
+
+        working, dropped = await asyncio.to_thread(work)
+        for link in dropped[:20]:
+            job.say(f"left out: the link {link} leads out of the repository")
+        return Code(tar=tar, working=working, origin=origin, aside=aside)
+
+    async def secrets(self, run: Run, workspace: Workspace) -> Sequence[str]:
+        """Return what must not show of the way to the code. Raises as `Repositories.access`."""
+        if run.origin.archive is not None:
+            return ()
+        return ((await self._repositories.access(workspace)).password,)
+
+    async def _checked_out(self, job: Job, folder: Path, aside: "list[asyncio.Future[None]]") -> Origin:
         origin, workspace = job.run.origin, job.workspace
         access = await self._repositories.access(workspace)
-        if access.password:
-            job.context.hide([access.password.encode()])
         job.say(
             f"checking out {workspace.code.repository or access.url} at {origin.commit or origin.branch or 'HEAD'}"
         )
         checkout = await self._git.checkout(access, folder, branch=origin.branch, commit=origin.commit)
         job.say(f"commit {checkout.commit} {checkout.title}")
+        aside.append(asyncio.ensure_future(self._keep_changes(job, checkout)))
+        title = origin.commit_title or checkout.title
+        return msgspec.structs.replace(origin, commit=checkout.commit, commit_title=title)
+
+    async def _keep_changes(self, job: Job, checkout: Checkout) -> None:
+        """Keep what the commit changed, while the run goes on."""
         try:
             patch = await self._git.changes(checkout, PATCH_BYTES)
         except TooLarge:
             job.say(f"the changed files are not shown: the patch has more than {PATCH_BYTES >> 20} MiB")
         else:
-            await self._plans.keep_changed_files(workspace, job.run, patch, folder, job.secrets)
-        title = origin.commit_title or checkout.title
-        return msgspec.structs.replace(origin, commit=checkout.commit, commit_title=title)
+            await self._plans.keep_changed_files(job.workspace, job.run, patch, checkout.folder, job.secrets)
 
     async def _unpacked(self, archive: Archive, folder: Path) -> None:
         blobs = self._archives.get(archive.store)

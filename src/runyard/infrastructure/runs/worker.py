@@ -127,26 +127,15 @@ class RunWorker:
     # --- plan ---
 
     async def _plan(self, context: RunContext, run: Run) -> Outcome:
-        done: list[tuple[PlanSummary, Verdict]] = []
+        done: list[Run] = []
 
         async def work() -> None:
-            done.append(await self._planned(context, run))
+            await self._planned(context, run, done.append)
 
         failed = await self._guarded(context, run, work)
         if failed is not None:
             return failed
-        summary, verdict = done[0]
-        command = Planned(
-            has_changes=summary.has_changes,
-            counts=summary.counts,
-            block=verdict.block,
-            violations=verdict.violations,
-            window=self._options.window,
-        )
-        decision = await self._change(run, command)
-        if isinstance(decision, Refused):
-            return Outcome(status=Status.CANCELED, reason=decision.reason)
-        after = decision.value
+        after = done[0]
         if after.ended:
             await self._parts.line.settle(after)
         elif after.auto_apply and after.block is Block.NONE:
@@ -158,13 +147,16 @@ class RunWorker:
             result={
                 "run_id": str(run.id),
                 "status": after.status.value,
-                "has_changes": summary.has_changes,
-                "counts": dict(summary.counts),
-                "violations": len(verdict.violations),
+                "has_changes": after.has_changes,
+                "counts": dict(after.counts),
+                "violations": len(after.violations),
             },
         )
 
-    async def _planned(self, context: RunContext, run: Run) -> tuple[PlanSummary, Verdict]:
+    async def _planned(self, context: RunContext, run: Run, tell: Callable[[Run], None]) -> None:
+        """Do the whole plan. Its result is written as soon as it is known: what is cleared away after that keeps nobody
+        waiting.
+        """
         parts = self._parts
         async with AsyncExitStack() as stack:
             job = await self._job(context, run, "plan")
@@ -189,7 +181,6 @@ class RunWorker:
             await self._furnish(job, box, folder)
             address = await stack.enter_async_context(parts.boxes.serving(box, job.access.path))
             environment = job.environment(box, address)
-            await self._step(job, Step.INIT)
             await job.tool_command(box, environment, ("init", "-input=false", "-no-color"), folder=folder)
             await self._check_backend(box)
             await self._take_plugins(job, box)
@@ -198,7 +189,16 @@ class RunWorker:
                 box, environment, self._plan_arguments(job, box), folder=folder, good=(0, 2)
             )
             await self._step(job, Step.GUARDRAILS)
-            return await self._judged(job, box, environment, folder, changed == 2)
+            summary, verdict = await self._judged(job, box, environment, folder, changed == 2)
+            await asyncio.gather(*code.aside)
+            command = Planned(
+                has_changes=summary.has_changes,
+                counts=summary.counts,
+                block=verdict.block,
+                violations=verdict.violations,
+                window=self._options.window,
+            )
+            tell(self._accepted(await self._change(run, command)))
 
     def _plan_arguments(self, job: Job, box: Box) -> Sequence[str]:
         destroy = ("-destroy",) if job.run.kind is RunKind.DESTROY else ()
@@ -225,15 +225,20 @@ class RunWorker:
         job.check_stopped()
         for violation in verdict.violations[:50]:
             job.say(_violation(violation))
-        plan = await box.get(inside.PLAN, PLAN_BYTES)
-        if plan is None:
-            raise Failed(f"{job.tool.program} plan left no plan")
-        await parts.plan_files.put(job.run.id, plan)
-        await box.put(inside.PLAN, b"")
-        await box.put(_FOLDER_NOTE, folder.encode())
+        if job.run.kind is not RunKind.PLAN:
+            await self._keep_plan(job, box, folder)
         if changed and not summary.has_changes:
             summary = PlanSummary(has_changes=True, counts=summary.counts)
         return summary, verdict
+
+    async def _keep_plan(self, job: Job, box: Box, folder: str) -> None:
+        """Seal the plan file for the apply, and leave none in the files that are kept of the box."""
+        plan = await box.get(inside.PLAN, PLAN_BYTES)
+        if plan is None:
+            raise Failed(f"{job.tool.program} plan left no plan")
+        await self._parts.plan_files.put(job.run.id, plan)
+        await box.put(inside.PLAN, b"")
+        await box.put(_FOLDER_NOTE, folder.encode())
 
     # --- apply ---
 
@@ -344,6 +349,7 @@ class RunWorker:
         workspace = await parts.workspaces.by_id(run.workspace_id)
         tool = await parts.tools.choose(workspace.iac_type, run.iac_version)
         resolved = await parts.variables.resolve(workspace)
+        more = await parts.sources.secrets(run, workspace) if phase == "plan" else ()
         job = Job(
             context=context,
             run=run,
@@ -351,6 +357,7 @@ class RunWorker:
             phase=phase,
             tool=tool,
             resolved=resolved,
+            more_secrets=more,
             own=parts.own_variables(run),
             access=await parts.state.backend(workspace, run, phase),
             token=await parts.oidc.token(workspace, run, phase),
@@ -372,14 +379,16 @@ class RunWorker:
 
     async def _furnish(self, job: Job, box: Box, folder: str) -> None:
         """Write what the tool finds beside the code."""
-        await box.put(f"{folder}/{inside.OVERRIDE}", inside.BACKEND, 0o644)
-        await box.put(f"{folder}/{inside.VARIABLES}", job.variables())
-        await box.put(f"{inside.HOME}/.keep", b"")
-        await box.put(
-            inside.CLI_CONFIG, cli_config(box.place(inside.PROVIDERS), direct=self._parts.boxes.connected)
-        )
+        config = cli_config(box.place(inside.PROVIDERS), direct=self._parts.boxes.connected)
+        files = {
+            f"{folder}/{inside.OVERRIDE}": inside.BACKEND,
+            f"{folder}/{inside.VARIABLES}": job.variables(),
+            f"{inside.HOME}/.keep": b"",
+            inside.CLI_CONFIG: config,
+        }
         if job.token is not None:
-            await box.put(inside.TOKEN, job.token.encode())
+            files[inside.TOKEN] = job.token.encode()
+        await asyncio.gather(*(box.put(name, content) for name, content in files.items()))
 
     async def _check_backend(self, box: Box) -> None:
         """Refuse code that has its state elsewhere by a trick: the server would neither keep nor lock it."""
@@ -389,7 +398,8 @@ class RunWorker:
 
     async def _take_plugins(self, job: Job, box: Box) -> None:
         """Keep what `init` downloaded for the account's later runs; nothing of the code has run yet."""
-        await self._parts.plugins.take(box, job.run.account_id, f"{inside.DATA}/providers")
+        if await box.has(f"{inside.DATA}/providers"):
+            await self._parts.plugins.take(box, job.run.account_id, f"{inside.DATA}/providers")
 
     async def _step(self, job: Job, step: Step) -> None:
         self._accepted(await self._change(job.run, Advance(step)))
