@@ -40,6 +40,11 @@ CALLING = f"""{ACTION}        import json, os, urllib.request
         }}
 """
 KEEPING = f"""{ACTION}        service = self.action_service
+        def refused(call, /, **given):
+            try:
+                return service._channel.call(call, **given)
+            except Exception as error:
+                return str(error)
         service.set_value("word", "secret word", local=False, encrypt=True)
         found = service.get_value("word", local=False)
         return {{
@@ -49,6 +54,9 @@ KEEPING = f"""{ACTION}        service = self.action_service
             "deleted": service.delete_value("word", local=False),
             "again": service.delete_value("word", local=False),
             "who": service.get_user_info()["username"],
+            "nonsense": refused("datastore.list", prefix="", limit="many"),
+            "scope": refused("datastore.get", name="x", scope="nowhere"),
+            "forged": refused("action.run", action="packs.delete", parameters={{"packs": ["backs"]}}),
         }}
 """
 USING = f"{ACTION}        import sys, tiny_wheel\n        return {{'answer': tiny_wheel.ANSWER, 'prefix': sys.prefix}}\n"
@@ -125,6 +133,9 @@ def test_actions_keep_values_in_the_datastore(door: Door) -> None:
     ended = run(door, "backs.keeping")
     assert ended["result"]["result"] == {
         "sealed": True, "opened": True, "listed": ["word"], "deleted": True, "again": False, "who": "admin",
+        "nonsense": "the call is not understood: invalid literal for int() with base 10: 'many'",
+        "scope": "there is no scope 'nowhere'",
+        "forged": "only actions that come with the server may ask it to act",
     }, ended  # fmt: skip
 
 
