@@ -21,7 +21,7 @@ from runyard.infrastructure.state.model import Lock, StateVersion, Writer
 from runyard.infrastructure.state.service import How
 from runyard.kernel.clock import utc_now
 from runyard.kernel.crypto import Vault
-from runyard.kernel.errors import InvalidArgument, TooLarge, Unauthenticated
+from runyard.kernel.errors import InvalidArgument, PermissionDenied, TooLarge, Unauthenticated
 from runyard.kernel.ids import AccountId
 from tests.support.states import ANN, BOB, States, state
 
@@ -121,6 +121,12 @@ async def test_release_run_frees_its_lock_and_ends_its_credentials(
     secret = await grants.make(place, "run-1", "ann")
     grant = await grants.recognise(secret)
     assert (grant.id, grant.writer) == (place.id, Writer(actor="ann", run_id="run-1"))
+    await states.locks.acquire(place, ANN, "hers", {})
+    with pytest.raises(StateLocked):
+        await states.locks.release(grant, grant.writer, "hers")
+    with pytest.raises(PermissionDenied):
+        await states.locks.break_lock(grant, grant.writer)
+    await states.locks.release(place, ANN, "hers")
     await states.locks.acquire(grant, grant.writer, "one", {})
     await states.locks.acquire(other, ANN, "one", {})
     assert await states.locks.release_run("run-1") == 1

@@ -10,7 +10,7 @@ from runyard.infrastructure.state import store
 from runyard.infrastructure.state.errors import StateLocked
 from runyard.infrastructure.state.model import LOCK_MEMBERS, MAX_LOCK_ID, HolderKind, Lock, Owner, Writer
 from runyard.kernel.clock import Now, utc_now
-from runyard.kernel.errors import InvalidArgument
+from runyard.kernel.errors import InvalidArgument, PermissionDenied
 from runyard.kernel.events import Event
 
 _MAX_MEMBER = 2048
@@ -63,15 +63,18 @@ class LockService:
             held = await store.lock_of(tx, owner.id, for_update=True)
             if held is None:
                 return None
-            if not held.is_held_by(lock_id):
+            if not held.is_held_by(lock_id) or (writer.run_id is not None and held.run_id != writer.run_id):
                 raise StateLocked("the state is locked under another id", holder=held)
             await self._drop(tx, held, "state.unlocked", writer.actor)
         return held
 
     async def break_lock(self, owner: Owner, writer: Writer, lock_id: str | None = None) -> Lock | None:
         """Take a lock away from whoever holds it and return it, None when there was none. With `lock_id`, only that one:
-        raises StateLocked when another is held. What the former holder writes then is refused.
+        raises StateLocked when another is held. What the former holder writes then is refused. Runs break no locks:
+        their code is anybody's. Raises PermissionDenied.
         """
+        if writer.run_id is not None:
+            raise PermissionDenied("a run may release its own lock only")
         async with self._database.transaction() as tx:
             held = await store.lock_of(tx, owner.id, for_update=True)
             if held is None:
