@@ -169,6 +169,34 @@ def test_protocol_locks_belong_to_users(api: Api, workspace: str) -> None:
     assert one["attributes"]["value"] == "plain"
 
 
+def test_locks_of_one_user_hold_off_another(api: Api, workspace: str) -> None:
+    api.post("/runyard/v1/users", {"name": "bob", "role": "operator"}).expect(201)
+    bob = api.clone(
+        api.post("/runyard/v1/tokens", {"name": "bob", "user": "bob"}).expect(201).json()["secret"]
+    )
+    path, actions = f"/terraform/state/{workspace}", f"/api/v2/workspaces/{workspace}/actions"
+    api.post(f"/runyard/v1/workspaces/{workspace}/lock", {"reason": "audit"}).expect(200)
+    held = bob.request("LOCK", path, {"ID": "b"}).expect(423).json()
+    assert (held["Who"], held["Info"]) == ("admin", "audit")
+    bob.post(f"{actions}/lock", {"data": {}}).expect(409)
+    api.request("LOCK", path, {"ID": "a"}).expect(200)
+    api.request("UNLOCK", path, {"ID": "a"}).expect(200)
+    api.post(f"/runyard/v1/workspaces/{workspace}/unlock", {}).expect(200)
+
+    bob.post(f"{actions}/lock", {"data": {}}).expect(200)
+    api.post(f"{actions}/unlock").expect(409)
+    body = state(1)
+    announced = announce(api, workspace, body).expect(409).json()["errors"][0]
+    assert "locked by bob" in announced["detail"]
+    address = (
+        announce(bob, workspace, body).expect(201).json()["data"]["attributes"]["hosted-state-upload-url"]
+    )
+    api.post(f"{actions}/force-unlock").expect(200)
+    lost = api.anonymous().request("PUT", "/" + address.split("/", 3)[3], body).expect(409)
+    assert "not held any more" in lost.json()["errors"][0]["detail"]
+    api.get(path).expect(204)
+
+
 def announce(api: Api, workspace: str, body: bytes) -> Answer:
     document = json.loads(body)
     attributes = {
