@@ -408,6 +408,7 @@ VALUES = (None, True, -1, 2**70, 1.5, "", "x" * 5000, "\0", "../..", "é\u202e",
 ATTRIBUTES = {
     "workspaces": (
         "name", "description", "working-directory", "terraform-version", "auto-apply", "execution-mode", "operations",
+        "iac-type",
     ),
     "state-versions": ("serial", "lineage", "md5", "force", "state"),
     "configuration-versions": ("speculative", "auto-queue-runs"),

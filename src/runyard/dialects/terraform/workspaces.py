@@ -142,7 +142,7 @@ class WorkspaceHandlers:
                 project_id=None if project is None else ProjectId(project),
                 description=reading.attribute(asked, "description", str, ""),
                 labels=_tags(asked),
-                iac_type=IacType.TERRAFORM,
+                iac_type=reading.attribute(asked, "iac-type", str, IacType.TERRAFORM),
                 iac_version=_version(asked),
                 code=Code(working_directory=reading.attribute(asked, "working-directory", str, "")),
                 apply_rule=_apply_rule(asked),
@@ -179,6 +179,7 @@ class WorkspaceHandlers:
             ("name", "name"),
             ("description", "description"),
             ("working-directory", "working_directory"),
+            ("iac-type", "iac_type"),
         ):
             if asked.attributes.get(theirs) is not None:
                 changes[ours] = reading.attribute(asked, theirs, str, "")
@@ -299,6 +300,7 @@ def workspace_view(
         "operations": mode == REMOTE,
         "locked": lock is not None or found.lock is not None,
         "terraform-version": found.iac_version or "latest",
+        "iac-type": found.iac_type.value,
         "working-directory": code.working_directory,
         "vcs-repo": {"identifier": repository, "branch": code.branch} if repository else None,
         "speculative-enabled": True,
