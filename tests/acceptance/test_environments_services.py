@@ -186,6 +186,8 @@ def test_what_cannot_be_done_fails_with_line_and_reason(
     seen = create(api, name).state("failed")
     assert reason in seen["error"], seen
     assert seen["service_urls"] is None
+    found = api.get(f"/runyard/v1/executions?place=environment:{seen['id']}").expect(200).json()["items"]
+    assert [(one["kind"], one["status"]) for one in found] == [("provision", "failed")]
 
 
 def test_declared_egress_is_enforced(api: Api, tmp_path: Path) -> None:

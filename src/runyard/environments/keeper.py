@@ -212,10 +212,13 @@ class EnvironmentKeeper:
 
     async def _again(self, resident: Resident) -> None:
         """Provision anew what was under way when the last server ended."""
-        await self._provisioner.remove(resident)
         execution_id = ExecutionId.new()
-        if not isinstance(await self.order(resident, Building(execution_id)), Refused):
-            await self.provision(resident, execution_id, "server", None)
+        try:
+            await self._provisioner.remove(resident)
+            if not isinstance(await self.order(resident, Building(execution_id)), Refused):
+                await self.provision(resident, execution_id, "server", None)
+        except (RunyardError, OSError) as error:
+            await self.fail(resident, f"the environment could not be provisioned again: {error}")
 
     async def _run(self, resident: Resident, context: RunContext) -> Outcome:
         """Provision to the end, unless the environment or the server ends before."""
@@ -345,15 +348,14 @@ class EnvironmentKeeper:
         self._residents.pop(resident.environment.id, None)
 
     async def _end_executions(self, resident: Resident) -> None:
-        running = [*resident.commands, *((resident.provision,) if resident.provision is not None else ())]
+        running = list(resident.commands)
+        # A provisioning that failed is what called for this: its own end is written in a moment.
+        if resident.environment.state is State.TORN_DOWN and resident.provision is not None:
+            running.append(resident.provision)
         for handle in running:
             with contextlib.suppress(RunyardError):
                 await handle.cancel(SYSTEM, f"the environment is {resident.environment.state}")
-        # The provisioning that failed is itself what waits here: its end is written after this.
-        waiting = [handle.finished() for handle in running if handle is not resident.provision]
-        if resident.environment.state is State.TORN_DOWN and resident.provision is not None:
-            waiting.append(resident.provision.finished())
-        await asyncio.gather(*waiting, return_exceptions=True)
+        await asyncio.gather(*(handle.finished() for handle in running), return_exceptions=True)
 
     async def _last_script(self, resident: Resident) -> None:
         """Run the script with which a task cleans up outside; its failure changes nothing."""

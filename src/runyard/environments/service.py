@@ -35,7 +35,7 @@ from runyard.identity.model import Principal, Scope
 from runyard.identity.scoping import is_whole_account
 from runyard.kernel.clock import utc_now
 from runyard.kernel.crypto import Vault
-from runyard.kernel.errors import InvalidArgument, NotFound, Unimplemented
+from runyard.kernel.errors import InvalidArgument, NotFound, RunyardError, Unimplemented
 from runyard.kernel.ids import EnvironmentId, ExecutionId
 from runyard.kernel.transitions import Refused
 from runyard.runtimes.files import FileReader, FileWriter, inside
@@ -101,51 +101,39 @@ class EnvironmentService:
             )
         lifetime = self.options.lifetimes.effective(new.timeout_secs)
         package = await self._parts.packages.get(caller.scope, new.task_ref)
-        models = _models(package, new.models)
         if len(new.inputs) > _INPUTS_MAX:
             raise InvalidArgument(f"inputs: at most {_INPUTS_MAX}", loc=["body", "inputs"])
+        definition = Definition(
+            package=package.ref,
+            layer=package.layer_digest,
+            inputs=new.inputs,
+            models=_models(package, new.models),
+            lifetime_secs=lifetime,
+        )
         secrets = await self._secrets(caller, new.secret_ids)
         if self._keeper.living >= self.options.max_living:
             raise TooManyEnvironments(
                 f"this server runs {self.options.max_living} environments already; tear one down or try again later",
                 retry_after=10.0,
             )
+        environment = _fresh(caller, scope, package, definition, self._keeper.needs_build(package.kept))
         token, digest = access.new_token()
-        now = utc_now()
-        environment = Environment(
-            id=EnvironmentId.new(),
-            account_id=scope.account_id,
-            project_id=scope.project_id,
-            project_path=scope.project_path,
-            owner_user_id=caller.user_id,
-            actor=caller.actor,
-            task_ref=package.ref,
-            definition=Definition(
-                package=package.ref,
-                layer=package.layer_digest,
-                inputs=new.inputs,
-                models=models,
-                lifetime_secs=lifetime,
-            ),
-            state=State.BUILDING if self._keeper.needs_build(package.kept) else State.PROVISIONING,
-            created_at=now,
-            updated_at=now,
-            expires_at=now + timedelta(seconds=lifetime),
-            instruction=package.manifest.instruction,
-            verification=package.manifest.document.get("verification"),
-            execution_id=ExecutionId.new(),
-        )
-        sealed = sealed_variables(self._parts.vault, environment.id, secrets)
         resident = self._keeper.adopt(environment, digest)
         resident.secrets = secrets
         try:
+            sealed = sealed_variables(self._parts.vault, environment.id, secrets)
             async with self._parts.database.transaction() as tx:
                 await store.add(tx, environment, digest, sealed)
                 await tx.record(created_event(environment))
         except BaseException:
             self._keeper.forget(environment.id)
             raise
-        await self._begin(resident, door, request_id)
+        try:
+            await self._begin(resident, door, request_id)
+        except RunyardError as error:
+            # Whoever asked gets no token, so nobody could use it.
+            await self._keeper.fail(resident, error.message)
+            raise
         return resident.environment, token
 
     async def _secrets(self, caller: Principal, secret_ids: Sequence[str]) -> Mapping[str, str]:
@@ -312,6 +300,29 @@ class EnvironmentService:
         if resident is None:
             return environment
         return await self._keeper.tear_down(resident, caller.actor, None)
+
+
+def _fresh(
+    caller: Principal, scope: Scope, package: TaskPackage, definition: Definition, needs_build: bool
+) -> Environment:
+    now = utc_now()
+    return Environment(
+        id=EnvironmentId.new(),
+        account_id=scope.account_id,
+        project_id=scope.project_id,
+        project_path=scope.project_path,
+        owner_user_id=caller.user_id,
+        actor=caller.actor,
+        task_ref=package.ref,
+        definition=definition,
+        state=State.BUILDING if needs_build else State.PROVISIONING,
+        created_at=now,
+        updated_at=now,
+        expires_at=now + timedelta(seconds=definition.lifetime_secs),
+        instruction=package.manifest.instruction,
+        verification=package.manifest.document.get("verification"),
+        execution_id=ExecutionId.new(),
+    )
 
 
 def _reaches(scope: Scope, environment: Environment) -> bool:
