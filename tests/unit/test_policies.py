@@ -4,6 +4,8 @@ import base64
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from runyard.infrastructure.policies.errors import PolicyInvalid
 from runyard.infrastructure.policies.evaluation import Document, Evaluation, EvaluationOptions, Finding
@@ -227,3 +229,17 @@ def test_narrowed_documents_are_judged_as_whole_ones() -> None:
         found = evaluation.feed(documents)
     assert [one.policy for one in found] == list(range(len(TRUE)))
     assert sum(len(one.input["configuration"]) < len(SAMPLE["configuration"]) for one in documents) > 20  # type: ignore[arg-type]
+
+
+PIECES = st.sampled_from(
+    ["firefly", " ", "\n", "{", "}", "[", "]", "(", ")", "|", ":=", "==", "not ", "some ", "every ", " in ", "input.a[_]", "x[i]",
+     '"a{"', "`b", "# c", ";", ",", ":", "if ", "else ", "with ", "f(", "_", "-", "=", "\0", "é"]
+)  # fmt: skip
+
+
+@given(st.lists(PIECES, max_size=30).map("".join))
+@settings(max_examples=200)
+def test_any_text_is_rewritten_without_a_fault_and_line_for_line(text: str) -> None:
+    assert hoisted(text).count("\n") == text.count("\n")
+    attributes_read([text])
+    has_rule(text)
