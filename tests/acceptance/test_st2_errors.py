@@ -68,6 +68,7 @@ ERRORS: list[tuple[str, str, Any, int, str]] = [
     ("POST", "", {"action": "core.noop", "notify": {"on-complete": {"routes": [5]}}}, 400, "5 is not of type 'string'"),
     ("POST", "", {"action": "core.noop", "notify": {"on-complete": {"message": 5}}}, 400, "5 is not of type 'string'"),
     ("POST", "", {"action": "core.noop", "notify": {"on-complete": {"data": 5}}}, 400, "5 is not of type 'object'"),
+    ("POST", "", {"action": "core.noop", "notify": {"on-complete": {"routes": ["r"] * 51}}}, 400, "A section of notify has"),
     ("GET", "/%ff", None, 400, ""),
     ("PATCH", "/{good}", None, 404, "The resource could not be found."),
 ]  # fmt: skip

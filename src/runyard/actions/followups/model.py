@@ -14,8 +14,10 @@ from runyard.kernel.jsons import encode_json
 NOTIFY: Final = "notify"
 CALLBACK: Final = "callback"
 NOTIFY_TRIGGER: Final = "core.st2.generic.notifytrigger"
-LARGEST_RESULT: Final = 1 << 20
+LARGEST_RESULT: Final = 256 << 10
 """Bytes of a result that are copied into a notification; a larger one is left out."""
+MOST_ROUTES: Final = 50
+"""Routes of one section; those beyond are not told."""
 PAUSES: Final = (2, 10, 60, 600, 3600)
 """Seconds before each further attempt of a callback; after the last one it is given up."""
 _FAILED: Final = frozenset({Status.FAILED, Status.TIMEOUT, Status.ABANDONED})
@@ -114,4 +116,4 @@ def _routes(section: Json) -> list[str]:
     if not isinstance(section, Mapping):
         return []
     routes = section.get("routes") or section.get("channels") or []
-    return [str(route) for route in routes if route]
+    return [str(route) for route in routes if route][:MOST_ROUTES]

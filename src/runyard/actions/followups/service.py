@@ -130,6 +130,7 @@ class FollowupService:
 
     async def _guarded(self, one: store.Due) -> None:
         """Do one thing; its fault must not keep the others from being done, nor be tried in a circle."""
+        self._runs.followed.discard(one.execution_id)
         scope = Scope(one.account_id, ProjectId("0" * 24), "/")
         try:
             record = await self._runs.get(scope, one.execution_id)

@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final
 
+from runyard.actions.followups.model import MOST_ROUTES
 from runyard.actions.runs.model import NewRun
 from runyard.dialects.door import Call
 from runyard.dialects.stackstorm import reading
@@ -90,6 +91,10 @@ def _section(given: Mapping[str, Any]) -> dict[str, Any]:
         if not isinstance(value, kind):
             raise InvalidArgument(f"{value!r} is not of type '{word}'")
     routes = given.get("routes") or given.get("channels") or []
+    if len(routes) > MOST_ROUTES:
+        raise InvalidArgument(
+            f"A section of notify has at most {MOST_ROUTES} routes, this has {len(routes)}."
+        )
     for route in routes:
         if not isinstance(route, str):
             raise InvalidArgument(f"{route!r} is not of type 'string'")
