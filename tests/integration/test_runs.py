@@ -18,6 +18,7 @@ from runyard.infrastructure.runs.model import (
     Block,
     Origin,
     RunKind,
+    RunQuery,
     RunStatus,
 )
 from runyard.infrastructure.runs.ports import Resolved, Verdict
@@ -85,6 +86,15 @@ async def test_run_goes_from_plan_through_approval_to_apply(site: Site) -> None:
     [
         ("init", "echo no such provider >&2; exit 1", RunStatus.INIT_ERROR, "terraform init failed"),
         ("init", "mkdir -p $TF_DATA_DIR", RunStatus.INIT_ERROR, "state elsewhere"),
+        (
+            "init",
+            (
+                'mkdir -p $TF_DATA_DIR; printf \'{"backend":{"type":"http","config":{"address":"http://evil"}}}\''
+                " > $TF_DATA_DIR/terraform.tfstate"
+            ),
+            RunStatus.INIT_ERROR,
+            "state elsewhere",
+        ),
         ("plan", "exit 1", RunStatus.PLAN_ERROR, "plan failed with status 1"),
         ("plan", "kill -9 $$", RunStatus.PLAN_ERROR, "signal 9"),
         ("show", "echo '{broken'", RunStatus.PLAN_ERROR, "cannot be read"),
@@ -230,6 +240,33 @@ async def test_repository_is_planned_at_its_commit(site: Site, tmp_path: Path) -
     await site.workspaces.update(site.caller, made.id, working("/other/"))
     run = await site.run(changed)
     assert "leads out of the repository by a link" in str(run.reason)
+
+
+async def test_run_goes_its_way_on_both_databases(database: Database, tmp_path: Path) -> None:
+    """Plan, approval, apply and what follows, over SQLite and PostgreSQL."""
+    async with AsyncExitStack() as stack:
+        engine = make_engine("process", tmp_path / "engine")
+        await engine.start()
+        stack.push_async_callback(engine.stop)
+        site = await open_site(stack, database, engine, tmp_path)
+        fake_tool(site.tools_folder, {})
+        made = await site.workspace()
+        runs = [
+            await site.run(
+                made, until=[*RunStatus], kind=RunKind.APPLY, origin=uploaded(site), auto_apply=bool(one)
+            )
+            for one in range(2)
+        ]
+        waiting = await site.until(runs[0])
+        assert waiting.waits
+        await site.runs.approve(site.caller, waiting.id)
+        assert [(await site.until(run)).status for run in runs] == [RunStatus.APPLY_SUCCESS] * 2
+        found = await site.runs.search(
+            site.caller.scope, RunQuery(workspace_id=made.id, statuses=["apply_success"])
+        )
+        assert len(found) == 2
+        shown = await site.workspaces.get(site.caller.scope, made.id)
+        assert (shown.last_run_status, shown.runs_count) == ("apply_success", 2)
 
 
 async def test_plan_that_nobody_decides_is_discarded(site: Site) -> None:

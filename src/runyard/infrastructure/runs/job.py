@@ -42,6 +42,7 @@ _OURS: Final = (
     "TF_REATTACH_PROVIDERS",
     "TF_WORKSPACE",
 )
+_PLACES: Final = ("address", "lock_address", "unlock_address", "username", "password")
 _OURS_BEGIN: Final = ("TF_HTTP_", "TF_CLI_ARGS", "LD_")
 
 
@@ -190,13 +191,16 @@ class Job:
         return ended.code
 
 
-def backend_type(data: bytes | None) -> str:
-    """Return which backend the tool was initialized with, "" when its note of that cannot be read."""
+def uses_our_backend(data: bytes | None) -> bool:
+    """Tell from the tool's own note whether it was initialized with the `http` backend and nothing of it named by the
+    code: what the environment gives is not in the note.
+    """
     try:
         noted: Any = json.loads(data or b"")
-        return str(noted["backend"]["type"])
-    except (ValueError, KeyError, TypeError):
-        return ""
+        config = noted["backend"].get("config") or {}
+        return noted["backend"]["type"] == "http" and not any(config.get(name) for name in _PLACES)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return False
 
 
 def _allowed(name: str) -> bool:

@@ -6,8 +6,9 @@ killed server costs seconds and nothing else.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
@@ -38,11 +39,12 @@ from runyard.infrastructure.workspaces.model import Workspace
 from runyard.infrastructure.workspaces.service import WorkspaceService, locked_row
 from runyard.kernel.clock import Now, utc_now
 from runyard.kernel.errors import FailedPrecondition, RunyardError
-from runyard.kernel.ids import ExecutionId, RunId, WorkspaceId
+from runyard.kernel.ids import AccountId, ExecutionId, RunId, WorkspaceId
 from runyard.kernel.transitions import Changed, Refused, transition
 
 ACTOR: Final = "runyard"
 _SCAN_SECONDS: Final = 2.0
+_BATCH: Final = 200
 _SILENCE: Final = timedelta(hours=24)
 """After that a pipeline that reported a beginning will not report an end."""
 _AT_WORK: Final = frozenset({RunStatus.PENDING, RunStatus.PLANNING, RunStatus.APPLYING})
@@ -122,26 +124,41 @@ class RunLine:
         for run in running:
             if run.waits and run.auto_apply and run.status is RunStatus.PLAN_SUCCESS:
                 await self.begin_apply(run, actor=run.actor)
-        for workspace_id in {run.workspace_id for run in running if run.status is RunStatus.PENDING}:
+        held = {run.workspace_id for run in running if run.held}
+        waiting = {run.workspace_id for run in running if run.status is RunStatus.PENDING}
+        for workspace_id in waiting - held:
             await self.advance(workspace_id)
 
     async def _find_lost(self, running: Sequence[Run]) -> None:
         """End runs whose execution has ended without a word to them: its worker died with a server, or somebody
         ended the execution itself through another door.
         """
-        for run in running:
-            if run.status not in _AT_WORK and run.apply_task_id is None:
+        at_work = [run for run in running if run.status in _AT_WORK or run.apply_task_id is not None]
+        found = await self._tasks_of(at_work)
+        for run in at_work:
+            execution = found.get(run.current_task_id)
+            if execution is None or not self._is_lost(run, execution):
                 continue
-            found = await self._executions.several(run, [run.current_task_id])
-            if not found or not self._is_lost(run, found[0]):
-                continue
-            command: RunCommand = Lost(_lost_reason(run, found[0]), run.status)
-            if found[0].started_at is None and found[0].status is Status.CANCELED:
-                command = Cancelled(found[0].status_reason or "its execution was cancelled")
+            command: RunCommand = Lost(_lost_reason(run, execution), run.status)
+            if execution.started_at is None and execution.status is Status.CANCELED:
+                command = Cancelled(execution.status_reason or "its execution was cancelled")
             decision = await self._change(run.id, command, ACTOR)
             if isinstance(decision, Changed):
                 _log.warning("infrastructure.run_lost", run_id=run.id, status=decision.value.status.value)
                 await self.settle(decision.value)
+
+    async def _tasks_of(self, runs: Sequence[Run]) -> Mapping[str, Execution]:
+        """Read the executions that runs are at: a few statements, however many wait."""
+        found: dict[str, Execution] = {}
+        tenants = {
+            run.account_id: _Whole(run.account_id, f"/{run.project_path.split('/')[1]}/") for run in runs
+        }
+        for account_id, tenant in tenants.items():
+            wanted = [run.current_task_id for run in runs if run.account_id == account_id]
+            for start in range(0, len(wanted), _BATCH):
+                part = await self._executions.several(tenant, wanted[start : start + _BATCH])
+                found |= {str(one.id): one for one in part}
+        return found
 
     def _is_lost(self, run: Run, execution: Execution) -> bool:
         """Tell whether nobody is going to say how a run ended. A pipeline's reports come one after the other, so that
@@ -301,6 +318,14 @@ class RunLine:
 async def _nobody(workspace: Workspace) -> str | None:  # noqa: ARG001
     """Stand where there are no states."""
     return None
+
+
+@dataclass(frozen=True, slots=True)
+class _Whole:
+    """The whole of an account, as the ledger wants to know it."""
+
+    account_id: AccountId
+    project_path: str
 
 
 class _NotNow(FailedPrecondition):

@@ -38,7 +38,7 @@ from runyard.infrastructure.runs.changes import (
     RunCommand,
 )
 from runyard.infrastructure.runs.entries import APPLY_RUNNER, PLAN_RUNNER, change
-from runyard.infrastructure.runs.job import Failed, Job, Stopped, backend_type
+from runyard.infrastructure.runs.job import Failed, Job, Stopped, uses_our_backend
 from runyard.infrastructure.runs.line import ACTOR, RunLine
 from runyard.infrastructure.runs.model import Block, Run, RunKind, RunStatus, Step
 from runyard.infrastructure.runs.ports import Judge, Oidc, Plans, PlanSummary, State, Variables, Verdict
@@ -393,7 +393,7 @@ class RunWorker:
     async def _check_backend(self, box: Box) -> None:
         """Refuse code that has its state elsewhere by a trick: the server would neither keep nor lock it."""
         noted = await box.get(f"{inside.DATA}/terraform.tfstate", 1 << 20)
-        if backend_type(noted) != "http":
+        if not uses_our_backend(noted):
             raise Failed("the code keeps its state elsewhere than in this server, which is not allowed")
 
     async def _take_plugins(self, job: Job, box: Box) -> None:
