@@ -7,8 +7,9 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
+from runyard.dialects import reading
 from runyard.dialects.door import Call, ClientGone, Scope
-from runyard.dialects.reading import bearer, header, query, read_json
+from runyard.dialects.reading import bearer, header, read_json
 from runyard.dialects.terraform.errors import MEDIA_TYPE
 from runyard.kernel.errors import InvalidArgument, TooLarge, Unauthenticated
 
@@ -144,8 +145,16 @@ def related(resource: Resource, name: str) -> str | None:
     relation = resource.relationships.get(name)
     data = relation.get("data") if isinstance(relation, dict) else None
     found = data.get("id") if isinstance(data, dict) else None
-    if found is not None and not isinstance(found, str):
-        raise InvalidArgument(f"the id of {name} must be a text")
+    if found is not None and (not isinstance(found, str) or "\0" in found):
+        raise InvalidArgument(f"the id of {name} must be a text without a NUL")
+    return found
+
+
+def query(call: Call) -> Mapping[str, str]:
+    """Return the query. Raises InvalidArgument, also for a NUL, which no database takes."""
+    found = reading.query(call)
+    if any("\0" in value for value in found.values()):
+        raise InvalidArgument("the query contains a NUL")
     return found
 
 
@@ -158,6 +167,3 @@ def page(call: Call) -> tuple[int, int]:
     if not (int(number) >= 1 and 1 <= int(size) <= 100):
         raise InvalidArgument("page[number] is at least 1 and page[size] is 1 to 100")
     return int(number), int(size)
-
-
-__all__ = ["header", "query"]
