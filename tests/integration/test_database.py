@@ -64,6 +64,15 @@ async def test_transaction_error_rolls_back_and_publishes_nothing(database: Data
     assert await stored(database) == []
 
 
+async def test_error_of_a_statement_tells_no_value(database: Database) -> None:
+    with pytest.raises(Exception, match="SQL") as raised:
+        async with database.transaction() as tx:
+            await tx.execute(
+                select(events).where(events.c.subject_id == "s3cr3t\ud800", events.c.body == {"a": "\ud800"})
+            )
+    assert "s3cr3t" not in str(raised.value)
+
+
 async def test_transactions_many_at_once_all_commit(database: Database) -> None:
     async def one(number: int) -> None:
         async with database.transaction() as tx:

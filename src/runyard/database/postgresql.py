@@ -83,6 +83,8 @@ class PostgresqlDatabase(Database):
                 max_overflow=0,
                 pool_timeout=_POOL_WAIT_SECONDS,
                 pool_pre_ping=True,
+                # What rows hold may be secret, and errors are logged.
+                hide_parameters=True,
                 # Compiling a statement takes longer than any of ours may run.
                 connect_args={"server_settings": {"jit": "off", "application_name": "runyard"}},
                 json_serializer=lambda value: encode_json(value).decode(),

@@ -62,7 +62,12 @@ class _Handle:
         if readonly:
             self.raw.execute("PRAGMA query_only=ON").close()
         engine = create_engine(
-            "sqlite://", creator=lambda: self.raw, poolclass=StaticPool, isolation_level="AUTOCOMMIT"
+            "sqlite://",
+            creator=lambda: self.raw,
+            poolclass=StaticPool,
+            isolation_level="AUTOCOMMIT",
+            # What rows hold may be secret, and errors are logged.
+            hide_parameters=True,
         )
         self.core: Connection = engine.connect()
 
