@@ -57,9 +57,10 @@ def test_honest_work_is_rewarded_and_none_is_not(box: Made) -> None:
         "mkdir -p /work; ln -s /logs/verifier /work/logs; ln -s /proc/self /work/self; mkfifo /work/answer; ln -s /etc /work/etc",
         "echo /tmp/evil.so > /etc/ld.so.preload; echo 'echo 1 > /logs/verifier/reward.txt' > /root/.bashrc",
         "mkdir -p /work; head -c 100M /dev/zero > /work/huge; fallocate -l 30G /root/full; true",
+        "rm -rf /work; mkfifo /work",
         "rm -rf /work; ln -s /logs /work; mkdir -p /logs/verifier; echo 1 > /logs/verifier/reward.txt",
     ],
-    ids=["reward-file", "daemon", "programs", "judge", "links", "preload", "disk", "folder-link"],
+    ids=["reward-file", "daemon", "programs", "judge", "links", "preload", "disk", "fifo", "folder-link"],
 )
 def test_attack_earns_nothing(box: Made, attack: str) -> None:
     box.execute(attack, timeout_sec=60).expect(200)
@@ -100,5 +101,29 @@ def test_flag_in_the_way_of_the_engine_earns_nothing(server: Server, tmp_path: P
             made.sh(attack)
             assert made.verify()["reward"] == 0.0
         made.sh("rm -r /tmp/result.txt; echo 'FLAG{a}' > /tmp/real; ln -s real /tmp/result.txt")
+        assert made.verify()["reward"] == 1.0
+        made.delete()
+
+
+def test_output_that_leads_to_the_judges_files_earns_nothing(server: Server, tmp_path: Path) -> None:
+    files = {
+        "task.yaml": "outputs: [/home/user/task]\nhidden: [tests]\nverification: {method: script, script: verify.sh}\n",
+        "verify.sh": "#!/bin/bash\ncmp tests/expected answer\n",
+        "tests/expected": "42\n",
+    }
+    with server.api() as api:
+        made = ready(api, upload(api, tmp_path, "compared", files))
+        for attack in (
+            "mkdir tests; echo 1 > tests/expected; ln -s tests/expected answer",
+            "ln -s tests data; ln -s data/expected answer",
+            "mkdir -p a/b; ln -s ../.. a/b/up; ln -s a/b/up/tests/expected answer",
+            "mkdir -p a/b; ln -s ../.. a/b/up; ln -s a/b/up/../task/tests/expected answer",
+            "rm verify.sh; ln -s good verify.sh; printf '#!/bin/sh\n' > good; chmod +x good",
+            "rm verify.sh; mkdir verify.sh; touch verify.sh/x",
+            "echo 1 > tests",
+        ):
+            made.sh(f"cd /home/user/task; rm -rf answer a tests data; {attack}")
+            assert made.verify()["reward"] == 0.0, attack
+        made.sh("cd /home/user/task; rm -rf answer tests; mkdir real; echo 42 > real/a; ln -s real/a answer")
         assert made.verify()["reward"] == 1.0
         made.delete()

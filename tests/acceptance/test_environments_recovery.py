@@ -83,7 +83,7 @@ def test_environments_outlive_a_kill_at_any_point(fresh_server: ServerFactory, t
     building.delete()
     deadline = time.monotonic() + 20
     layers = one.data_dir / "isolation" / "layers"
-    left = f"{building.id}"
+    left = (str(building.id), "build-")
     while any(path.name.startswith(left) for path in layers.glob("*/live/*")):
         assert time.monotonic() < deadline
         time.sleep(0.1)

@@ -77,7 +77,8 @@ async def test_pack_of_a_hostile_tree_holds_only_plain_files(boxes: list[Sandbox
     await sh(
         box,
         "mkdir -p /out/in; echo a > /out/a; echo b > /out/in/b; ln -s /etc/passwd /out/link; mkfifo /out/fifo;"
-        "ln -s /etc /out/folder; chmod 4755 /out/a; ln -s ../a /out/in/inner; ln -s in/../../etc /out/outer; ln -s ../../../../../etc/hostname /tmp/escape",
+        "ln -s /etc /out/folder; chmod 4755 /out/a; ln -s ../a /out/in/inner; ln -s in/../../etc /out/outer; ln -s ../../../../../etc/hostname /tmp/escape;"
+        "ln -s .. /out/in/up; ln -s up/../etc/passwd /out/in/far",
     )
     target = io.BytesIO()
     absent = await box.pack(["/out", "/nowhere", "/tmp/escape"], target, 1 << 20)
@@ -87,7 +88,7 @@ async def test_pack_of_a_hostile_tree_holds_only_plain_files(boxes: list[Sandbox
         inside = found.extractfile("tmp/escape")
         assert inside is not None
         assert inside.read() == b"box\n"
-    assert set(names) == {"out", "out/a", "out/in", "out/in/b", "out/in/inner", "tmp/escape"}
+    assert set(names) == {"out", "out/a", "out/in", "out/in/b", "out/in/inner", "out/in/up", "tmp/escape"}
     assert names["out/a"].mode == 0o755
     assert absent == ["/nowhere"]
 
@@ -95,6 +96,9 @@ async def test_pack_of_a_hostile_tree_holds_only_plain_files(boxes: list[Sandbox
 async def test_pack_beyond_its_limit_is_refused(boxes: list[Sandbox]) -> None:
     box = boxes[0]
     await sh(box, "truncate -s 1G /root/huge")
+    with pytest.raises(TooLarge):
+        await box.pack(["/root"], io.BytesIO(), 1 << 20)
+    await sh(box, "rm /root/huge; mkdir /root/many; cd /root/many; seq 110000 | xargs touch")
     with pytest.raises(TooLarge):
         await box.pack(["/root"], io.BytesIO(), 1 << 20)
     with pytest.raises(InvalidArgument):

@@ -41,6 +41,7 @@ from runyard.environments.packages.service import PackageService
 from runyard.environments.provisioning import Log, Provisioner
 from runyard.environments.resident import Gate, Living, Resident
 from runyard.executions.model import Kind, NewExecution, Outcome, Place, Status
+from runyard.executions.output.redact import mask_text
 from runyard.executions.service import ExecutionService
 from runyard.executions.worker import RunContext
 from runyard.identity.model import Scope
@@ -106,6 +107,7 @@ class EnvironmentKeeper:
     async def start(self) -> None:
         """Take up what an earlier server left, then watch for environments whose time is over."""
         self._packages.holders.append(self.held)
+        await self._provisioner.drop_unfinished()
         async with self._database.read() as tx:
             left = await store.unfreed(tx)
         for environment in left:
@@ -115,7 +117,7 @@ class EnvironmentKeeper:
             elif environment.state in UNDER_WAY:
                 self._background(self._again(resident))
             else:
-                self._background(self._bring_back(resident))
+                resident.returning = self._background(self._bring_back(resident))
         self._background(self._reap())
 
     async def stop(self) -> None:
@@ -245,6 +247,9 @@ class EnvironmentKeeper:
             reason = error.message
         except OSError as error:
             reason = f"the host refused: {error.strerror or error}"
+        except Exception:  # noqa: BLE001  a mistake of ours must not leave an environment that never ends
+            _log.exception("environments.provision_broke", environment=resident.environment.id)
+            reason = "an internal error; the server's log tells more"
         else:
             return Outcome(status=Status.SUCCEEDED, result={"environment": str(resident.environment.id)})
         if self._stopping:
@@ -278,7 +283,9 @@ class EnvironmentKeeper:
                 self._provisioner.set_variables(resident, service_urls, resident.environment.variables)
                 if service_urls != resident.environment.service_urls:
                     await self.order(resident, Moved(service_urls))
-        except (RunyardError, OSError, TimeoutError) as error:
+        except Exception as error:  # noqa: BLE001  as when it was provisioned first
+            if not isinstance(error, RunyardError | OSError):
+                _log.exception("environments.return_broke", environment=resident.environment.id)
             reason = error.message if isinstance(error, RunyardError) else str(error) or "it took too long"
             await self.fail(resident, f"the environment did not come back after a restart: {reason}")
         else:
@@ -311,7 +318,8 @@ class EnvironmentKeeper:
     # --- ending ----------------------------------------------------------------------------------------------------
 
     async def fail(self, resident: Resident, error: str) -> None:
-        """Let an environment fail, and clear it away."""
+        """Let an environment fail, and clear it away. What services printed may be in the reason."""
+        error = mask_text(error, resident.masks)
         with contextlib.suppress(EnvironmentNotFound):
             if not isinstance(await self.order(resident, Fail(error)), Refused):
                 _log.warning("environments.failed", environment=resident.environment.id, reason=error)
@@ -332,6 +340,10 @@ class EnvironmentKeeper:
             resident.clearing = self._background(self._clear(resident))
 
     async def _clear(self, resident: Resident) -> None:
+        if resident.returning is not None:
+            # It would go on making what is removed here.
+            resident.returning.cancel()
+            await asyncio.wait((resident.returning,))
         await self._end_executions(resident)
         if resident.environment.state is State.TORN_DOWN:
             await self._last_script(resident)
@@ -408,15 +420,17 @@ class EnvironmentKeeper:
         while True:
             await asyncio.sleep(self._options.reap_secs)
             try:
-                async with self._database.read() as tx:
-                    over = await store.expired(tx, utc_now())
-            except RunyardError as error:
-                _log.warning("environments.reaper_failed", reason=error.message)
-                continue
-            for environment_id in over:
-                resident = self._residents.get(environment_id)
-                if resident is not None:
-                    await self.tear_down(resident, SYSTEM, "its lifetime is over")
+                await self._reap_once()
+            except Exception as error:  # noqa: BLE001  nothing else ends what is over: the next round may succeed
+                _log.warning("environments.reaper_failed", reason=repr(error))
+
+    async def _reap_once(self) -> None:
+        async with self._database.read() as tx:
+            over = await store.expired(tx, utc_now())
+        for environment_id in over:
+            resident = self._residents.get(environment_id)
+            if resident is not None:
+                await self.tear_down(resident, SYSTEM, "its lifetime is over")
 
     async def usable(self, resident: Resident) -> Living:
         """Wait until a ready environment can be used. Raises Unavailable when that takes too long."""

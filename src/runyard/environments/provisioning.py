@@ -19,7 +19,7 @@ from runyard.environments.blueprint import blueprint_of
 from runyard.environments.building.compose import compose_file
 from runyard.environments.building.context import Entry
 from runyard.environments.building.files import make_folders, put_entries
-from runyard.environments.building.images import ImageBuilder
+from runyard.environments.building.images import BUILD_PREFIX, ImageBuilder
 from runyard.environments.building.model import Blueprint, Image, ImageConfig, Materials, ServicePlan
 from runyard.environments.egress import Allowed, Gateway, proxy_variables
 from runyard.environments.errors import BadCompose, BadDockerfile, BuildFailed, ProvisionFailed
@@ -39,6 +39,8 @@ from runyard.runtimes.isolation.engine import Engine, Exit, Limits, Sandbox, San
 
 TASK_FOLDER: Final = "/home/user/task"
 """Where commands find the files of the task."""
+VERIFY_PREFIX: Final = "verify-"
+"""Begins the names of the sandboxes in which judges work."""
 ENTRANCE: Final = ".entrance"
 """The network of the place of commands with the exposed services; no compose file can name it."""
 PROVISION_BYTES: Final = 1 << 20
@@ -138,19 +140,11 @@ class Provisioner:
         return await self._publish(resident, blueprint)
 
     async def _sandbox(self, name: str, plan: ServicePlan, image: Image, blueprint: Blueprint) -> Sandbox:
-        limits = self._options.limits
-        if limits != Limits():
-            memory = plan.memory_bytes or limits.memory_bytes
-            limits = replace(
-                limits,
-                memory_bytes=min(memory, limits.memory_bytes) if memory and limits.memory_bytes else memory,
-                cpus=plan.cpus or limits.cpus,
-            )
         spec = SandboxSpec(
             id=name,
             hostname=plan.hostname or plan.name,
             base=image.base,
-            limits=limits,
+            limits=limits_of(plan, self._options.limits),
             network=blueprint.network,
             restore_from=image.checkpoint_id,
         )
@@ -351,6 +345,12 @@ class Provisioner:
         exited = Exit(code=None if done.signal else done.code, signal=done.signal)
         return outcome_of(exited, done.why, done.code, context.cancel_reason)
 
+    async def drop_unfinished(self) -> None:
+        """Remove the files of builds and of judges' copies that a killed server left. Call it before any begins."""
+        for prefix in (BUILD_PREFIX, VERIFY_PREFIX):
+            for name in self._engine.layers(prefix):
+                await self._engine.delete_layer(name)
+
     # --- the end ---------------------------------------------------------------------------------------------------
 
     async def remove(self, resident: Resident) -> None:
@@ -376,16 +376,28 @@ class Provisioner:
         for proxy in proxies:
             with suppress(RunyardError, OSError):
                 await proxy.close()
-        if living.gateway is not None:
-            await living.gateway.close()
 
     async def let_go(self, living: Living) -> None:
-        """Stop publishing ports and following services; sandboxes stay."""
+        """Stop publishing ports, letting out and following services; sandboxes stay."""
         await self.unpublish(living)
+        # Not sooner: the teardown script cleans up outside.
+        if living.gateway is not None:
+            await living.gateway.close()
         for service in living.services.values():
             if service.task is not None and service.ended is None:
                 service.task.cancel()
                 await asyncio.wait((service.task,))
+
+
+def limits_of(plan: ServicePlan, most: Limits) -> Limits:
+    """Return the limits of a service: what its compose file says, within the operator's. No operator's, no limits."""
+    if most == Limits():
+        return most
+    return replace(
+        most,
+        memory_bytes=min((one for one in (plan.memory_bytes, most.memory_bytes) if one), default=None),
+        cpus=min((one for one in (plan.cpus, most.cpus) if one), default=None),
+    )
 
 
 def script_argv(root: Path, script: str) -> Sequence[str]:

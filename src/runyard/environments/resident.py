@@ -113,9 +113,10 @@ class Resident:
         self.usable = asyncio.Event()
         """Set when it is ready and its sandboxes are up, or when it has ended."""
         self.provision: ExecutionHandle | None = None
+        self.returning: asyncio.Task[None] | None = None
+        """Brings it back after a restart."""
         self.clearing: asyncio.Task[None] | None = None
         self.commands: set[ExecutionHandle] = set()
-        self.lock = asyncio.Lock()
 
     @property
     def masks(self) -> Sequence[bytes]:

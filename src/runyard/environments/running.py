@@ -146,7 +146,11 @@ class Run:
     async def _go(self, writer: Writer | None, context: RunContext | None) -> Done:
         began = monotonic()
         if not self._prepared:
-            await self.prepare()
+            try:
+                await self.prepare()
+            except BaseException:
+                self.drop()
+                raise
         try:
             process, ended = await self._start()
         except SpawnError as error:

@@ -31,6 +31,7 @@ from runyard.environments.verification import Verdict, Verifier, translated
 from runyard.executions.errors import ExecutionNotFound
 from runyard.executions.output.log import OutputLog
 from runyard.executions.output.model import Chunk
+from runyard.executions.output.redact import mask_text
 from runyard.identity.model import Principal, Scope
 from runyard.identity.scoping import is_whole_account
 from runyard.kernel.clock import utc_now
@@ -217,7 +218,8 @@ class EnvironmentService:
             middle = f"\n... {left_out} bytes left out ...\n".encode() if left_out else b""
             ended = f" ({service.ended})" if service.ended else ""
             text += f"\n--- {service.name}{ended}\n{(head + middle + tail).decode('utf-8', 'replace')}"
-        return text
+        # What building said is masked where it is kept; services know the secrets too.
+        return text if resident is None else mask_text(text, resident.masks)
 
     async def extend(self, caller: Principal, environment: Environment, seconds: int) -> Environment:
         """Let an environment live some seconds from now, at most as long as any may live in all.

@@ -4,6 +4,8 @@ The place where the agent worked is never believed: a flag is read by the engine
 script runs in a fresh, offline sandbox made of the task's own image, into which only the declared outputs are carried.
 """
 
+import asyncio
+import contextlib
 import hashlib
 import hmac
 import json
@@ -13,17 +15,18 @@ import posixpath
 import tarfile
 import tempfile
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import IO, Any, Final
 
+from runyard.environments.building.context import Entry
 from runyard.environments.building.files import make_folders, put_content, put_entries, read_file
 from runyard.environments.building.model import Image, ImageConfig, Materials
 from runyard.environments.errors import VerificationUnsupported
 from runyard.environments.keeper import EnvironmentKeeper, place_of
 from runyard.environments.options import EnvironmentOptions
 from runyard.environments.packages.model import KeptTask, Verification
-from runyard.environments.provisioning import TASK_FOLDER, package_files, script_argv
+from runyard.environments.provisioning import TASK_FOLDER, VERIFY_PREFIX, package_files, script_argv
 from runyard.environments.resident import Resident
 from runyard.environments.running import Done, Job, Run
 from runyard.environments.variables import command_variables, text_of
@@ -87,7 +90,7 @@ class Verifier:
         self, caller: Principal, resident: Resident, outputs: Sequence[str] | None, request_id: str, door: str
     ) -> Verdict:
         """Judge, as an execution of the ledger. `outputs` stand for what the task declares. Raises
-        VerificationUnsupported, InvalidArgument, Unavailable.
+        VerificationUnsupported, InvalidArgument, TooManyExecutes, Unavailable.
         """
         package = await self._keeper.package(resident.environment)
         judged = package.manifest.verification
@@ -115,8 +118,13 @@ class Verifier:
             command=f"verify by {judged.method}",
             request_id=request_id,
         )
-        handle = await self._executions.start(new, work, secrets=resident.masks)
-        ended = await handle.finished()
+        # A place among the commands: a judge's copy costs more than a command, and both may wait in line.
+        await resident.gate.enter()
+        try:
+            handle = await self._executions.start(new, work, secrets=resident.masks)
+            ended = await handle.finished()
+        finally:
+            resident.gate.leave()
         if work.verdict is None:
             raise Unavailable(ended.status_reason or "the verification was not run")
         return replace(work.verdict, execution_id=str(ended.id))
@@ -152,7 +160,7 @@ class Verifier:
         materials = await self._keeper.materials(resident, package)
         image = _main_image(materials, self._options)
         spec = SandboxSpec(
-            id=f"verify-{uuid.uuid4().hex}",
+            id=f"{VERIFY_PREFIX}{uuid.uuid4().hex}",
             hostname="verifier",
             base=image.base,
             limits=self._options.limits,
@@ -161,11 +169,13 @@ class Verifier:
         )
         sandbox = await self._engine.create(spec)
         try:
+            judges = await asyncio.to_thread(_judges_files, package)
             try:
-                carried = await self._carry(resident, sandbox, outputs, _reward_folder(package))
-            except TooLarge as error:
+                carried = await self._carry(resident, sandbox, outputs, Reserved.of(judges, package))
+            except (TooLarge, InvalidArgument) as error:
+                # What the agent left cannot be carried: its own doing, and no failure of the judge.
                 return Verdict(reward=0.0, method="script", detail=f"outputs: {error.message}")
-            await self._stage(sandbox, package)
+            await self._stage(sandbox, package, judges)
             done = await self._run(sandbox, resident, package, image, context)
             verdict = await self._judged(sandbox, package, done)
             return replace(verdict, outputs=carried, output=done.output.text)
@@ -173,7 +183,7 @@ class Verifier:
             await sandbox.destroy(keep_layer=False)
 
     async def _carry(
-        self, resident: Resident, copy: Sandbox, outputs: Sequence[str], rewards: str | None
+        self, resident: Resident, copy: Sandbox, outputs: Sequence[str], reserved: "Reserved"
     ) -> Sequence[str]:
         """Carry what is below the declared paths, and nothing else; return the paths at which there was something."""
         source = resident.living.main
@@ -186,49 +196,44 @@ class Verifier:
             packed.seek(0)
             # What the agent removed must not be there again.
             await self._program(copy, ("/bin/rm", "-rf", "--", *outputs))
-            await self._unpack(copy, packed, rewards)
+            await self._unpack(copy, packed, reserved)
         return [path for path in outputs if path not in absent]
 
-    async def _unpack(self, copy: Sandbox, packed: IO[bytes], rewards: str | None) -> None:
+    async def _unpack(self, copy: Sandbox, packed: IO[bytes], reserved: "Reserved") -> None:
         with tarfile.open(fileobj=packed, mode="r:") as archive:
             folders: list[str] = []
             links: list[tuple[str, str]] = []
             for member in archive:
                 target = f"/{member.name}"
-                if rewards is not None and f"{target}/".startswith(f"{rewards.rstrip('/')}/"):
-                    continue  # what the agent says of its own reward
-                if member.issym():
-                    links.append((member.linkname, target))
-                    continue
                 if member.isdir():
                     folders.append(target)
-                    continue
-                content = archive.extractfile(member)
-                if content is None:
-                    continue
-                try:
-                    await put_content(copy, target, content, member.mode & 0o777)
-                except InvalidArgument:
-                    continue  # a name that cannot be written, or where something else is in the image
-            await make_folders(copy, folders)
+                elif member.issym():
+                    links.append((member.linkname, target))
+                elif not reserved.holds(target):
+                    content = archive.extractfile(member)
+                    assert content is not None
+                    # A name that cannot be written, or where something else is in the image, is passed over.
+                    with contextlib.suppress(InvalidArgument):
+                        await put_content(copy, target, content, member.mode & 0o777)
+            for folder in folders:
+                if not reserved.holds(folder, folder=True):
+                    with contextlib.suppress(InvalidArgument):
+                        await make_folders(copy, [folder])
             if len(links) > LINKS_MAX:
                 raise TooLarge(f"there are more than {LINKS_MAX} links")
             # Last, so that no file is written through one.
             for content_of, target in links:
-                await self._program(copy, ("/bin/ln", "-sfn", "--", content_of, target))
+                if not reserved.holds(target) and not reserved.is_led_to(content_of, target):
+                    with contextlib.suppress(InvalidArgument):
+                        await self._program(copy, ("/bin/ln", "-sfn", "--", content_of, target))
 
     async def _program(self, sandbox: Sandbox, argv: Sequence[str]) -> None:
         await Run(sandbox, Job(argv=argv, env=BASE_ENVIRONMENT, cwd="/"), self._devnull).quietly()
 
-    async def _stage(self, sandbox: Sandbox, package: KeptTask) -> None:
+    async def _stage(self, sandbox: Sandbox, package: KeptTask, judges: Sequence[Entry]) -> None:
         """Put the task's own files over what was carried, so that no output takes the place of a judge."""
-        await make_folders(sandbox, [TASK_FOLDER])
-        solution = package.manifest.solution
-        hidden = [package.root / solution] if solution else []
-        await put_entries(sandbox, package_files(package.root, hidden))
-        for name, target in _verifier_files(package).items():
-            await make_folders(sandbox, [target])
-            await put_entries(sandbox, package_files(package.root / name, (), target))
+        await make_folders(sandbox, [TASK_FOLDER, *_verifier_files(package).values()])
+        await put_entries(sandbox, judges)
         rewards = _reward_folder(package)
         if rewards is not None:
             # Whatever an image or an output brought: only what this run writes counts.
@@ -268,6 +273,42 @@ class Verifier:
                 detail=f"the script ended with exit code {done.code}",
             )
         return await _rewarded(sandbox, folder)
+
+
+@dataclass(frozen=True, slots=True)
+class Reserved:
+    """The places of the judge in the copy. An output must not be at one, nor lead to one: a link of the agent that ends at
+    the expected answer would be the right answer.
+    """
+
+    places: frozenset[str]
+    """Files of the judge, and the folder of its reward with all below."""
+    above: frozenset[str]
+    """The folders that lead to them."""
+
+    @classmethod
+    def of(cls, judges: Sequence[Entry], package: KeptTask) -> "Reserved":
+        """Reserve the places of a judge's files and that of its reward."""
+        rewards = _reward_folder(package)
+        given = [entry.target for entry in judges] + ([rewards] if rewards else [])
+        # Two slashes at the begin are kept by normpath.
+        places = {f"/{posixpath.normpath(path).lstrip('/')}" for path in given}
+        return cls(frozenset(places), frozenset(up for place in places for up in _folders_above(place)))
+
+    def holds(self, path: str, *, folder: bool = False) -> bool:
+        """Tell whether something at a path would be in the judge's way."""
+        if path in self.places or (path in self.above and not folder):
+            return True
+        return any(up in self.places for up in _folders_above(path))
+
+    def is_led_to(self, link: str, path: str) -> bool:
+        """Tell whether a link at a path ends at a place, or at a folder from which one goes on to it."""
+        return self.holds(posixpath.normpath(posixpath.join(posixpath.dirname(path), link)))
+
+
+def _folders_above(path: str) -> Iterator[str]:
+    while (path := posixpath.dirname(path)) != "/":
+        yield path
 
 
 class _Work:
@@ -311,12 +352,22 @@ def _outputs(package: KeptTask, given: Sequence[str] | None) -> Sequence[str] | 
             not isinstance(path, str)
             or not path.startswith("/")
             or ".." in path.split("/")
+            or "\0" in path
             or len(path) > 1024
         ):
             raise InvalidArgument("outputs: must be absolute paths without `..`", loc=["body", "outputs"])
         if not path.strip("/"):
             raise InvalidArgument("outputs: must not be the root folder", loc=["body", "outputs"])
     return [str(path) for path in chosen]
+
+
+def _judges_files(package: KeptTask) -> Sequence[Entry]:
+    """Return the files of the package with their places in the copy. Blocking."""
+    solution = package.manifest.solution
+    found = list(package_files(package.root, [package.root / solution] if solution else []))
+    for name, target in _verifier_files(package).items():
+        found += package_files(package.root / name, (), target)
+    return found
 
 
 def _verifier_files(package: KeptTask) -> Mapping[str, str]:

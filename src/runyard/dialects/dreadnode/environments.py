@@ -83,7 +83,8 @@ class EnvironmentHandlers:
         if project_id:
             # Before the task is looked at: a bad project has words of its own.
             _, project = await places.project(self._tenancy, call, top, project_id)
-            scope = Scope(project.account_id, project.id, project.path)
+            # Narrowed as the workspace is: the projects above the caller's own part can be named too.
+            scope = await self._seen(call, project)
         new = NewEnvironment(
             task_ref=reading.text(body, "task_ref", most=400),
             inputs=_object(body, "inputs"),

@@ -38,6 +38,8 @@ from runyard.runtimes.isolation.engine import BaseFacts, Engine, Sandbox, Sandbo
 Say = Callable[[str], None]
 FORMAT: Final = 1
 """Raise it when the same Dockerfile would be built differently."""
+BUILD_PREFIX: Final = "build-"
+"""Begins the names of the sandboxes in which images are built."""
 STEP_SECS: Final = 600.0
 SHOWN_BYTES: Final = 64 << 10
 
@@ -168,7 +170,7 @@ class ImageBuilder:
         return _Planned(base, facts, recipe, copies, digest)
 
     async def _make(self, planned: _Planned, say: Say) -> Image:
-        name = f"build-{uuid.uuid4().hex}"
+        name = f"{BUILD_PREFIX}{uuid.uuid4().hex}"
         checkpoint_id = f"image-{planned.digest[:24]}"
         spec = SandboxSpec(
             id=name,

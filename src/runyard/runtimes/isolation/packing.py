@@ -4,6 +4,7 @@ Everything inside is hostile and may change meanwhile: each step is one open rel
 are never followed (those that stay below the path are kept as links), only regular files are read, and bytes and entries are bounded. Blocking; called in threads.
 """
 
+import itertools
 import os
 import stat
 import tarfile
@@ -73,15 +74,20 @@ class Packer:
             os.close(fd)
 
     def _link(self, fd: int, child: str, name: str) -> None:
-        """Keep a link that stays below the path that was asked for: any other would mean something else elsewhere."""
+        """Keep a link that stays below the path that was asked for: any other would mean something else elsewhere.
+        `..` counts at the beginning only: after a name, which may be a link itself, it leads to nobody knows where.
+        """
         target = os.readlink(child, dir_fd=fd)
         if target.startswith("/"):
             return
-        parts = name.split("/")[:-1]
+        parts, named = name.split("/")[:-1], False
         for part in target.split("/"):
             if part == "..":
+                if named:
+                    return
                 del parts[-1:]
             elif part not in ("", "."):
+                named = True
                 parts.append(part)
             if parts[: len(self._top)] != self._top:
                 return
@@ -104,7 +110,7 @@ class Packer:
         entry = _entry(name, about)
         entry.type = tarfile.DIRTYPE
         self._tar.addfile(entry)
-        for child in sorted(os.listdir(fd)):
+        for child in self._names(fd):
             try:
                 kind = os.stat(child, dir_fd=fd, follow_symlinks=False).st_mode
                 if stat.S_ISLNK(kind):
@@ -118,6 +124,14 @@ class Packer:
                 self._add(inner, f"{name}/{child}", depth + 1)
             finally:
                 os.close(inner)
+
+    def _names(self, fd: int) -> list[str]:
+        """List a folder, which may hold millions of names, as far as they may be read."""
+        with os.scandir(fd) as entries:
+            names = [entry.name for entry in itertools.islice(entries, self._entries_left + 1)]
+        if len(names) > self._entries_left:
+            raise TooLarge("there is more below this path than may be read")
+        return sorted(names)
 
     def _file(self, fd: int, name: str, about: os.stat_result) -> None:
         self._count(about.st_size)
