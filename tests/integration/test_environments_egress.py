@@ -145,6 +145,33 @@ async def test_what_is_no_request_for_a_proxy_is_answered_400(way: Way, text: st
     assert (await way.ask(text)).startswith("HTTP/1.1 400")
 
 
+async def test_only_listed_names_are_looked_up() -> None:
+    asked: list[str] = []
+
+    async def resolve(host: str, port: int) -> list[ipaddress.IPv4Address | ipaddress.IPv6Address]:
+        asked.append(f"{host}:{port}")
+        return [ipaddress.ip_address("127.0.0.1")]
+
+    gateway = Gateway(Allowed.of(["*.example.org", "127.0.0.0/8"]), resolve=resolve)
+    bound = socket.create_server(("127.0.0.1", 0))
+    await gateway.listen(bound)
+    way = Way(gateway, bound.getsockname()[1])
+    for host in ("data.attacker.test", "www.example.org", "127.0.0.1"):
+        assert (await way.ask(f"CONNECT {host}:80 HTTP/1.1\r\n\r\n")).startswith("HTTP/1.1 403")
+    assert asked == ["www.example.org:80"]
+    await gateway.close()
+
+
+async def test_what_can_be_no_name_is_refused() -> None:
+    gateway = Gateway(Allowed.of(["*.example.org"]))
+    bound = socket.create_server(("127.0.0.1", 0))
+    await gateway.listen(bound)
+    way = Way(gateway, bound.getsockname()[1])
+    answer = await way.ask(f"CONNECT {'a' * 70}.example.org:80 HTTP/1.1\r\n\r\n")
+    assert answer.startswith("HTTP/1.1 403")
+    await gateway.close()
+
+
 def test_list_knows_names_suffixes_networks_and_places() -> None:
     allowed = Allowed.of(
         ["Example.com", "*.sub.example", "10.0.0.0/8", "tcp://db.example:5432", "2001:db8::/32"]

@@ -10,7 +10,7 @@ import contextlib
 import ipaddress
 import socket
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import urlsplit
@@ -63,6 +63,15 @@ class Allowed:
         return any(address in network for network in self.networks if network.version == address.version)
 
 
+async def _looked_up(host: str, port: int) -> list[_Address]:
+    """Return the addresses behind a name, none when there are none or it can be no name."""
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (OSError, ValueError):  # a label that is too long is a ValueError
+        return []
+    return [ipaddress.ip_address(place[0]) for *_, place in found if "%" not in str(place[0])]
+
+
 @dataclass(slots=True)
 class Gateway:
     """The proxy of one environment."""
@@ -72,6 +81,7 @@ class Gateway:
     """Addresses that nobody can list: those of the sandboxes of this installation."""
     refused: deque[str] = field(default_factory=lambda: deque(maxlen=20))
     """The last places that were not let through."""
+    resolve: Callable[[str, int], Awaitable[list[_Address]]] = _looked_up
     _servers: list[asyncio.Server] = field(default_factory=list)
     _open: set[asyncio.Task[None]] = field(default_factory=set)
 
@@ -145,17 +155,15 @@ class Gateway:
         """Return the address to connect to, None when the place is not allowed."""
         listed = self.allowed.name(host, port)
         try:
-            found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        except OSError:
-            return None
-        for _, _, _, _, place in found:
-            with contextlib.suppress(ValueError):
-                address: _Address = ipaddress.ip_address(place[0])
-                if isinstance(address, ipaddress.IPv6Address):
-                    address = address.ipv4_mapped or address
-                fits = self.allowed.address(address, port) or (listed and address.is_global)
-                if fits and not self._never(address):
-                    return address
+            found = [ipaddress.ip_address(host)]
+        except ValueError:
+            # Only listed names are looked up: a question to a resolver alone carries data out, in the name itself.
+            found = await self.resolve(host, port) if listed else []
+        for address in found:
+            plain = address.ipv4_mapped or address if address.version == 6 else address
+            fits = self.allowed.address(plain, port) or (listed and plain.is_global)
+            if fits and not self._never(plain):
+                return plain
         return None
 
     def _never(self, address: _Address) -> bool:
