@@ -117,6 +117,14 @@ async def test_device_approved_by_a_token_that_was_revoked_gets_nothing(hall: Ha
         await hall.devices.exchange(codes.device_code)
 
 
+async def test_device_makes_no_key_once_its_approver_was_revoked(hall: Hall) -> None:
+    operator = await hall.operator()
+    device = await hall.logged_in(operator)
+    await hall.identity.revoke_token(await hall.admin(), operator.token_id or "")
+    with pytest.raises(PermissionDenied):
+        await hall.keys.create(device, NewKey(name="too late"))
+
+
 async def test_devices_that_wait_are_bounded(hall: Hall, database: Database) -> None:
     few = DeviceService(database, hall.now, max_pending=2)
     for _ in range(2):

@@ -74,6 +74,8 @@ class KeyService:
             approval = await _approval_behind(tx, caller)
         if approval is None:
             caller.require(Permission.TOKENS_MANAGE)
+        elif approval.revoked_at is not None:
+            raise PermissionDenied("the token by which this device was approved was revoked")
         elif approval.expires_at is not None:
             lifetime = max(approval.expires_at - self._now(), timedelta(seconds=1))
         wanted = NewToken(
