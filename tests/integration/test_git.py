@@ -5,6 +5,7 @@ import os
 import subprocess
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -111,10 +112,17 @@ def web(repository: Repository) -> Iterator[tuple[str, list[str]]]:
         def log_message(self, *_: object) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    with serving(Handler) as address:
+        yield f"{address}/infra.git", seen
+
+
+@contextmanager
+def serving(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
+    """Serve on a free port; gives the address."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
-    yield f"http://127.0.0.1:{server.server_port}/infra.git", seen
+    yield f"http://127.0.0.1:{server.server_port}"
     server.shutdown()
     thread.join()
     server.server_close()
@@ -141,6 +149,37 @@ async def test_password_reaches_the_server_and_nothing_else(
     assert "wr0ng-token" not in failed.value.message
     assert started
     assert not any("token" in item for argv in started for item in argv)
+
+
+async def test_password_is_not_given_to_where_a_host_redirects(git: Git, web: tuple[str, list[str]]) -> None:
+    """A host that asks for a password after a redirect gets none, whoever sent git there."""
+    url, seen = web
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(302)
+            self.send_header("Location", f"{url}{self.path.removeprefix('/infra.git')}")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with serving(Handler) as address:
+        access = RepositoryAccess(url=f"{address}/infra.git", username="robot", password="s3cret-token")
+        with pytest.raises(CheckoutFailed):
+            await git.references(access)
+    assert seen
+    assert not any(seen)
+
+
+async def test_ssh_without_a_key_offers_none_of_the_host(git: Git, tmp_path: Path) -> None:
+    """The keys of the server's own user are not for whoever names a host."""
+    (tmp_path / "ssh").write_text('#!/bin/sh\necho "said: $*" >&2\nexit 1\n')
+    (tmp_path / "ssh").chmod(0o755)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+        with pytest.raises(CheckoutFailed, match=r"said: .*PubkeyAuthentication=no"):
+            await git.references(RepositoryAccess(url="ssh://git@127.0.0.1/x.git"))
 
 
 @pytest.mark.skipif(not Path(SSHD).exists(), reason="needs sshd (apt-get install openssh-server)")

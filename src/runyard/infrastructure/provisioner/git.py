@@ -1,8 +1,8 @@
 """git, as a program of this host. Owns how credentials reach it, what it may do, and its end.
 
-Credentials go by the environment to a helper that answers git's questions, or in a file of mode 0600 to ssh: never in
-an argument, a URL or an error. git runs with a configuration of our own, no hooks, no other protocols, a time limit,
-and in a process group that is killed with whoever waited for it.
+Credentials go by the environment to a helper that git asks for the repository's own host alone, or in a file of mode
+0600 to ssh: never in an argument, a URL or an error, nor to where a host redirects. git runs with a configuration of
+our own, no hooks, no other protocols, a time limit, and in a process group that is killed with whoever waited for it.
 """
 
 import asyncio
@@ -35,11 +35,9 @@ _IN_URL: Final = re.compile(r"://[^/@\s]+@")
 _FETCH: Final = (
     "fetch", "--quiet", "--no-tags", "--update-head-ok", "--no-auto-maintenance", "--no-recurse-submodules",
 )  # fmt: skip
-_ASK: Final = """#!/bin/sh
-case "$1" in
-  Username*) printf '%s\\n' "$RUNYARD_GIT_USERNAME" ;;
-  *) printf '%s\\n' "$RUNYARD_GIT_PASSWORD" ;;
-esac
+_HELPER: Final = """#!/bin/sh
+[ "$1" = get ] || exit 0
+printf 'username=%s\\npassword=%s\\n' "$RUNYARD_GIT_USERNAME" "$RUNYARD_GIT_PASSWORD"
 """
 _CONFIG: Final = """[safe]
 \tdirectory = *
@@ -90,6 +88,10 @@ class Git:
         self._folder = folder
         self._local_roots = tuple(root.resolve() for root in local_roots)
         self._timeout = timeout_secs
+
+    def start(self) -> None:
+        """Remove what a killed server left: keys of calls that were under way, looks into repositories."""
+        shutil.rmtree(self._folder, ignore_errors=True)
 
     async def references(self, access: RepositoryAccess) -> Mapping[str, str]:
         """Return the heads and tags of a repository with their commits; `HEAD` gives the name of the default branch
@@ -227,7 +229,7 @@ class Git:
     @asynccontextmanager
     async def _environment(self, access: RepositoryAccess | None) -> AsyncIterator[Mapping[str, str]]:
         """Give the environment of one call, with the files that it needs for as long as that."""
-        ask, config = await asyncio.to_thread(self._helpers)
+        helper, config = await asyncio.to_thread(self._helpers)
         environment = {
             "PATH": os.environ.get("PATH", os.defpath),
             "HOME": os.fspath(self._folder),
@@ -235,10 +237,7 @@ class Git:
             "GIT_CONFIG_NOSYSTEM": "1",
             "GIT_CONFIG_GLOBAL": os.fspath(config),
             "GIT_TERMINAL_PROMPT": "0",
-            "GIT_ASKPASS": os.fspath(ask),
             "GIT_LFS_SKIP_SMUDGE": "1",
-            "RUNYARD_GIT_USERNAME": "",
-            "RUNYARD_GIT_PASSWORD": "",
         }
         environment |= {
             name: os.environ[name]
@@ -255,8 +254,8 @@ class Git:
         if access is None:
             yield environment
             return
-        environment["RUNYARD_GIT_USERNAME"] = access.username or "git"
-        environment["RUNYARD_GIT_PASSWORD"] = access.password
+        if access.password:
+            environment |= _credential(access, helper)
         with tempfile.TemporaryDirectory(dir=self._folder, prefix="ssh-") as name:
             environment["GIT_SSH_COMMAND"] = _ssh(Path(name), access)
             yield environment
@@ -266,12 +265,28 @@ class Git:
         return self._folder
 
     def _helpers(self) -> tuple[Path, Path]:
-        ask, config = self._folder / "ask", self._folder / "config"
-        if not ask.exists() or not config.exists():
+        helper, config = self._folder / "credential", self._folder / "config"
+        if not helper.exists() or not config.exists():
             self._own_folder()
             _write(config, _CONFIG, 0o600)
-            _write(ask, _ASK, 0o700)
-        return ask, config
+            _write(helper, _HELPER, 0o700)
+        return helper, config
+
+
+def _credential(access: RepositoryAccess, helper: Path) -> Mapping[str, str]:
+    """Return what makes git ask the helper for the host of a repository; nothing for an address without a host. Of a host
+    to which that one redirects git asks nobody, so that it never learns the credential.
+    """
+    parts = urlsplit(access.url)
+    if parts.scheme not in ("https", "http"):
+        return {}
+    return {
+        "GIT_CONFIG_COUNT": "1",
+        "GIT_CONFIG_KEY_0": f"credential.{parts.scheme}://{parts.netloc}.helper",
+        "GIT_CONFIG_VALUE_0": os.fspath(helper),
+        "RUNYARD_GIT_USERNAME": access.username or "git",
+        "RUNYARD_GIT_PASSWORD": access.password,
+    }
 
 
 def _ssh(folder: Path, access: RepositoryAccess) -> str:
@@ -285,6 +300,9 @@ def _ssh(folder: Path, access: RepositoryAccess) -> str:
         key = folder / "key"
         _write(key, access.ssh_key.rstrip("\n") + "\n", 0o600)
         options += ["-o", "IdentitiesOnly=yes", "-i", os.fspath(key)]
+    else:
+        # Else ssh would offer the keys of the server's own user to whatever host a workspace names.
+        options += ["-o", "PubkeyAuthentication=no"]
     return " ".join(["ssh", *(f"'{option}'" for option in options)])
 
 
