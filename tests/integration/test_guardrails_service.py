@@ -301,6 +301,17 @@ async def test_notification_to_a_private_address_is_given_up_unless_allowed(guar
         assert "private address" in kept.last_error
 
 
+async def test_destination_that_cannot_even_be_asked_for_holds_up_nobody(guards: Guards) -> None:
+    """A name with an empty part is refused by the resolver with an error of its own kind."""
+    async with receiving(KEY) as receiver:
+        for number, url in enumerate(("http://a..b/", receiver.url)):
+            new = NewNotification(destination=url, secret=KEY)
+            await guards.rule("resource", CREATES, 3, notification=new, name=f"rule-{number}")
+        await guards.judged(await guards.run(await guards.workspace()), stored("create"))
+        assert await guards.house.sender.send_due() == 2
+        await receiver.take()
+
+
 async def test_estimator_is_asked_with_the_masked_plan_and_without_it_the_table_counts(
     guards: Guards,
 ) -> None:

@@ -20,7 +20,6 @@ from runyard.infrastructure.notifications.model import Delivery, Notification, a
 from runyard.infrastructure.notifications.service import NotificationService
 from runyard.infrastructure.notifications.signing import HEADER, signature
 from runyard.kernel.clock import Now, utc_now
-from runyard.kernel.errors import RunyardError
 
 _AT_ONCE: Final = 8
 _TIMEOUT: Final = 10.0
@@ -98,7 +97,7 @@ class Sender:
             status = await asyncio.wait_for(self._sent(notification, delivery), _TIMEOUT)
         except DestinationRefused as error:
             return after_attempt(delivery, self._now(), None, error.message, final=True)
-        except (httpx2.HTTPError, OSError, TimeoutError, RunyardError) as error:
+        except Exception as error:  # noqa: BLE001  whatever a destination brings about, the other messages go on
             return after_attempt(delivery, self._now(), None, str(error) or type(error).__name__)
         told = "" if 200 <= status < 300 else f"answered {status}"
         return after_attempt(delivery, self._now(), status, told, final=status == 410)
