@@ -1,12 +1,18 @@
 """State versions, locks and grants on both databases: who wins, what is kept, what is on the disk."""
 
 import asyncio
+import base64
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
 from runyard.database.engine import Database
+from runyard.database.errors import DatabaseUnavailable
+from runyard.dialects.door import Call, Handler
+from runyard.dialects.terraform.backend import BackendHandlers
 from runyard.identity.model import Scope
 from runyard.infrastructure.state.document import read_facts
 from runyard.infrastructure.state.errors import (
@@ -118,7 +124,7 @@ async def test_release_run_frees_its_lock_and_ends_its_credentials(
     place, other = await states.place(), await states.place()
     moment = [utc_now()]
     grants = GrantService(database, lambda: moment[0])
-    secret = await grants.make(place, "run-1", "ann")
+    secret = await grants.make(place, "run-1", "ann", writes=True)
     grant = await grants.recognise(secret)
     assert (grant.id, grant.writer) == (place.id, Writer(actor="ann", run_id="run-1"))
     await states.locks.acquire(place, ANN, "hers", {})
@@ -129,13 +135,15 @@ async def test_release_run_frees_its_lock_and_ends_its_credentials(
     await states.locks.release(place, ANN, "hers")
     await states.locks.acquire(grant, grant.writer, "one", {})
     await states.locks.acquire(other, ANN, "one", {})
+    with pytest.raises(StateLocked):
+        await states.locks.release(place, Writer(actor="ann", run_id="run-2"), "one")
     assert await states.locks.release_run("run-1") == 1
     assert await states.locks.release_run("run-1") == 0
     assert await states.locks.holder(place.id) is None
     assert await states.locks.holder(other.id) is not None
     with pytest.raises(Unauthenticated):
         await grants.recognise(secret)
-    second = await grants.make(place, "run-2", "ann")
+    second = await grants.make(place, "run-2", "ann", writes=False)
     moment[0] += LIFETIME + timedelta(seconds=1)
     with pytest.raises(Unauthenticated):
         await grants.recognise(second)
@@ -238,3 +246,50 @@ def test_key_ring_of_another_folder_opens_nothing(tmp_path: Path) -> None:
     one, two = Vault(tmp_path / "a"), Vault(tmp_path / "b")
     with pytest.raises(Exception, match="cannot be opened"):
         two.open(one.seal(b"x", b"c"), b"c")
+
+
+async def test_credential_of_a_plan_reads_and_locks_and_neither_writes_nor_breaks(states: States) -> None:
+    """The code of a plan finds the credential in its environment: it must not forge the state that nobody approved."""
+    place = await states.place()
+    await states.versions.write(place, ANN, state(1))
+    services = Mock(grants=GrantService(states.database), states=states.versions, locks=states.locks)
+    handlers = BackendHandlers(services)
+    secret = await services.grants.make(place, "run-1", "ann", writes=False)
+    sent: list[int] = []
+
+    async def ask(handler: Handler) -> None:
+        async def receive() -> Any:
+            return {"type": "http.request", "body": state(2)}
+
+        async def send(message: Any) -> None:
+            sent.append(message.get("status", 0))
+
+        given = base64.b64encode(f"run:{secret}".encode())
+        scope = {"type": "http", "headers": [(b"authorization", b"Basic " + given)], "query_string": b""}
+        await handler(Call(scope, receive, send, {"workspace": str(place.id)}, "request"))
+
+    await ask(handlers.read)
+    assert sent[0] == 200
+    with pytest.raises(PermissionDenied):
+        await ask(handlers.write)
+    await states.locks.acquire(place, BOB, "one", {})
+    with pytest.raises(PermissionDenied):
+        await ask(handlers.unlock)
+    assert await states.locks.holder(place.id) is not None
+    assert (await states.versions.read(place.id))[1] == state(1)
+
+
+async def test_write_whose_end_is_not_known_keeps_its_bytes(states: States) -> None:
+    """When the connection breaks during the commit, the row may be there: its bytes must be too."""
+    place = await states.place()
+    real = states.database.run
+
+    async def breaks_after(work: Any) -> Any:
+        await real(work)
+        raise DatabaseUnavailable("the connection broke")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(states.database, "run", breaks_after)
+        with pytest.raises(DatabaseUnavailable):
+            await states.versions.write(place, ANN, state(1))
+    assert (await states.versions.read(place.id))[1] == state(1)

@@ -23,7 +23,7 @@ from runyard.infrastructure.state.errors import StateLocked
 from runyard.infrastructure.state.grants import PREFIX
 from runyard.infrastructure.state.model import Owner, StateVersion, Writer
 from runyard.infrastructure.state.service import How
-from runyard.kernel.errors import InvalidArgument, NotFound
+from runyard.kernel.errors import InvalidArgument, NotFound, PermissionDenied
 
 _LARGEST_LOCK: Final = 64 << 10
 _lock: msgspec.json.Decoder[Mapping[str, Any]] = msgspec.json.Decoder(dict[str, Any])
@@ -35,6 +35,8 @@ class Opened:
 
     owner: Owner
     writer: Writer
+    writes: bool = True
+    """The state itself may be written, not only locked."""
 
 
 def answering_locked(handler: Handler) -> Handler:
@@ -68,6 +70,8 @@ class BackendHandlers:
     async def write(self, call: Call) -> None:
         """Keep a state. `ID` names the lock that the writer holds."""
         opened = await self._open(call, Permission.STATE_WRITE)
+        if not opened.writes:
+            raise PermissionDenied("a plan does not write the state")
         values = reading.query(call)
         how = How(
             lock_id=values.get("ID") or None,
@@ -138,7 +142,7 @@ class BackendHandlers:
             grant = await self._services.grants.recognise(secret)
             if grant.id != reference:
                 raise NotFound("the credential of a run opens the state of its own workspace only")
-            return Opened(grant, grant.writer)
+            return Opened(grant, grant.writer, grant.writes)
         identity = self._services.identity
         caller = identity.authenticate_cached(secret) or await identity.authenticate(secret)
         caller.require(permission)

@@ -18,9 +18,9 @@ class StateAccess:
         self._grants = grants
         self._locks = locks
 
-    async def backend(self, workspace: Workspace, run: Run, phase: str) -> BackendAccess:  # noqa: ARG002  both phases write
-        """Give a run access to the state of its workspace."""
-        secret = await self._grants.make(workspace, run.id, run.actor)
+    async def backend(self, workspace: Workspace, run: Run, phase: str) -> BackendAccess:
+        """Give a run access to the state of its workspace: a plan reads and locks, an apply writes too."""
+        secret = await self._grants.make(workspace, run.id, run.actor, writes=phase == "apply")
         path = PATH.format(workspace=workspace.id)
         return BackendAccess(path=path, username=USER_NAME, password=secret)
 

@@ -1,6 +1,7 @@
 """Credentials with which a run reaches its own state, and nothing else. Owns their secrets' digests and their end.
 
-A grant is no token of the account: it opens the state of one workspace for one run, and ends with the run.
+A grant is no token of the account: it opens the state of one workspace for one run, and ends with the run. The code of a
+run finds it in its environment, so that it grants no more than the phase needs: a plan reads and locks.
 """
 
 import hashlib
@@ -33,6 +34,8 @@ class Grant:
     project_id: ProjectId
     project_path: str
     actor: str
+    writes: bool
+    """It is of an apply; a plan only reads and locks."""
 
     @property
     def writer(self) -> Writer:
@@ -48,8 +51,8 @@ class GrantService:
         self._database = database
         self._now = now
 
-    async def make(self, owner: Owner, run_id: str, actor: str) -> str:
-        """Make a credential for a run and return its secret; `LockService.release_run` ends it."""
+    async def make(self, owner: Owner, run_id: str, actor: str, *, writes: bool) -> str:
+        """Make a credential for a phase of a run and return its secret; `LockService.release_run` ends it."""
         secret = PREFIX + secrets.token_urlsafe(32)
         now = self._now()
         row = {
@@ -60,6 +63,7 @@ class GrantService:
             "project_id": owner.project_id,
             "project_path": owner.project_path,
             "actor": actor,
+            "writes": writes,
             "created_at": now,
             "expires_at": now + LIFETIME,
         }
@@ -83,6 +87,7 @@ class GrantService:
             project_id=ProjectId(found["project_id"]),
             project_path=found["project_path"],
             actor=found["actor"],
+            writes=found["writes"],
         )
 
 

@@ -262,7 +262,6 @@ class StateService:
         self, version: StateVersion, incoming: Incoming, lock_id: str | None, *, announced: bool
     ) -> StateVersion:
         blob = await self._files.keep(incoming)
-        kept: StateVersion | None = None
 
         async def work(tx: Transaction) -> StateVersion:
             check_lock(await store.lock_of(tx, version.workspace_id, for_update=True), lock_id)
@@ -283,11 +282,15 @@ class StateService:
         try:
             kept = await self._database.run(work)
         except UniqueViolation:
+            self._files.delete(blob)
             raise StaleState("another state was written at the same moment") from None
-        finally:
-            if kept is None or kept.blob != blob:
-                self._files.delete(blob)
-        if kept.blob == blob and self._on_kept is not None:
+        except (StateLocked, LockLost, StaleState):
+            self._files.delete(blob)
+            raise
+        # After any other end (cancelled, the connection lost during the commit) the row may be there: the sweep tells.
+        if kept.blob != blob:
+            self._files.delete(blob)
+        elif self._on_kept is not None:
             await self._on_kept(kept)
         return kept
 

@@ -70,6 +70,7 @@ state_grants = Table(
     Column("project_id", String(24), nullable=False),
     Column("project_path", PathText, nullable=False),
     Column("actor", String(256), nullable=False),
+    Column("writes", Boolean, nullable=False),
     Column("created_at", Timestamp, nullable=False),
     Column("expires_at", Timestamp, nullable=False),
     Index("ix_state_grants_run", "run_id"),

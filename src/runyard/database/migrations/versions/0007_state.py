@@ -82,6 +82,7 @@ def _state_grants() -> None:
         sa.Column("project_id", sa.String(length=24), nullable=False),
         sa.Column("project_path", PathText(), nullable=False),
         sa.Column("actor", sa.String(length=256), nullable=False),
+        sa.Column("writes", sa.Boolean(), nullable=False),
         sa.Column("created_at", Timestamp(), nullable=False),
         sa.Column("expires_at", Timestamp(), nullable=False),
         sa.ForeignKeyConstraint(
