@@ -11,12 +11,16 @@ from pathlib import Path
 import pytest
 
 from runyard.database.engine import Database
+from runyard.executions.model import Status
+from runyard.infrastructure.provisioner.plugins import PluginCache
+from runyard.infrastructure.runs import store
 from runyard.infrastructure.runs.errors import RunBlocked, RunNotReady, RunOver
 from runyard.infrastructure.runs.line import RunLine
 from runyard.infrastructure.runs.model import (
     Archive,
     Block,
     Origin,
+    Run,
     RunKind,
     RunQuery,
     RunStatus,
@@ -24,6 +28,7 @@ from runyard.infrastructure.runs.model import (
 from runyard.infrastructure.runs.ports import Resolved, Verdict
 from runyard.infrastructure.workspaces.model import WorkspaceChanges, WorkspaceQuery
 from runyard.kernel.clock import utc_now
+from runyard.kernel.ids import AccountId
 from tests.support.engines import make_engine
 from tests.support.infrastructure import Site, fake_tool, open_site
 from tests.support.repositories import make_repository
@@ -79,6 +84,27 @@ async def test_run_goes_from_plan_through_approval_to_apply(site: Site) -> None:
         await site.runs.discard(site.caller, run.id)
     await asyncio.sleep(0)
     assert not list((site.tools_folder.parent / "plans").glob("*"))
+
+
+async def test_approval_at_once_waits_until_the_plan_is_cleared_away(site: Site) -> None:
+    """A plan is decided on before its access to the state ends, which must not end that of its apply."""
+    fake_tool(site.tools_folder, {"apply": 'echo "at $TF_HTTP_ADDRESS"'})
+    clear, real = asyncio.Event(), site.state.release
+
+    async def release(run: Run) -> None:
+        await clear.wait()
+        await real(run)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(site.state, "release", release)
+        run = await site.run(await site.workspace(), kind=RunKind.APPLY, origin=uploaded(site))
+        assert run.status is RunStatus.PLAN_SUCCESS
+        approved = await site.runs.approve(site.caller, run.id)
+        await asyncio.sleep(0.2)
+        assert (await site.runs.get(site.caller.scope, run.id)).status is RunStatus.PLAN_SUCCESS
+        assert not any("pass-apply" in one for one in site.state.passwords)
+        clear.set()
+        assert (await site.until(approved)).status is RunStatus.APPLY_SUCCESS
 
 
 @pytest.mark.parametrize(
@@ -192,11 +218,15 @@ async def test_auto_apply_runs_one_after_the_other_and_deletes_at_last(site: Sit
     site.around.access_url = repository.url
     last = await site.runs.delete_workspace(site.caller, made.id, destroy=True)
     assert last is not None
+    late = await site.run(made, until=[*RunStatus], origin=uploaded(site))
     topic = f"workspace:{made.id}"
     with site.database.broker.subscribe(topic) as events:
         async with asyncio.timeout(20):
             while await site.workspaces.search(site.caller.scope, WorkspaceQuery()):
                 await events.next()
+    async with asyncio.timeout(5):
+        ended = await site.executions.wait(site.caller.scope, late.plan_task_id)
+    assert ended.status is Status.CANCELED
 
 
 async def test_archive_that_is_hostile_is_refused(site: Site) -> None:
@@ -321,6 +351,61 @@ async def test_plugins_that_init_downloads_are_shared_with_later_runs(site: Site
     mirror = site.tools_folder.parent / "providers" / made.account_id
     assert [path.name for path in (mirror / package).iterdir()] == ["plugin"]
     assert [path.name for path in mirror.iterdir()] == ["example.test"]
+
+
+async def test_plugins_of_an_init_that_ran_something_else_are_not_shared(site: Site) -> None:
+    """A PATH of the workspace makes `init` run programs of the code, and they could write any provider."""
+    package = "example.test/acme/thing/1.0.0/linux_amd64"
+    script = f"""
+      mkdir -p "$TF_DATA_DIR/providers/{package}"
+      printf '{{"backend":{{"type":"http"}}}}' > "$TF_DATA_DIR/terraform.tfstate"
+      echo forged > "$TF_DATA_DIR/providers/{package}/plugin"
+    """
+    fake_tool(site.tools_folder, {"init": script})
+    site.around.resolved = Resolved(environment={"PATH": "/root/code/bin:/usr/bin:/bin", "API_TOKEN": "x"})
+    made = await site.workspace()
+    run = await site.run(made, origin=uploaded(site))
+    assert run.status is RunStatus.PLAN_SUCCESS, run.reason
+    assert list((site.tools_folder.parent / "providers" / made.account_id).iterdir()) == []
+
+
+async def test_run_that_cannot_be_cleared_away_keeps_no_other_waiting(site: Site) -> None:
+    """Whatever is wrong with one run, the scan goes on to the others, and comes back to it."""
+    fake_tool(site.tools_folder, {})
+    bad, good = await site.workspace("bad"), await site.workspace("good")
+    broken = True
+
+    async def settler(run: Run) -> None:
+        if broken and run.workspace_id == bad.id:
+            raise OSError("the disk is full")
+
+    site.runs.line.settlers.append(settler)
+    run = await site.run(bad, origin=uploaded(site))
+    assert run.status is RunStatus.PLAN_SUCCESS
+    waiting = await site.run(good, kind=RunKind.APPLY, origin=uploaded(site))
+    later = RunLine(
+        site.database, site.executions, site.workspaces, 4, now=lambda: utc_now() + timedelta(days=3)
+    )
+    later.settlers.append(settler)
+    await later.scan()
+    assert (await site.runs.get(site.caller.scope, waiting.id)).status is RunStatus.DISCARDED
+    broken = False
+    await later.scan()
+    async with site.database.read() as tx:
+        assert await store.unsettled(tx) == []
+
+
+def test_names_in_a_package_of_plugins_do_not_lead_out_of_the_accounts_folder(tmp_path: Path) -> None:
+    """The archive comes out of the sandbox: its names are anybody's."""
+    names = ["../other/localhost/acme/a_b/f", "a.b/c/d/../x_y/f", "host/acme/thing/1.0/linux_amd64/f"]
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as out:
+        for name in names:
+            out.addfile(tarfile.TarInfo(name))
+    packed.seek(0)
+    (tmp_path / "mine").mkdir()
+    assert PluginCache(tmp_path)._unpack(AccountId("mine"), packed) == 1
+    assert [path.relative_to(tmp_path) for path in tmp_path.glob("**/f")] == [Path("mine") / names[2]]
 
 
 async def test_version_that_is_not_installed_is_named(site: Site) -> None:

@@ -17,6 +17,8 @@ from runyard.server.protocol import BoundedHeadProtocol
 
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 _KEEP_ALIVE_SECONDS = 75
+_CONNECTIONS = 32
+"""Of one sandbox at a time: what runs in it must not take the server's share of requests from everybody else."""
 _NOT_HERE = b"there is nothing here"
 
 
@@ -42,6 +44,7 @@ class Inside:
                 http=BoundedHeadProtocol,
                 ws="none",
                 timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+                limit_concurrency=_CONNECTIONS,
                 server_header=False,
                 proxy_headers=False,
             )

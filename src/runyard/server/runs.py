@@ -49,9 +49,11 @@ class RunHouse:
     sources: Sources
     tools: Tools
     inside: Inside
+    git: Git
 
     def start(self) -> None:
         """Take work; before the ledger offers what was left of it."""
+        self.git.start()
         self.sources.start()
         self.worker.register()
 
@@ -103,4 +105,4 @@ def make_runs(settings: Settings, shared: Shared, given: Given, around: Neighbou
             window=options.approval_window(settings),
         ),
     )
-    return RunHouse(worker=worker, boxes=boxes, sources=sources, tools=tools, inside=inside)
+    return RunHouse(worker=worker, boxes=boxes, sources=sources, tools=tools, inside=inside, git=given.git)

@@ -1,8 +1,8 @@
 """Provider plugins that the runs of an account share. Owns a folder for each account, in the layout of a mirror.
 
 The tool reads it as a read-only mirror. What it has downloaded into its own folder is taken over right after `init`,
-when nothing of the code could have run yet: a run can therefore never put anything of its own before another one.
-Whole packages appear by a rename, under a lock, and never change.
+when nothing of the code could have run yet, unless the workspace's environment could have made `init` itself run or
+fetch something else: a run can therefore never put anything of its own before another one. Whole packages appear by a rename, under a lock, and never change.
 """
 
 import asyncio
@@ -30,7 +30,17 @@ _PACKAGE: Final = re.compile(
 _PACK: Final = (
     'cd "$1" 2>/dev/null || exit 0; find . -mindepth 5 -maxdepth 5 -type d -print0 | tar -c -f - --null -T -'
 )
+_HARMLESS: Final = re.compile(
+    r"TF_(?:VAR|TOKEN)_\w+|TF_LOG(?:_CORE|_PROVIDER)?|ARM_\w+"
+    r"|(?!GIT_|SSH_|LD_)[A-Z][A-Z0-9_]*_(?:TOKEN|KEY|KEY_ID|SECRET|PASSWORD|CREDENTIALS|REGION|PROJECT|ZONE|ROLE_ARN)\Z"
+)
+"""Variables that name no program, proxy, configuration or authority of certificates: credentials and places."""
 _log = structlog.get_logger(__name__)
+
+
+def is_harmless(name: str) -> bool:
+    """Tell whether a variable of the environment cannot change what `init` runs or from where it downloads."""
+    return _HARMLESS.fullmatch(name) is not None
 
 
 class PluginCache:
@@ -78,7 +88,7 @@ class PluginCache:
             with tarfile.open(fileobj=packed, mode="r|") as archive:
                 for member in archive:
                     found = _PACKAGE.match(member.name.removeprefix("./"))
-                    if found is None or (root / found["package"]).exists():
+                    if found is None or _leaves(found["package"]) or (root / found["package"]).exists():
                         continue
                     new.add(found["package"])
                     _place(archive, member, waiting / found["package"], found["rest"] or "")
@@ -88,6 +98,11 @@ class PluginCache:
                 if (waiting / package).is_dir():
                     os.rename(waiting / package, target)
         return len(new)
+
+
+def _leaves(package: str) -> bool:
+    """Tell whether a name leads elsewhere: the archive was made inside the sandbox."""
+    return any(part.strip(".") == "" for part in package.split("/"))
 
 
 def _place(archive: tarfile.TarFile, member: tarfile.TarInfo, package: Path, rest: str) -> None:

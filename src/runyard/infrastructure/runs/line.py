@@ -115,19 +115,22 @@ class RunLine:
             running = await store.unended(tx)
             left = await store.unsettled(tx)
         for run in left:
-            await self.settle(run)
+            await _alone(self.settle(run), run.id)
         for run_id in expired:
-            decision = await self._change(run_id, Discard("nobody decided in time"), ACTOR)
-            if isinstance(decision, Changed):
-                await self.settle(decision.value)
-        await self._find_lost(running)
+            await _alone(self._expire(run_id), run_id)
+        await _alone(self._find_lost(running), "lost runs")
         for run in running:
             if run.waits and run.auto_apply and run.status is RunStatus.PLAN_SUCCESS:
-                await self.begin_apply(run, actor=run.actor)
+                await _alone(self.begin_apply(run, actor=run.actor), run.id)
         held = {run.workspace_id for run in running if run.held}
         waiting = {run.workspace_id for run in running if run.status is RunStatus.PENDING}
         for workspace_id in waiting - held:
-            await self.advance(workspace_id)
+            await _alone(self.advance(workspace_id), workspace_id)
+
+    async def _expire(self, run_id: RunId) -> None:
+        decision = await self._change(run_id, Discard("nobody decided in time"), ACTOR)
+        if isinstance(decision, Changed):
+            await self.settle(decision.value)
 
     async def _find_lost(self, running: Sequence[Run]) -> None:
         """End runs whose execution has ended without a word to them: its worker died with a server, or somebody
@@ -137,15 +140,17 @@ class RunLine:
         found = await self._tasks_of(at_work)
         for run in at_work:
             execution = found.get(run.current_task_id)
-            if execution is None or not self._is_lost(run, execution):
-                continue
-            command: RunCommand = Lost(_lost_reason(run, execution), run.status)
-            if execution.started_at is None and execution.status is Status.CANCELED:
-                command = Cancelled(execution.status_reason or "its execution was cancelled")
-            decision = await self._change(run.id, command, ACTOR)
-            if isinstance(decision, Changed):
-                _log.warning("infrastructure.run_lost", run_id=run.id, status=decision.value.status.value)
-                await self.settle(decision.value)
+            if execution is not None and self._is_lost(run, execution):
+                await _alone(self._end_lost(run, execution), run.id)
+
+    async def _end_lost(self, run: Run, execution: Execution) -> None:
+        command: RunCommand = Lost(_lost_reason(run, execution), run.status)
+        if execution.started_at is None and execution.status is Status.CANCELED:
+            command = Cancelled(execution.status_reason or "its execution was cancelled")
+        decision = await self._change(run.id, command, ACTOR)
+        if isinstance(decision, Changed):
+            _log.warning("infrastructure.run_lost", run_id=run.id, status=decision.value.status.value)
+            await self.settle(decision.value)
 
     async def _tasks_of(self, runs: Sequence[Run]) -> Mapping[str, Execution]:
         """Read the executions that runs are at: a few statements, however many wait."""
@@ -257,11 +262,15 @@ class RunLine:
         """Give up a run that waits for a person or in line."""
         decision = await self._change(run.id, command, actor)
         if isinstance(decision, Changed):
-            if decision.value.planned_at is None:
-                with suppress(ExecutionEnded, ExecutionNotFound):
-                    await self._executions.cancel(run, run.plan_task_id, actor=actor, reason=command.reason)
+            await self._drop_plan(decision.value, command.reason, actor)
             await self.settle(decision.value)
         return decision
+
+    async def _drop_plan(self, run: Run, reason: str, actor: str) -> None:
+        """End the execution of a plan that never began."""
+        if run.planned_at is None:
+            with suppress(ExecutionEnded, ExecutionNotFound):
+                await self._executions.cancel(run, run.plan_task_id, actor=actor, reason=reason)
 
     async def cancel(self, run: Run, caller: Principal) -> Run:
         """Stop a run: at once when nothing runs, else by word to its worker, which ends the run itself."""
@@ -285,17 +294,33 @@ class RunLine:
         for settler in self.settlers:
             try:
                 await settler(run)
-            except RunyardError as error:
+            except (RunyardError, OSError) as error:
                 # Tried again by the next scan; the next run may begin all the same.
-                _log.warning("infrastructure.not_settled", run_id=run.id, error=error.message)
+                _log.warning("infrastructure.not_settled", run_id=run.id, error=str(error))
                 break
         else:
+            if run.then_delete and run.kind is RunKind.DESTROY and run.status in _DONE:
+                # The run is not noted as settled: it goes with the workspace, or the next scan comes back to it.
+                await self._remove_workspace(run)
+                return
             async with self._database.transaction() as tx:
                 await store.settle(tx, run.id)
-        if run.then_delete and run.kind is RunKind.DESTROY and run.status in _DONE:
-            await self._workspaces.remove(run.workspace_id, actor=run.actor)
-        elif advance:
+        if advance:
             await self.advance(run.workspace_id)
+
+    async def _remove_workspace(self, run: Run) -> None:
+        """Delete the workspace whose resources a run destroyed, with what was asked for meanwhile: its executions would
+        wait for ever without their runs. A run that is at work there by now is let be.
+        """
+        async with self._database.read() as tx:
+            others = await store.unended(tx, run.workspace_id)
+        if any(other.status is not RunStatus.PENDING and not other.waits for other in others):
+            return
+        for other in others:
+            command = Discard("the workspace is deleted")
+            if isinstance(await self._change(other.id, command, run.actor), Changed):
+                await self._drop_plan(other, command.reason, run.actor)
+        await self._workspaces.remove(run.workspace_id, actor=run.actor)
 
     # --- inside ---
 
@@ -313,6 +338,16 @@ class RunLine:
             command,
             lambda before, what: decide(before, what, actor=actor, now=moment),
         )
+
+
+async def _alone(work: Awaitable[object], subject_id: str) -> None:
+    """Await a step of a scan: what is wrong with one run or workspace must not keep all others waiting."""
+    try:
+        await work
+    except ServerStopping:
+        raise
+    except Exception:  # noqa: BLE001  looked at again by the next scan
+        _log.exception("infrastructure.scan_failed", subject_id=subject_id)
 
 
 async def _nobody(workspace: Workspace) -> str | None:  # noqa: ARG001

@@ -160,7 +160,12 @@ class RunService:
         async with self._database.read() as tx:
             others = await store.unended(tx, run.workspace_id)
         for other in others:
-            older = other.trigger in _PUSHES and other.origin.branch == run.origin.branch
+            # A pull request is only planned: it makes no apply pointless, whatever its branch is called elsewhere.
+            older = (
+                other.trigger in _PUSHES
+                and other.origin.branch == run.origin.branch
+                and (other.trigger is Trigger.PULL_REQUEST) == (run.trigger is Trigger.PULL_REQUEST)
+            )
             if older and (other.waits or other.status is RunStatus.PENDING):
                 await self.line.end_waiting(other, Discard("a newer push superseded it"), actor=run.actor)
 
@@ -236,13 +241,18 @@ class RunService:
         """
         caller.require(Permission.WORKSPACES_WRITE)
         workspace = await self.workspaces.get(caller.scope, reference)
+        destroy = destroy and workspace.managed
+        if destroy:
+            # Before anything is given up for a destruction that would be refused.
+            caller.require(Permission.WORKSPACES_RUN)
+            caller.require(Permission.WORKSPACES_APPROVE)
         async with self._database.read() as tx:
             others = await store.unended(tx, workspace.id)
         if any(run.status is not RunStatus.PENDING and not run.waits for run in others):
             raise WorkspaceBusy("a run of the workspace is at work; cancel it first")
         for run in reversed(others):
             await self.line.end_waiting(run, Discard("the workspace is deleted"), actor=caller.actor)
-        if destroy and workspace.managed:
+        if destroy:
             title = description or f"Destroy {workspace.name} and delete it"
             new = NewRun(kind=RunKind.DESTROY, title=title, auto_apply=True, then_delete=True)
             return await self.create(caller, workspace.id, new)

@@ -23,7 +23,7 @@ from runyard.executions.worker import RunContext, Runner
 from runyard.infrastructure.provisioner.applylog import ApplyLines
 from runyard.infrastructure.provisioner.box import Box, Boxes
 from runyard.infrastructure.provisioner.planfiles import PlanFiles
-from runyard.infrastructure.provisioner.plugins import PluginCache
+from runyard.infrastructure.provisioner.plugins import PluginCache, is_harmless
 from runyard.infrastructure.provisioner.tools import Tools
 from runyard.infrastructure.runs import job as inside
 from runyard.infrastructure.runs import store
@@ -50,7 +50,8 @@ from runyard.kernel.ids import RunId
 from runyard.kernel.transitions import Changed, Refused
 
 SHOW_BYTES: Final = 2 << 30
-PLAN_BYTES: Final = 1 << 30
+PLAN_BYTES: Final = 256 << 20
+"""Of a plan file, which is sealed in memory."""
 LINES_BYTES: Final = 64 << 20
 _log = structlog.get_logger(__name__)
 
@@ -95,6 +96,8 @@ class RunWorker:
         self._parts = parts
         self._options = options
         self._now = now
+        self._planning: dict[RunId, asyncio.Event] = {}
+        """Set when what a plan used is cleared away: a plan is decided on before that."""
 
     def register(self) -> None:
         """Tell the ledger who obeys, and the line how to clear away; before what was left is offered again."""
@@ -105,6 +108,7 @@ class RunWorker:
 
     async def settle(self, run: Run) -> None:
         """Remove what a run that is over left: its files, its plan, its access to the state with the lock."""
+        await self._plan_cleared(run)
         await self._parts.boxes.forget(box_name(run.id))
         await self._parts.plan_files.delete(run.id)
         await self._parts.state.release(run)
@@ -130,7 +134,12 @@ class RunWorker:
         done: list[Run] = []
 
         async def work() -> None:
-            await self._planned(context, run, done.append)
+            cleared = self._planning[run.id] = asyncio.Event()
+            try:
+                await self._planned(context, run, done.append)
+            finally:
+                del self._planning[run.id]
+                cleared.set()
 
         failed = await self._guarded(context, run, work)
         if failed is not None:
@@ -242,7 +251,14 @@ class RunWorker:
 
     # --- apply ---
 
+    async def _plan_cleared(self, run: Run) -> None:
+        """Wait for the end of a plan's box and access: clearing them away must not take those of the apply with them."""
+        cleared = self._planning.get(run.id)
+        if cleared is not None:
+            await cleared.wait()
+
     async def _apply(self, context: RunContext, run: Run) -> Outcome:
+        await self._plan_cleared(run)
         decision = await self._change(run, Applying())
         if isinstance(decision, Refused):
             return Outcome(status=Status.CANCELED, reason=decision.reason)
@@ -397,8 +413,9 @@ class RunWorker:
             raise Failed("the code keeps its state elsewhere than in this server, which is not allowed")
 
     async def _take_plugins(self, job: Job, box: Box) -> None:
-        """Keep what `init` downloaded for the account's later runs; nothing of the code has run yet."""
-        if await box.has(f"{inside.DATA}/providers"):
+        """Keep what `init` downloaded for the account's later runs, when nothing of the workspace can have run yet."""
+        harmless = all(is_harmless(name) for name in job.resolved.environment)
+        if harmless and await box.has(f"{inside.DATA}/providers"):
             await self._parts.plugins.take(box, job.run.account_id, f"{inside.DATA}/providers")
 
     async def _step(self, job: Job, step: Step) -> None:
