@@ -25,8 +25,8 @@ from runyard.infrastructure.runs.model import (
     RunQuery,
     RunStatus,
 )
-from runyard.infrastructure.runs.ports import Resolved, Verdict
-from runyard.infrastructure.workspaces.model import WorkspaceChanges, WorkspaceQuery
+from runyard.infrastructure.runs.ports import BackendAccess, Resolved, Verdict
+from runyard.infrastructure.workspaces.model import Workspace, WorkspaceChanges, WorkspaceQuery
 from runyard.kernel.clock import utc_now
 from runyard.kernel.ids import AccountId
 from tests.support.engines import make_engine
@@ -421,3 +421,30 @@ async def test_version_that_is_not_installed_is_named(site: Site) -> None:
 def working(folder: str) -> WorkspaceChanges:
     """Return the change of a working directory."""
     return WorkspaceChanges(working_directory=folder)
+
+
+async def test_approval_at_once_leaves_the_apply_its_access(site: Site) -> None:
+    """Whoever hears of a plan may approve it while its worker still clears away: the apply can reach its state."""
+    fake_tool(site.tools_folder, {})
+    made = await site.workspace()
+    slow = site.state.release
+
+    async def release(run: Run) -> None:
+        await asyncio.sleep(0.05)
+        await slow(run)
+
+    site.state.release = release  # type: ignore[method-assign]
+    seen: list[set[str]] = []
+    given = site.state.backend
+
+    async def backend(workspace: Workspace, run: Run, phase: str) -> BackendAccess:
+        access = await given(workspace, run, phase)
+        await asyncio.sleep(0.2)
+        seen.append(set(site.state.passwords))
+        return access
+
+    site.state.backend = backend  # type: ignore[method-assign]
+    run = await site.run(made, kind=RunKind.APPLY, origin=uploaded(site))
+    await site.runs.approve(site.caller, run.id)
+    assert (await site.until(run)).status is RunStatus.APPLY_SUCCESS
+    assert seen[1] == {f"pass-apply-{run.id}"}

@@ -169,7 +169,6 @@ class RunWorker:
         parts = self._parts
         async with AsyncExitStack() as stack:
             job = await self._job(context, run, "plan")
-            stack.push_async_callback(parts.state.release, run)
             await parts.boxes.forget(box_name(run.id))
             opening = asyncio.ensure_future(stack.enter_async_context(self._box(job)))
             try:
@@ -207,6 +206,9 @@ class RunWorker:
                 violations=verdict.violations,
                 window=self._options.window,
             )
+            # Before anybody hears of it: who approves at once gives the apply an access of its own, which a release that
+            # came later would take away. A plan that fails is released by the end of its run.
+            await parts.state.release(run)
             tell(self._accepted(await self._change(run, command)))
 
     def _plan_arguments(self, job: Job, box: Box) -> Sequence[str]:
