@@ -28,6 +28,7 @@ from runyard.environments.resident import Gate
 from runyard.environments.running import Caught
 from runyard.environments.shells import means_the_same
 from runyard.environments.variables import command_variables
+from runyard.environments.verification import read_reward, translated
 from runyard.executions.drain import HeadTail
 from runyard.kernel.ids import AccountId, EnvironmentId, ExecutionId, ProjectId, UserId
 from runyard.kernel.transitions import Changed
@@ -171,3 +172,35 @@ async def test_gate_lets_some_in_holds_some_and_refuses_the_rest() -> None:
     await full.enter()
     with pytest.raises(TooManyExecutes, match="wait already"):
         await full.enter()
+
+
+def test_verification_is_told_in_the_words_of_graders_by_execute() -> None:
+    flag = {"method": "flag", "path": "/tmp/f", "value": "FLAG{a}"}
+    assert translated(flag) == {
+        "method": "env_flag", "flag_path": "/tmp/f", "timeout_sec": 10, "expected": "FLAG{a}",
+    }  # fmt: skip
+    hashed = translated({"method": "flag", "path": "/tmp/f", "hash": "ab"})
+    assert (hashed["hash"], "expected" in hashed) == ("sha256:ab", False)
+    assert translated({"method": "script", "script": "verify.sh", "timeout": 9}) == {
+        "method": "env_script",
+        "script_path": "/home/user/task/verify.sh",
+        "expected_exit_code": 0,
+        "timeout_sec": 9,
+    }
+    judge = {"method": "outcome_judge", "judge": {"rubric": "x"}}
+    assert translated(judge) == judge
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "reward"),
+    [
+        ("reward.txt", " 0.5\n", 0.5), ("reward.json", "1", 1.0), ("reward.json", '{"reward": 1, "speed": 0}', 1.0),
+        ("reward.json", '{"a": 1, "b": 0}', 0.5), ("reward.txt", "nan", None), ("reward.txt", "", None),
+        ("reward.txt", "1e999", None), ("reward.json", "true", None), ("reward.json", '{"a": "1"}', None),
+        ("reward.json", "[1]", None), ("reward.json", "{}", None), ("reward.json", "{", None), ("reward.json", "1" + "0" * 400, None),
+    ],
+)  # fmt: skip
+def test_reward_is_one_finite_number_or_none(name: str, text: str, reward: float | None) -> None:
+    verdict = read_reward(name, text)
+    assert verdict.reward == reward
+    assert verdict.passed == (reward is not None and reward >= 1)

@@ -415,25 +415,31 @@ async def _rewarded(sandbox: Sandbox, folder: str) -> Verdict:
             continue
         except RunyardError as error:
             return Verdict(reward=None, method="script", detail=error.message)
-        return _read_reward(name, text)
+        return read_reward(name, text)
     return Verdict(reward=None, method="script", detail=f"the script left no reward in {folder}")
 
 
-def _read_reward(name: str, text: str) -> Verdict:
+def read_reward(name: str, text: str) -> Verdict:
+    """Read the content of a reward file; its reward is None where it holds no finite number."""
     try:
         value: Any = json.loads(text) if name.endswith(".json") else float(text.strip())
     except (ValueError, RecursionError):
         value = None
     rewards = value if isinstance(value, dict) else {"reward": value}
-    numbers = {
-        str(key): float(one)
-        for key, one in rewards.items()
-        if isinstance(one, int | float) and not isinstance(one, bool) and math.isfinite(one)
-    }
+    numbers = {str(key): number for key, one in rewards.items() if (number := _finite(one)) is not None}
     if not numbers or len(numbers) != len(rewards):
         return Verdict(reward=None, method="script", detail=f"{name} holds no finite number")
     reward = numbers.get("reward", sum(numbers.values()) / len(numbers))
     return Verdict(reward=reward, method="script", detail=f"the script wrote {name}", rewards=numbers)
+
+
+def _finite(value: object) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        return float(value) if math.isfinite(value) else None
+    except OverflowError:
+        return None
 
 
 def translated(verification: Mapping[str, Any], task_folder: str = TASK_FOLDER) -> Mapping[str, Any]:
