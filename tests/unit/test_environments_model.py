@@ -25,10 +25,10 @@ from runyard.environments.model import (
     apply,
 )
 from runyard.environments.resident import Gate
+from runyard.environments.rewards import read_reward, translated
 from runyard.environments.running import Caught
 from runyard.environments.shells import means_the_same
 from runyard.environments.variables import command_variables
-from runyard.environments.verification import read_reward, translated
 from runyard.executions.drain import HeadTail
 from runyard.kernel.ids import AccountId, EnvironmentId, ExecutionId, ProjectId, UserId
 from runyard.kernel.transitions import Changed

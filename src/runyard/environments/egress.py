@@ -6,7 +6,6 @@ a public one or be listed itself: a name must not lead to services of the host o
 """
 
 import asyncio
-import contextlib
 import ipaddress
 import socket
 from collections import deque
@@ -15,8 +14,9 @@ from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import urlsplit
 
+from runyard.environments.proxies import pump
+
 _HEAD_BYTES: Final = 64 << 10
-_CHUNK: Final = 64 << 10
 _SECONDS: Final = 20.0
 _MOST: Final = 256
 """Connections of one environment at once; more are closed."""
@@ -117,7 +117,7 @@ class Gateway:
             writer.close()
             return
         try:
-            await asyncio.gather(_pump(reader, far[1]), _pump(far[0], writer))
+            await asyncio.gather(pump(reader, far[1]), pump(far[0], writer))
         finally:
             far[1].close()
             writer.close()
@@ -219,15 +219,6 @@ def _answer(status: int, text: str) -> bytes:
     body = f"{text}\n".encode()
     head = f"HTTP/1.1 {status} Refused\r\nContent-Type: text/plain\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
     return head.encode() + body
-
-
-async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    with contextlib.suppress(OSError):
-        while data := await reader.read(_CHUNK):
-            writer.write(data)
-            await writer.drain()
-        if writer.can_write_eof():
-            writer.write_eof()
 
 
 def proxy_variables(port: int, names: Sequence[str]) -> dict[str, str]:

@@ -7,7 +7,7 @@ import asyncio
 import json
 import os
 import socket
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from ipaddress import ip_network
@@ -17,7 +17,6 @@ from typing import Any, Final
 from runyard.environments import starting
 from runyard.environments.blueprint import blueprint_of
 from runyard.environments.building.compose import compose_file
-from runyard.environments.building.context import Entry
 from runyard.environments.building.files import make_folders, put_entries
 from runyard.environments.building.images import BUILD_PREFIX, ImageBuilder
 from runyard.environments.building.model import Blueprint, Image, ImageConfig, Materials, ServicePlan
@@ -28,6 +27,7 @@ from runyard.environments.packages.model import KeptTask, ScriptUse
 from runyard.environments.proxies import Proxy
 from runyard.environments.resident import Living, Resident, Service
 from runyard.environments.running import Done, Job, Run
+from runyard.environments.staging import TASK_FOLDER, carried_files, package_files, script_argv
 from runyard.environments.variables import command_variables, service_variables
 from runyard.executions.model import Outcome
 from runyard.executions.output.model import Stream
@@ -37,8 +37,6 @@ from runyard.runtimes.buffered import outcome_of
 from runyard.runtimes.injection import BASE_ENVIRONMENT
 from runyard.runtimes.isolation.engine import Engine, Exit, Limits, Sandbox, SandboxSpec
 
-TASK_FOLDER: Final = "/home/user/task"
-"""Where commands find the files of the task."""
 VERIFY_PREFIX: Final = "verify-"
 """Begins the names of the sandboxes in which judges work."""
 ENTRANCE: Final = ".entrance"
@@ -209,7 +207,7 @@ class Provisioner:
                         other, blueprint.services[needed], materials.images[needed], self._devnull
                     )
             for carried in plan.carried:
-                await put_entries(service.sandbox, _carried(carried.source, carried.target))
+                await put_entries(service.sandbox, carried_files(carried.source, carried.target))
             if name == blueprint.main and not _has_program(plan, image):
                 continue
             log(f"service {name}: starting")
@@ -400,14 +398,6 @@ def limits_of(plan: ServicePlan, most: Limits) -> Limits:
     )
 
 
-def script_argv(root: Path, script: str) -> Sequence[str]:
-    """Return how a script of the package is run: by its own first line, else by bash."""
-    with (root / script).open("rb") as file:
-        own = file.read(2) == b"#!"
-    path = f"{TASK_FOLDER}/{script}"
-    return (path,) if own else ("/bin/bash", path)
-
-
 def _answer(use: ScriptUse, done: Done) -> dict[str, Any]:
     """Return the variables that a provision script answered. Raises ProvisionFailed."""
     if done.timed_out:
@@ -425,33 +415,6 @@ def _answer(use: ScriptUse, done: Done) -> dict[str, Any]:
     if not isinstance(answer, dict):
         raise ProvisionFailed("the provision script did not print one JSON object")
     return answer
-
-
-def package_files(root: Path, hidden: Sequence[Path], target_folder: str = TASK_FOLDER) -> Iterator[Entry]:
-    """Yield the files below a folder of a package but the hidden ones; scripts can be executed."""
-    covered = {path.resolve() for path in hidden}
-    for folder, folders, files in os.walk(root):
-        here = Path(folder)
-        folders[:] = sorted(name for name in folders if (here / name).resolve() not in covered)
-        for name in sorted(files):
-            path = here / name
-            if path.resolve() in covered or path.is_symlink():
-                continue
-            with path.open("rb") as file:
-                executable = file.read(2) == b"#!" or bool(path.stat().st_mode & 0o111)
-            target = f"{target_folder}/{path.relative_to(root)}"
-            yield Entry(path, target, False, 0o755 if executable else 0o644)
-
-
-def _carried(source: Path, target: str) -> Iterator[Entry]:
-    if source.is_file():
-        yield Entry(source, target, False, 0o755 if source.stat().st_mode & 0o111 else 0o644)
-        return
-    yield Entry(source, target, True, 0o755)
-    for path in sorted(source.rglob("*")):
-        if not path.is_symlink():
-            mode = 0o755 if path.is_dir() or path.stat().st_mode & 0o111 else 0o644
-            yield Entry(path, f"{target.rstrip('/')}/{path.relative_to(source)}", path.is_dir(), mode)
 
 
 def _entrances(blueprint: Blueprint) -> Mapping[str, Sequence[str]]:

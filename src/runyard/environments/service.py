@@ -25,9 +25,10 @@ from runyard.environments.options import EnvironmentOptions
 from runyard.environments.packages.model import TaskPackage
 from runyard.environments.packages.service import PackageService
 from runyard.environments.resident import Resident
+from runyard.environments.rewards import Verdict, translated
 from runyard.environments.usersecrets.service import UserSecretService
 from runyard.environments.variables import filled
-from runyard.environments.verification import Verdict, Verifier, translated
+from runyard.environments.verification import Verifier
 from runyard.executions.errors import ExecutionNotFound
 from runyard.executions.output.log import OutputLog
 from runyard.executions.output.model import Chunk

@@ -8,15 +8,13 @@ import asyncio
 import contextlib
 import hashlib
 import hmac
-import json
-import math
 import os
 import posixpath
 import tarfile
 import tempfile
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import IO, Any, Final
 
 from runyard.environments.building.context import Entry
@@ -26,43 +24,23 @@ from runyard.environments.errors import VerificationUnsupported
 from runyard.environments.keeper import EnvironmentKeeper, place_of
 from runyard.environments.options import EnvironmentOptions
 from runyard.environments.packages.model import KeptTask, Verification
-from runyard.environments.provisioning import TASK_FOLDER, VERIFY_PREFIX, package_files, script_argv
+from runyard.environments.provisioning import VERIFY_PREFIX
 from runyard.environments.resident import Resident
+from runyard.environments.rewards import Verdict, rewarded
 from runyard.environments.running import Done, Job, Run
+from runyard.environments.staging import TASK_FOLDER, package_files, script_argv
 from runyard.environments.variables import command_variables, text_of
 from runyard.executions.model import Kind, NewExecution, Outcome, Status
 from runyard.executions.service import ExecutionService
 from runyard.executions.worker import RunContext
 from runyard.identity.model import Principal
-from runyard.kernel.errors import InvalidArgument, NotFound, RunyardError, TooLarge, Unavailable
+from runyard.kernel.errors import InvalidArgument, NotFound, TooLarge, Unavailable
 from runyard.runtimes.injection import BASE_ENVIRONMENT
 from runyard.runtimes.isolation.engine import Engine, Network, Sandbox, SandboxSpec
 
 FLAG_BYTES: Final = 1 << 20
-REWARD_BYTES: Final = 64 << 10
 OUTPUT_BYTES: Final = 256 << 10
 LINKS_MAX: Final = 500
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
-    """How a task was judged."""
-
-    reward: float | None
-    """None when the judge itself failed, which is no outcome of the task."""
-    method: str
-    detail: str
-    output: str = ""
-    rewards: Mapping[str, float] = field(default_factory=dict)
-    """What a judge tells apart."""
-    outputs: Sequence[str] = ()
-    """What was carried into the copy."""
-    execution_id: str = ""
-
-    @property
-    def passed(self) -> bool:
-        """Tell whether the task is solved."""
-        return self.reward is not None and self.reward >= 1.0
 
 
 class Verifier:
@@ -272,7 +250,7 @@ class Verifier:
                 method="script",
                 detail=f"the script ended with exit code {done.code}",
             )
-        return await _rewarded(sandbox, folder)
+        return await rewarded(sandbox, folder)
 
 
 @dataclass(frozen=True, slots=True)
@@ -404,62 +382,3 @@ def _main_image(materials: Materials, options: EnvironmentOptions) -> Image:
     if main is None:
         return Image(base=options.base, config=ImageConfig(workdir="/root"))
     return materials.images[main]
-
-
-async def _rewarded(sandbox: Sandbox, folder: str) -> Verdict:
-    """Read the reward that a judge wrote: one finite number, or several by name. Anything else is its failure."""
-    for name in ("reward.json", "reward.txt"):
-        try:
-            text = (await read_file(sandbox, f"{folder}/{name}", REWARD_BYTES)).decode("utf-8", "replace")
-        except NotFound:
-            continue
-        except RunyardError as error:
-            return Verdict(reward=None, method="script", detail=error.message)
-        return read_reward(name, text)
-    return Verdict(reward=None, method="script", detail=f"the script left no reward in {folder}")
-
-
-def read_reward(name: str, text: str) -> Verdict:
-    """Read the content of a reward file; its reward is None where it holds no finite number."""
-    try:
-        value: Any = json.loads(text) if name.endswith(".json") else float(text.strip())
-    except (ValueError, RecursionError):
-        value = None
-    rewards = value if isinstance(value, dict) else {"reward": value}
-    numbers = {str(key): number for key, one in rewards.items() if (number := _finite(one)) is not None}
-    if not numbers or len(numbers) != len(rewards):
-        return Verdict(reward=None, method="script", detail=f"{name} holds no finite number")
-    reward = numbers.get("reward", sum(numbers.values()) / len(numbers))
-    return Verdict(reward=reward, method="script", detail=f"the script wrote {name}", rewards=numbers)
-
-
-def _finite(value: object) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    try:
-        return float(value) if math.isfinite(value) else None
-    except OverflowError:
-        return None
-
-
-def translated(verification: Mapping[str, Any], task_folder: str = TASK_FOLDER) -> Mapping[str, Any]:
-    """Return a verification in the words that graders of environments read; what has none in them stays."""
-    method = verification.get("method")
-    if method == "flag":
-        found: dict[str, Any] = {
-            "method": "env_flag",
-            "flag_path": verification.get("path"),
-            "timeout_sec": 10,
-        }
-        digest = verification.get("hash")
-        if digest is not None:
-            return {**found, "hash": digest if ":" in str(digest) else f"sha256:{digest}"}
-        return {**found, "expected": verification.get("value")}
-    if method == "script":
-        return {
-            "method": "env_script",
-            "script_path": f"{task_folder}/{verification.get('script')}",
-            "expected_exit_code": 0,
-            "timeout_sec": verification.get("timeout", 30),
-        }
-    return verification

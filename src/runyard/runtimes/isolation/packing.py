@@ -41,7 +41,7 @@ class Packer:
         """Take the root folder of the sandbox, which stays the caller's."""
         self._root = root_fd
         self._tar = tarfile.open(  # noqa: SIM115  closed by `finish`
-            fileobj=target, mode="w|", format=tarfile.PAX_FORMAT
+            fileobj=target, mode="w", format=tarfile.PAX_FORMAT
         )
         self._bytes_left = max_bytes
         self._entries_left = MAX_ENTRIES

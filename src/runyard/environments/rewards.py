@@ -1,0 +1,94 @@
+"""What a judge says. Owns the verdict, the reading of reward files, and how graders by execute are told."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from runyard.environments.building.files import read_file
+from runyard.environments.staging import TASK_FOLDER
+from runyard.kernel.errors import NotFound, RunyardError
+from runyard.runtimes.isolation.engine import Sandbox
+
+REWARD_BYTES: Final = 64 << 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """How a task was judged."""
+
+    reward: float | None
+    """None when the judge itself failed, which is no outcome of the task."""
+    method: str
+    detail: str
+    output: str = ""
+    rewards: Mapping[str, float] = field(default_factory=dict)
+    """What a judge tells apart."""
+    outputs: Sequence[str] = ()
+    """What was carried into the copy."""
+    execution_id: str = ""
+
+    @property
+    def passed(self) -> bool:
+        """Tell whether the task is solved."""
+        return self.reward is not None and self.reward >= 1.0
+
+
+async def rewarded(sandbox: Sandbox, folder: str) -> Verdict:
+    """Read the reward that a judge wrote: one finite number, or several by name. Anything else is its failure."""
+    for name in ("reward.json", "reward.txt"):
+        try:
+            text = (await read_file(sandbox, f"{folder}/{name}", REWARD_BYTES)).decode("utf-8", "replace")
+        except NotFound:
+            continue
+        except RunyardError as error:
+            return Verdict(reward=None, method="script", detail=error.message)
+        return read_reward(name, text)
+    return Verdict(reward=None, method="script", detail=f"the script left no reward in {folder}")
+
+
+def read_reward(name: str, text: str) -> Verdict:
+    """Read the content of a reward file; its reward is None where it holds no finite number."""
+    try:
+        value: Any = json.loads(text) if name.endswith(".json") else float(text.strip())
+    except (ValueError, RecursionError):
+        value = None
+    rewards = value if isinstance(value, dict) else {"reward": value}
+    numbers = {str(key): number for key, one in rewards.items() if (number := _finite(one)) is not None}
+    if not numbers or len(numbers) != len(rewards):
+        return Verdict(reward=None, method="script", detail=f"{name} holds no finite number")
+    reward = numbers.get("reward", sum(numbers.values()) / len(numbers))
+    return Verdict(reward=reward, method="script", detail=f"the script wrote {name}", rewards=numbers)
+
+
+def _finite(value: object) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        return float(value) if math.isfinite(value) else None
+    except OverflowError:
+        return None
+
+
+def translated(verification: Mapping[str, Any], task_folder: str = TASK_FOLDER) -> Mapping[str, Any]:
+    """Return a verification in the words that graders of environments read; what has none in them stays."""
+    method = verification.get("method")
+    if method == "flag":
+        found: dict[str, Any] = {
+            "method": "env_flag",
+            "flag_path": verification.get("path"),
+            "timeout_sec": 10,
+        }
+        digest = verification.get("hash")
+        if digest is not None:
+            return {**found, "hash": digest if ":" in str(digest) else f"sha256:{digest}"}
+        return {**found, "expected": verification.get("value")}
+    if method == "script":
+        return {
+            "method": "env_script",
+            "script_path": f"{task_folder}/{verification.get('script')}",
+            "expected_exit_code": 0,
+            "timeout_sec": verification.get("timeout", 30),
+        }
+    return verification
