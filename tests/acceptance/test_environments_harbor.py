@@ -72,6 +72,15 @@ def test_harbor_task_is_imported_solved_and_rewarded(
     verdict = box.verify()
     assert (verdict["reward"], verdict["outputs"]) == (1.0, ["/app"]), verdict
     box.delete()
+    written = subprocess.run(
+        [*command, "--to", str(tmp_path / "package")],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert written.returncode == 0, written.stderr
+    assert (tmp_path / "package" / "task.yaml").is_file()
     refused = subprocess.run(
         [*command[:3], str(tmp_path), "--json"], env=environment, capture_output=True, text=True, check=False
     )

@@ -24,9 +24,7 @@ task = LazyGroup(
 )
 @click.argument("folder", type=click.Path(exists=True, file_okay=False))
 @click.option("--name", help="Its name; by default that of the task, in lower case with hyphens.")
-@click.option(
-    "--to", "output", type=click.Path(), help="Write the package into this new folder and push nothing."
-)
+@click.option("--to", type=click.Path(), help="Write the package into this new folder and push nothing.")
 @click.pass_obj
 def import_(state: State, /, folder: str, name: str | None, to: str | None) -> None:
     """Import a Harbor task folder (task.toml, instruction.md, environment/, tests/test.sh) and push it as a task.
