@@ -3,9 +3,11 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import msgspec
 import pytest
@@ -13,6 +15,7 @@ from sqlalchemy import select
 
 from runyard.database.engine import Database
 from runyard.database.tables import events
+from runyard.dialects.door import Call
 from runyard.identity.model import Scope
 from runyard.infrastructure.costs.estimator import Estimator
 from runyard.infrastructure.guardrails.adapters import estimate
@@ -29,6 +32,9 @@ from runyard.infrastructure.notifications.sender import Sender
 from runyard.infrastructure.plans.errors import PlanNotFound, PlanUnreadable
 from runyard.infrastructure.policies.errors import PolicyInvalid, PolicyNotFound
 from runyard.infrastructure.policies.model import PolicyFilter
+from runyard.kernel.errors import PermissionDenied
+from runyard.kernel.ids import ProjectId
+from runyard.server.native.plans import PlanHandlers
 from tests.support.guards import Guards, encoded, estimating, made_guards, receiving
 from tests.support.planned import PASSWORD, STORED, TOKEN, change, document, stored, written
 
@@ -299,6 +305,41 @@ async def test_notification_to_a_private_address_is_given_up_unless_allowed(guar
         (kept,) = await guards.house.notifications.deliveries(rule.notification_id)
         assert (kept.status, receiver.received.qsize()) == ("given_up", 0)
         assert "private address" in kept.last_error
+
+
+async def test_package_of_the_account_is_not_changed_from_a_project_below(guards: Guards) -> None:
+    """Who administers a project must not decide what the guardrails above it find."""
+    policies, code = guards.house.policies, encoded("ok { true }")
+    await policies.put_package(guards.caller, "shared", code)
+    scope = guards.caller.scope
+    below = replace(scope, project_path=f"{scope.project_path}{ProjectId.new()}/")
+    caller = replace(guards.caller, scope=below)
+    with pytest.raises(PermissionDenied):
+        await policies.put_package(caller, "shared", encoded("ok { false }"))
+    with pytest.raises(PermissionDenied):
+        await policies.delete_package(caller, "shared")
+    assert [one.code for one in await policies.packages(scope.account_id)] == [code]
+
+
+async def test_deliveries_are_those_of_the_rule_whatever_id_it_names(guards: Guards) -> None:
+    """A client may set the id of a notification; it must not show what was sent for another rule."""
+    new = NewNotification(destination="http://localhost:9/", secret=KEY)
+    theirs = await guards.rule("resource", CREATES, 3, notification=new, name="theirs")
+    await guards.judged(await guards.run(await guards.workspace()), stored("create"))
+    mine = await guards.rule("resource", CREATES, 3, notification_id=theirs.notification_id, name="mine")
+    handlers = PlanHandlers(Mock(infrastructure=Mock(guards=guards.house)))
+
+    async def shown(rule_id: str) -> int:
+        sent = bytearray()
+
+        async def send(message: Any) -> None:
+            sent.extend(message.get("body", b""))
+
+        call = Call({"type": "http", "headers": []}, Mock(), send, {"guardrail": rule_id}, "r", guards.caller)
+        await handlers.deliveries(call)
+        return len(json.loads(sent)["items"])
+
+    assert (await shown(theirs.id), await shown(mine.id)) == (1, 0)
 
 
 async def test_destination_that_cannot_even_be_asked_for_holds_up_nobody(guards: Guards) -> None:

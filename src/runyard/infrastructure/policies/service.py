@@ -24,7 +24,7 @@ from runyard.infrastructure.policies.model import (
 from runyard.infrastructure.policies.needs import attributes_read, narrowed
 from runyard.infrastructure.policies.source import PACKAGE_NAME, RULE, decoded, has_rule
 from runyard.kernel.clock import Now, utc_now
-from runyard.kernel.errors import InvalidArgument, LimitExceeded
+from runyard.kernel.errors import InvalidArgument, LimitExceeded, PermissionDenied
 from runyard.kernel.events import Event
 from runyard.kernel.ids import AccountId
 from runyard.runtimes.isolation.workers import Workers
@@ -120,7 +120,8 @@ class PolicyService:
             return await store.packages(tx, account)
 
     async def put_package(self, caller: Principal, name: str, code: str) -> PolicyPackage:
-        """Set the code (base64) of a shared package. Raises PolicyInvalid, InvalidArgument."""
+        """Set the code (base64) of a shared package. Raises PolicyInvalid, InvalidArgument, PermissionDenied."""
+        _refuse_part(caller)
         if PACKAGE_NAME.match(name) is None:
             raise InvalidArgument("Name is not valid: expected letters, digits and underscores, at most 128")
         text = decoded(code)
@@ -136,7 +137,8 @@ class PolicyService:
         return package
 
     async def delete_package(self, caller: Principal, name: str) -> None:
-        """Remove a shared package. Raises PackageNotFound."""
+        """Remove a shared package. Raises PackageNotFound, PermissionDenied."""
+        _refuse_part(caller)
         account = caller.scope.account_id
         async with self._database.transaction() as tx:
             if await store.remove_package(tx, account, name) == 0:
@@ -240,6 +242,14 @@ def _fits(policy: Policy, wanted: PolicyFilter) -> bool:
         and all(not asked or not set(asked).isdisjoint(has) for asked, has in lists)
         and (not text or text in policy.name.lower() or text in policy.description.lower())
     )
+
+
+def _refuse_part(caller: Principal) -> None:
+    """Let only who sees the whole account change what its policies share: whoever administers a project below would
+    decide what the guardrails above that project find. Raises PermissionDenied.
+    """
+    if len(caller.scope.project_path.strip("/").split("/")) > 1:
+        raise PermissionDenied("a shared package belongs to the whole account, not to a project of it")
 
 
 def _sortable(policy: Policy, field: str) -> Any:  # noqa: ANN401  text, number or time

@@ -143,7 +143,9 @@ class PlanHandlers:
     async def deliveries(self, call: Call) -> None:
         """List the newest messages to the webhook of a rule."""
         rule = await self._guards.guardrails.get(call.caller.scope, call.params["guardrail"])
-        found = await self._guards.notifications.deliveries(rule.notification_id)
+        # The id of a notification that a rule names may be anybody's: clients may set it.
+        own = await self._guards.notifications.of_rule(rule.id)
+        found = [sent for one in own for sent in await self._guards.notifications.deliveries(one.id)]
         await send_json(call, Listed(items=[delivery_view(one) for one in found]))
 
 
