@@ -15,10 +15,12 @@ from runyard.executions.model import Status
 from runyard.infrastructure.provisioner.plugins import PluginCache
 from runyard.infrastructure.runs import store
 from runyard.infrastructure.runs.errors import RunBlocked, RunNotReady, RunOver
+from runyard.infrastructure.runs.external import ExternalService, NewReport
 from runyard.infrastructure.runs.line import RunLine
 from runyard.infrastructure.runs.model import (
     Archive,
     Block,
+    NewRun,
     Origin,
     Run,
     RunKind,
@@ -448,3 +450,36 @@ async def test_approval_at_once_leaves_the_apply_its_access(site: Site) -> None:
     await site.runs.approve(site.caller, run.id)
     assert (await site.until(run)).status is RunStatus.APPLY_SUCCESS
     assert seen[1] == {f"pass-apply-{run.id}"}
+
+
+async def test_pipeline_that_falls_silent_leaves_nothing_running(site: Site) -> None:
+    """One of two who begin the apply does; after a day without a word run, execution and log are over."""
+    fake_tool(site.tools_folder, {})
+    external = ExternalService(site.database, site.runs, site.around, site.around, timedelta(hours=1))
+    made = await site.workspace(runner_type="jenkins")
+    run = await external.begin(site.caller, made.id, NewReport(run=NewRun(kind=RunKind.APPLY)))
+
+    async def printed() -> AsyncIterator[bytes]:
+        yield b"line\n"
+
+    await asyncio.gather(*(external.log(site.caller, run.id, printed()) for _ in range(2)))
+    shown = site.tools_folder / "plan.json"
+    shown.write_text('{"resource_changes": [{"change": {"actions": ["create"]}}]}')
+    assert (await external.plan(site.caller, run.id, shown)).waits
+    assert await site.output(run.plan_task_id) == "line\nline\n"
+    begun = await asyncio.gather(
+        *(external.begin_apply(site.caller, run.id) for _ in range(3)), return_exceptions=True
+    )
+    applying = [one for one in begun if isinstance(one, Run)]
+    assert (len(applying), sum(isinstance(one, RunNotReady) for one in begun)) == (1, 2), begun
+    await external.log(site.caller, run.id, printed())
+    line = RunLine(
+        site.database, site.executions, site.workspaces, 4, now=lambda: utc_now() + timedelta(days=2)
+    )
+    line.settlers += site.runs.line.settlers
+    await line.scan()
+    lost = await site.runs.get(site.caller.scope, run.id)
+    assert (lost.status, lost.reason) == (RunStatus.APPLY_ERROR, "the pipeline reported nothing for a day")
+    task = await site.executions.wait(site.caller.scope, applying[0].current_task_id)
+    assert (task.status, task.status_reason) == (Status.FAILED, lost.reason)
+    assert external._writers == {}

@@ -13,6 +13,7 @@ from typing import Final
 import msgspec
 
 from runyard.database.engine import Database, Transaction
+from runyard.database.errors import UniqueViolation
 from runyard.executions.errors import ExecutionEnded
 from runyard.executions.model import (
     Execution,
@@ -45,6 +46,14 @@ from runyard.kernel.errors import RunyardError
 from runyard.kernel.ids import ExecutionId
 
 WORKER: Final = "pipeline"
+_GOOD: Final = frozenset(
+    {
+        RunStatus.PLAN_SUCCESS,
+        RunStatus.PLAN_NO_CHANGES,
+        RunStatus.APPLY_SUCCESS,
+        RunStatus.APPLY_NO_CHANGES,
+    }
+)
 
 
 class NewReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,6 +77,7 @@ class ExternalService:
         self._judge = judge
         self._window = window
         self._writers: dict[ExecutionId, OutputWriter] = {}
+        runs.line.settlers.append(self.settle)
 
     async def begin(self, caller: Principal, reference: str, report: NewReport) -> Run:
         """Add a run that a pipeline plans now. Raises WorkspaceNotFound, NotExternal (its runs are executed here)."""
@@ -100,7 +110,10 @@ class ExternalService:
         task_id, output = run.current_task_id, self._executions.output
         writer = self._writers.get(task_id)
         if writer is None:
-            if await output.read(task_id, limit=1):
+            read = await output.read(task_id, limit=1)
+            writer = self._writers.get(task_id)
+        if writer is None:
+            if read:
                 raise RunNotReady("the log of this task was reported already")
             writer = self._writers[task_id] = output.writer(task_id)
         async for piece in data:
@@ -127,9 +140,8 @@ class ExternalService:
             window=self._window,
         )
         after = await self._changed(run, command, caller)
-        blocked = after.ended and after.status is RunStatus.BLOCKED
-        status = Status.FAILED if blocked else Status.SUCCEEDED
-        await self._finish(run.plan_task_id, Outcome(status=status, reason=after.reason if blocked else None))
+        if not after.ended:
+            await self._finish(run.plan_task_id, Outcome(status=Status.SUCCEEDED))
         return after
 
     async def begin_apply(self, caller: Principal, reference: str) -> Run:
@@ -139,16 +151,22 @@ class ExternalService:
         run = await self._open(caller, reference)
         if run.block is not Block.NONE and run.status is not RunStatus.ACKNOWLEDGED:
             raise RunNotReady("a guardrail is violated and not acknowledged")
-        if run.waits:
-            run = await self._changed(run, Approve(ExecutionId.new()), caller)
-        if run.apply_task_id is None:
+        if run.apply_task_id is None and not run.waits:
             raise RunNotReady(f"the run is {run.status.value} and has no plan to apply")
-        run = await self._changed(run, Applying(), caller)
-        assert run.apply_task_id is not None
-        await self._executions.record(
-            apply_execution(run, run.apply_task_id, caller.actor), (Schedule(), Start(WORKER))
-        )
-        return run
+        task_id, line, after = run.apply_task_id or ExecutionId.new(), self._runs.line, list[Run]()
+
+        async def beside(tx: Transaction, execution: Execution) -> None:  # noqa: ARG001
+            # In one transaction: a run that applies has an execution, whenever the server is killed.
+            if run.waits:
+                raised(await line.decided(tx, run.id, Approve(task_id), caller.actor))
+            after.append(raised(await line.decided(tx, run.id, Applying(), caller.actor)))
+
+        new = apply_execution(run, task_id, caller.actor)
+        try:
+            await self._executions.record(new, (Schedule(), Start(WORKER)), beside=beside)
+        except UniqueViolation:
+            raise RunNotReady("the run applies already") from None
+        return after[0]
 
     async def applied(self, caller: Principal, reference: str, lines: Sequence[bytes] = ()) -> Run:
         """Note that the apply is done. Raises RunNotReady."""
@@ -156,7 +174,6 @@ class ExternalService:
         after = await self._changed(run, Applied(changed=bool(run.has_changes)), caller)
         if lines:
             await self._plans.mark_applied(run, lines)
-        await self._finish(after.current_task_id, Outcome(status=Status.SUCCEEDED))
         return after
 
     async def failed(self, caller: Principal, reference: str, reason: str) -> Run:
@@ -164,9 +181,15 @@ class ExternalService:
         run = await self._open(caller, reference)
         if run.waits:
             raise RunNotReady(f"the run is {run.status.value}; discard it instead")
-        after = await self._changed(run, Fail(reason[:2000] or "the pipeline failed"), caller)
-        await self._finish(run.current_task_id, Outcome(status=Status.FAILED, reason=after.reason))
-        return after
+        return await self._changed(run, Fail(reason[:2000] or "the pipeline failed"), caller)
+
+    async def settle(self, run: Run) -> None:
+        """End the execution and the log of a run that is over, however it ended: a pipeline may report no more."""
+        if run.trigger is not Trigger.EXTERNAL:
+            return
+        found = await self._executions.several(run, [run.current_task_id])
+        if found and not found[0].ended:
+            await self._finish(run.current_task_id, _outcome(run))
 
     async def _open(self, caller: Principal, reference: str) -> Run:
         caller.require(Permission.WORKSPACES_RUN)
@@ -193,6 +216,14 @@ class ExternalService:
             totals = OutputTotals(size, False, ref)
         with suppress(ExecutionEnded, RunyardError):
             await self._executions.command(task_id, Finish(outcome, 1, totals), actor=WORKER)
+
+
+def _outcome(run: Run) -> Outcome:
+    """Return how the last execution of a run ended."""
+    if run.status in _GOOD:
+        return Outcome(status=Status.SUCCEEDED)
+    given_up = run.status in (RunStatus.CANCELLED, RunStatus.DISCARDED)
+    return Outcome(status=Status.CANCELED if given_up else Status.FAILED, reason=run.reason)
 
 
 def kind_of(applies: bool) -> RunKind:

@@ -47,6 +47,7 @@ _SCAN_SECONDS: Final = 2.0
 _BATCH: Final = 200
 _SILENCE: Final = timedelta(hours=24)
 """After that a pipeline that reported a beginning will not report an end."""
+_SILENT: Final = "the pipeline reported nothing for a day"
 _AT_WORK: Final = frozenset({RunStatus.PENDING, RunStatus.PLANNING, RunStatus.APPLYING})
 _DONE: Final = frozenset({RunStatus.APPLY_SUCCESS, RunStatus.APPLY_NO_CHANGES, RunStatus.PLAN_NO_CHANGES})
 _log = structlog.get_logger(__name__)
@@ -140,13 +141,20 @@ class RunLine:
         found = await self._tasks_of(at_work)
         for run in at_work:
             execution = found.get(run.current_task_id)
-            if execution is not None and self._is_lost(run, execution):
+            if run.trigger is Trigger.EXTERNAL:
+                # Its reports come one after the other: between two of them an execution may have ended for a while.
+                if run.updated_at < self._now() - _SILENCE:
+                    await _alone(self._end_run(run, Lost(_SILENT, run.status)), run.id)
+            elif execution is not None and execution.ended:
                 await _alone(self._end_lost(run, execution), run.id)
 
     async def _end_lost(self, run: Run, execution: Execution) -> None:
         command: RunCommand = Lost(_lost_reason(run, execution), run.status)
         if execution.started_at is None and execution.status is Status.CANCELED:
             command = Cancelled(execution.status_reason or "its execution was cancelled")
+        await self._end_run(run, command)
+
+    async def _end_run(self, run: Run, command: RunCommand) -> None:
         decision = await self._change(run.id, command, ACTOR)
         if isinstance(decision, Changed):
             _log.warning("infrastructure.run_lost", run_id=run.id, status=decision.value.status.value)
@@ -164,14 +172,6 @@ class RunLine:
                 part = await self._executions.several(tenant, wanted[start : start + _BATCH])
                 found |= {str(one.id): one for one in part}
         return found
-
-    def _is_lost(self, run: Run, execution: Execution) -> bool:
-        """Tell whether nobody is going to say how a run ended. A pipeline's reports come one after the other, so that
-        between two of them an execution may have ended for a while.
-        """
-        if run.trigger is Trigger.EXTERNAL:
-            return run.updated_at < self._now() - _SILENCE
-        return execution.ended
 
     # --- beginning ---
 
@@ -201,7 +201,7 @@ class RunLine:
             workspace = await locked_row(tx, run.workspace_id)
             if workspace.lock is not None:
                 raise _NotNow
-            decision = await self._decided(tx, run.id, Begin(), ACTOR)
+            decision = await self.decided(tx, run.id, Begin(), ACTOR)
             if isinstance(decision, Refused):
                 raise _NotNow
 
@@ -229,7 +229,7 @@ class RunLine:
         made: list[Changed[Run]] = []
 
         async def beside(tx: Transaction, execution: Execution) -> None:  # noqa: ARG001
-            decision = await self._decided(tx, run.id, Approve(task_id), actor)
+            decision = await self.decided(tx, run.id, Approve(task_id), actor)
             if isinstance(decision, Refused):
                 raise _RefusedApproval(decision)
             if decision.value.status is RunStatus.ACKNOWLEDGED and consent is not None:
@@ -246,7 +246,7 @@ class RunLine:
     async def allow(self, run: Run, *, actor: str, consent: Consent) -> Changed[Run] | Refused:
         """Let a run go on that a pipeline elsewhere executes: nothing is handed to a worker here."""
         async with self._database.transaction() as tx:
-            decision = await self._decided(tx, run.id, Approve(ExecutionId.new()), actor)
+            decision = await self.decided(tx, run.id, Approve(ExecutionId.new()), actor)
             if isinstance(decision, Changed) and decision.value.status is RunStatus.ACKNOWLEDGED:
                 await consent(tx)
             return decision
@@ -327,9 +327,10 @@ class RunLine:
     async def _change(self, run_id: RunId, command: RunCommand, actor: str) -> Changed[Run] | Refused:
         return await change(self._database, self._now, run_id, command, actor=actor)
 
-    async def _decided(
+    async def decided(
         self, tx: Transaction, run_id: RunId, command: RunCommand, actor: str
     ) -> Changed[Run] | Refused:
+        """Apply a command within somebody's transaction."""
         moment = self._now()
         return await transition(
             tx,
