@@ -82,11 +82,30 @@ def test_environments_outlive_a_kill_at_any_point(fresh_server: ServerFactory, t
     assert building.sh(f"curl -s {place}/") == "here"
     building.delete()
     deadline = time.monotonic() + 20
-    layers = one.data_dir / "isolation" / "layers"
-    left = (str(building.id), "build-")
-    while any(path.name.startswith(left) for path in layers.glob("*/live/*")):
+    while any(name.startswith((str(building.id), "build-")) for name in one.kept_layers()):
         assert time.monotonic() < deadline
         time.sleep(0.1)
+    api.close()
+
+
+def test_environment_that_is_torn_down_before_it_is_back_leaves_nothing(
+    fresh_server: ServerFactory, tmp_path: Path
+) -> None:
+    one = fresh_server(ENVIRONMENTS__PROVISIONS_AT_ONCE="1")
+    api = one.api()
+    start = "[ -e /root/again ] && sleep 1; touch /root/again; exec python3 -m http.server 8080"
+    compose = f"services:\n  web:\n    image: python:3.11-alpine\n    command: [sh, -c, '{start}']\n"
+    files = {"task.yaml": "ports: {web: [8080]}\n", "docker-compose.yaml": compose}
+    lazy = ready(api, upload(api, tmp_path, "lazy", files))
+    waiting = ready(api, upload(api, tmp_path, "plain"))
+    api.close()
+    one.restart()
+    waiting.delete()  # its turn to come back is after the other's
+    assert lazy.sh("true") == ""
+    time.sleep(0.5)  # more than it takes to come back: nothing tells that it does not
+    found = one.kept_layers()
+    assert any(name.startswith(lazy.id) for name in found)
+    assert not [name for name in found if name.startswith(waiting.id)]
     api.close()
 
 

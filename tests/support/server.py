@@ -51,6 +51,12 @@ class Server:
         """Return the data folder."""
         return self.folder / "data"
 
+    def kept_layers(self) -> list[str]:
+        """List the sandboxes whose files the running server keeps; it alone has them mounted."""
+        assert self.process is not None
+        kept = Path(f"/proc/{self.process.pid}/root{self.data_dir}") / "isolation" / "layers"
+        return [path.name for path in (*kept.glob("live/*"), *kept.glob("*/live/*"))]
+
     @property
     def log_path(self) -> Path:
         """Return the file with all that the process printed."""

@@ -344,6 +344,8 @@ class EnvironmentKeeper:
             # It would go on making what is removed here.
             resident.returning.cancel()
             await asyncio.wait((resident.returning,))
+            if resident.returning.cancelled():
+                await self._provisioner.lay_down(resident)
         await self._end_executions(resident)
         if resident.environment.state is State.TORN_DOWN:
             await self._last_script(resident)
@@ -409,7 +411,7 @@ class EnvironmentKeeper:
                 materials = await self._provisioner.build(resident, package, Log(None))
                 service_urls = await self._provisioner.assemble(resident, materials, Log(None))
                 self._provisioner.set_variables(resident, service_urls, resident.environment.variables)
-        except (RunyardError, OSError, TimeoutError) as error:
+        except Exception as error:  # noqa: BLE001  whatever it is, the environment must be cleared away
             _log.warning(
                 "environments.teardown_failed", environment=resident.environment.id, reason=str(error)
             )

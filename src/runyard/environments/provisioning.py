@@ -35,7 +35,7 @@ from runyard.executions.worker import RunContext
 from runyard.kernel.errors import RunyardError, Unavailable
 from runyard.runtimes.buffered import outcome_of
 from runyard.runtimes.injection import BASE_ENVIRONMENT
-from runyard.runtimes.isolation.engine import Engine, Exit, Limits, Sandbox, SandboxSpec
+from runyard.runtimes.isolation.engine import CannotEnforce, Engine, Exit, Limits, Sandbox, SandboxSpec
 
 VERIFY_PREFIX: Final = "verify-"
 """Begins the names of the sandboxes in which judges work."""
@@ -345,24 +345,30 @@ class Provisioner:
 
     async def drop_unfinished(self) -> None:
         """Remove the files of builds and of judges' copies that a killed server left. Call it before any begins."""
-        for prefix in (BUILD_PREFIX, VERIFY_PREFIX):
-            for name in self._engine.layers(prefix):
-                await self._engine.delete_layer(name)
+        # A host that cannot isolate has a server all the same.
+        with suppress(CannotEnforce):
+            for prefix in (BUILD_PREFIX, VERIFY_PREFIX):
+                for name in self._engine.layers(prefix):
+                    await self._engine.delete_layer(name)
 
     # --- the end ---------------------------------------------------------------------------------------------------
 
     async def remove(self, resident: Resident) -> None:
         """Free everything of an environment, files included, whoever made it; idempotent."""
+        names = {str(resident.environment.id), *(sandbox.id for sandbox in resident.living.sandboxes)}
+        await self.lay_down(resident)
+        for name in await self._layers(resident, names):
+            await self._engine.delete_layer(name)
+
+    async def lay_down(self, resident: Resident) -> None:
+        """End the sandboxes of an environment and all around them; its files stay."""
         living = resident.living
-        names = {str(resident.environment.id), *(sandbox.id for sandbox in living.sandboxes)}
         for sandbox in living.sandboxes:
-            await sandbox.destroy(keep_layer=False)
+            await sandbox.destroy(keep_layer=True)
         await self.let_go(living)
         for network in living.networks.values():
             await network.close()
         resident.living = Living()
-        for name in await self._layers(resident, names):
-            await self._engine.delete_layer(name)
 
     async def _layers(self, resident: Resident, known: set[str]) -> Sequence[str]:
         """Return the names of all layers that an environment may have, those of an earlier server included."""

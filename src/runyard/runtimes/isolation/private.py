@@ -68,9 +68,15 @@ class PrivateNetworks:
                     if error.errno == errno.EEXIST:
                         continue
                     raise Unavailable(f"A private network cannot be made: {error.strerror}.") from error
-                index = socket.if_nametoindex(link)
-                host.add_address(index, IPv4Interface((int(subnet.network_address) + 1, PRIVATE_PREFIX)))
-                host.bring_up(index)
+                try:
+                    index = socket.if_nametoindex(link)
+                    host.add_address(index, IPv4Interface((int(subnet.network_address) + 1, PRIVATE_PREFIX)))
+                    host.bring_up(index)
+                except OSError as error:
+                    with contextlib.suppress(OSError):
+                        host.delete_link(link)
+                    self._taken.discard(number)
+                    raise Unavailable(f"A private network cannot be made: {error.strerror}.") from error
             return Bridge(self, number, link, index, subnet)
         raise LimitExceeded("No private network is free.")
 
