@@ -137,7 +137,7 @@ class Workspaces:
             if found["status"] in statuses:
                 return found
             ended = found["status"].endswith(("error", "discarded", "cancelled", "success", "no_changes"))
-            passing = found["status"] == "plan_success" and "applying" in statuses
+            passing = found["status"] == "plan_success" and {"applying", "apply_success"} & {*statuses}
             assert passing or not ended, (found, self.log(found))
             time.sleep(0.05)
         raise AssertionError(f"{self.run(workspace, run)} never got to {statuses}")
