@@ -4,7 +4,7 @@ import asyncio
 import io
 import tarfile
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 
@@ -12,9 +12,11 @@ import pytest
 
 from runyard.database.engine import Database
 from runyard.executions.model import Status
+from runyard.infrastructure.provisioner.box import Box, Boxes
 from runyard.infrastructure.provisioner.plugins import PluginCache
+from runyard.infrastructure.provisioner.trees import pack, working_folder
 from runyard.infrastructure.runs import store
-from runyard.infrastructure.runs.errors import RunBlocked, RunNotReady, RunOver
+from runyard.infrastructure.runs.errors import CheckoutFailed, RunBlocked, RunNotReady, RunOver
 from runyard.infrastructure.runs.external import ExternalService, NewReport
 from runyard.infrastructure.runs.line import RunLine
 from runyard.infrastructure.runs.model import (
@@ -88,23 +90,24 @@ async def test_run_goes_from_plan_through_approval_to_apply(site: Site) -> None:
     assert not list((site.tools_folder.parent / "plans").glob("*"))
 
 
-async def test_approval_at_once_waits_until_the_plan_is_cleared_away(site: Site) -> None:
-    """A plan is decided on before its access to the state ends, which must not end that of its apply."""
-    fake_tool(site.tools_folder, {"apply": 'echo "at $TF_HTTP_ADDRESS"'})
-    clear, real = asyncio.Event(), site.state.release
+async def test_approval_at_once_waits_until_the_box_of_the_plan_is_gone(site: Site) -> None:
+    """A plan is decided on before its box ends: an apply in it, or files that are forgotten, would meet it living."""
+    fake_tool(site.tools_folder, {})
+    clear, real = asyncio.Event(), Boxes.serving
 
-    async def release(run: Run) -> None:
+    @asynccontextmanager
+    async def serving(self: Boxes, box: Box, path: str) -> AsyncIterator[str]:
+        async with real(self, box, path) as address:
+            yield address
         await clear.wait()
-        await real(run)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(site.state, "release", release)
+        patch.setattr(Boxes, "serving", serving)
         run = await site.run(await site.workspace(), kind=RunKind.APPLY, origin=uploaded(site))
         assert run.status is RunStatus.PLAN_SUCCESS
         approved = await site.runs.approve(site.caller, run.id)
         await asyncio.sleep(0.2)
         assert (await site.runs.get(site.caller.scope, run.id)).status is RunStatus.PLAN_SUCCESS
-        assert not any("pass-apply" in one for one in site.state.passwords)
         clear.set()
         assert (await site.until(approved)).status is RunStatus.APPLY_SUCCESS
 
@@ -483,3 +486,15 @@ async def test_pipeline_that_falls_silent_leaves_nothing_running(site: Site) -> 
     task = await site.executions.wait(site.caller.scope, applying[0].current_task_id)
     assert (task.status, task.status_reason) == (Status.FAILED, lost.reason)
     assert external._writers == {}
+
+
+def test_links_that_go_round_in_circles_are_named_and_not_followed(tmp_path: Path) -> None:
+    """Left out where they do no harm, refused in the working directory, and no fault of the server anywhere."""
+    (tmp_path / "work").mkdir()
+    (tmp_path / "one").symlink_to("two")
+    (tmp_path / "two").symlink_to("one")
+    assert pack(tmp_path, io.BytesIO(), working="work", limit=1 << 20) == ["one", "two"]
+    with pytest.raises(CheckoutFailed, match="'one' leads out"):
+        pack(tmp_path, io.BytesIO(), working="", limit=1 << 20)
+    with pytest.raises(CheckoutFailed, match="by a link"):
+        working_folder(tmp_path, "one/inner")

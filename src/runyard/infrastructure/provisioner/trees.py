@@ -24,12 +24,11 @@ def working_folder(root: Path, working_directory: str) -> str:
     """
     relative = working_directory.strip("/")
     target = root / relative
-    resolved = target.resolve()
-    if not resolved.is_relative_to(root.resolve()):
+    if not _stays(target, root.resolve()):
         raise CheckoutFailed(
             f"the working directory {working_directory!r} leads out of the repository by a link"
         )
-    if not resolved.is_dir():
+    if not target.is_dir():
         raise CheckoutFailed(f"there is no folder {working_directory!r} in the code")
     return "" if relative in ("", ".") else relative
 
@@ -48,7 +47,7 @@ def pack(root: Path, target: IO[bytes], *, working: str, limit: int) -> Sequence
             item = tarfile.TarInfo(name)
             item.mtime = about.st_mtime
             if stat.S_ISLNK(about.st_mode):
-                if not path.resolve().is_relative_to(top):
+                if not _stays(path, top):
                     if path.parent.resolve().is_relative_to(working_top):
                         raise CheckoutFailed(f"the link {name!r} leads out of the repository")
                     dropped.append(name)
@@ -67,6 +66,14 @@ def pack(root: Path, target: IO[bytes], *, working: str, limit: int) -> Sequence
                 with os.fdopen(fd, "rb") as content:
                     archive.addfile(item, content)
     return dropped
+
+
+def _stays(path: Path, top: Path) -> bool:
+    """Tell whether a path ends within a folder, every link followed; one that goes round in circles ends nowhere."""
+    try:
+        return path.resolve().is_relative_to(top)
+    except (RuntimeError, OSError):
+        return False
 
 
 def _walk(root: Path) -> Iterator[tuple[Path, os.stat_result]]:

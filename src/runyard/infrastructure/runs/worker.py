@@ -97,7 +97,7 @@ class RunWorker:
         self._options = options
         self._now = now
         self._planning: dict[RunId, asyncio.Event] = {}
-        """Set when what a plan used is cleared away: a plan is decided on before that."""
+        """Set when the box of a plan is gone: a plan is decided on before that."""
 
     def register(self) -> None:
         """Tell the ledger who obeys, and the line how to clear away; before what was left is offered again."""
@@ -254,7 +254,7 @@ class RunWorker:
     # --- apply ---
 
     async def _plan_cleared(self, run: Run) -> None:
-        """Wait for the end of a plan's box and access: clearing them away must not take those of the apply with them."""
+        """Wait for the end of a plan's box: its apply takes the files over, and whoever discards it forgets them."""
         cleared = self._planning.get(run.id)
         if cleared is not None:
             await cleared.wait()
