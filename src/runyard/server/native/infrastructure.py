@@ -11,11 +11,13 @@ import msgspec
 from runyard.dialects import reading
 from runyard.dialects.door import Call, ClientGone, Parameter, Route
 from runyard.identity.model import Permission
+from runyard.infrastructure.plans.reading import MAX_BYTES
 from runyard.infrastructure.runs.arguments import split
 from runyard.infrastructure.runs.external import NewReport, kind_of
 from runyard.infrastructure.runs.model import NewRun, Origin, RunQuery, Trigger
 from runyard.infrastructure.runs.pushes import Push, PushService
 from runyard.infrastructure.workspaces.model import Code, NewWorkspace, Workspace, WorkspaceQuery
+from runyard.kernel.errors import TooLarge
 from runyard.server.house import House
 from runyard.server.native.infrawire import (
     FailureIn,
@@ -36,6 +38,8 @@ from runyard.server.native.wire import Listed
 _BASE: Final = "/runyard/v1"
 _PAGE: Final = 50
 _MOST: Final = 1000
+_LARGEST_LOG: Final = 1 << 30
+"""Bytes of one report of a log; how many of them are kept is the writer's matter."""
 
 
 _workspace = msgspec.json.Decoder(WorkspaceIn)
@@ -205,13 +209,14 @@ class RunHandlers:
 
     async def log(self, call: Call) -> None:
         """Report what the task that is at work printed."""
-        run = await self._external.log(call.caller, call.params["run"], _pieces(call))
+        run = await self._external.log(call.caller, call.params["run"], _pieces(call, _LARGEST_LOG))
         await send_json(call, run_view(run))
 
     async def plan(self, call: Call) -> None:
         """Report the output of `show -json`; the answer says what guardrails find."""
+        await self._runs.get(call.caller.scope, call.params["run"])  # before a gigabyte comes for nothing
         with tempfile.NamedTemporaryFile(dir=self._folder, suffix=".json") as kept:
-            async for piece in _pieces(call):
+            async for piece in _pieces(call, MAX_BYTES):
                 await asyncio.to_thread(kept.write, piece)
             kept.flush()
             run = await self._external.plan(call.caller, call.params["run"], Path(kept.name))
@@ -234,12 +239,16 @@ class RunHandlers:
         await send_json(call, run_view(run))
 
 
-async def _pieces(call: Call) -> AsyncIterator[bytes]:
-    """Yield a body as it comes. Raises ClientGone."""
+async def _pieces(call: Call, limit: int) -> AsyncIterator[bytes]:
+    """Yield a body as it comes, at most `limit` bytes of it. Raises TooLarge, ClientGone."""
+    left = limit
     while True:
         message = await call.receive()
         if message["type"] != "http.request":
             raise ClientGone
+        left -= len(message.get("body", b""))
+        if left < 0:
+            raise TooLarge(f"the body has more than {limit} bytes", limit=limit)
         if message.get("body"):
             yield message["body"]
         if not message.get("more_body", False):
