@@ -6,7 +6,7 @@ from runyard.actions.errors import InvalidParameters
 from runyard.actions.keepable import cleaned, read
 from runyard.actions.runners.http import check_host
 from runyard.actions.runners.job import ProcessEnd, decoded, without_newline
-from runyard.actions.runners.remote import Host, hosts_of
+from runyard.actions.runners.remote import Host, _Group, hosts_of
 from runyard.executions.model import Status
 from runyard.kernel.errors import InvalidArgument
 
@@ -68,3 +68,14 @@ def test_addresses_are_held_to_one_of_two_lists() -> None:
     for refused, allowed in ((["bad.example"], []), ([], ["good.example"]), (["a"], ["b"])):
         with pytest.raises(InvalidParameters):
             check_host("http://BAD.example:80/", refused, allowed)
+
+
+def test_first_line_of_a_remote_command_is_its_group_or_output() -> None:
+    """A host that prints no line at all is told of as it is, and not gathered without end."""
+    group = _Group()
+    assert [group.take(part) for part in (b"12", b"34\nout", b"put")] == [b"", b"out", b"put"]
+    assert group.number == 1234
+    odd = _Group()
+    assert odd.take(b"x" * 4096) == b""
+    assert odd.take(b"y") == b"x" * 4096 + b"y"
+    assert (odd.take(b"z"), odd.number) == (b"z", -1)

@@ -37,6 +37,8 @@ DEFAULT_TIMEOUT: Final = 60.0
 CONNECT_SECONDS: Final = 20.0
 KILL_SECONDS: Final = 10.0
 _PID_DIGITS: Final = 10
+_LONGEST_FIRST: Final = 4096
+"""Bytes of a first line beyond which it is no number: a host that prints without end is not kept in memory."""
 _UNREACHABLE: Final = 255
 _BLOCK: Final = 64 << 10
 
@@ -210,7 +212,7 @@ class _Group:
             return data
         self.head += data
         line, end, rest = bytes(self.head).partition(b"\n")
-        if not end:
+        if not end and len(self.head) <= _LONGEST_FIRST:
             return b""
         self.number = int(line) if line.isdigit() and len(line) < _PID_DIGITS else -1
         # A shell that printed something before is told of as it is: nothing is lost but the number.
