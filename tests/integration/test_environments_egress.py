@@ -1,10 +1,12 @@
 """The way out for listed targets, against real sockets: one place is another host, in a network namespace of its own."""
 
 import asyncio
+import contextlib
 import ipaddress
 import os
 import shutil
 import socket
+import struct
 import subprocess
 import threading
 from collections.abc import AsyncIterator, Iterator
@@ -13,6 +15,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 
 from runyard.environments.egress import Allowed, Gateway
+from runyard.environments.proxies import Proxy
 from runyard.runtimes.isolation import syscalls
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("ip"), reason="needs root and iproute2")
@@ -170,6 +173,31 @@ async def test_what_can_be_no_name_is_refused() -> None:
     answer = await way.ask(f"CONNECT {'a' * 70}.example.org:80 HTTP/1.1\r\n\r\n")
     assert answer.startswith("HTTP/1.1 403")
     await gateway.close()
+
+
+async def test_client_that_breaks_off_ends_the_silent_far_side() -> None:
+    began, ended = asyncio.Event(), asyncio.Event()
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readexactly(5)
+        began.set()
+        with contextlib.suppress(OSError):
+            await reader.read()
+        ended.set()
+        writer.close()
+
+    far = await asyncio.start_server(silent, "127.0.0.1", 0)
+    proxy = Proxy(far.sockets[0].getsockname()[:2])
+    port = await proxy.listen("127.0.0.1", 0)
+    client = socket.create_connection(("127.0.0.1", port))
+    client.sendall(b"hello")
+    async with asyncio.timeout(10):
+        await began.wait()
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        client.close()  # as an error, not as an end
+        await ended.wait()
+    await proxy.close()
+    far.close()
 
 
 def test_list_knows_names_suffixes_networks_and_places() -> None:

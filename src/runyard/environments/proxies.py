@@ -1,7 +1,6 @@
 """Publishes ports of services on the host. Owns listening sockets and the copying of bytes; looks at none of them."""
 
 import asyncio
-import contextlib
 import socket
 from collections.abc import Sequence
 
@@ -72,10 +71,12 @@ class Proxy:
 
 
 async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Carry bytes one way until they end or either side is gone."""
-    with contextlib.suppress(OSError):
+    """Carry bytes one way to their end. A side that breaks ends the other one too, which may be silent for ever."""
+    try:
         while data := await reader.read(_CHUNK):
             writer.write(data)
             await writer.drain()
         if writer.can_write_eof():
             writer.write_eof()
+    except OSError:
+        writer.close()
