@@ -11,7 +11,9 @@ from runyard.database.engine import Database
 from runyard.environments.usersecrets.service import UserSecretService
 from runyard.identity import devices
 from runyard.identity.devices import DeviceService
+from runyard.identity.errors import LastAdmin
 from runyard.identity.keys import KeyService, NewKey
+from runyard.identity.members import MemberService, NewMember
 from runyard.identity.model import Permission, Principal, Role, UserKind
 from runyard.identity.service import IdentityService, NewToken
 from runyard.identity.tenancy import TenancyService
@@ -34,6 +36,7 @@ class Hall:
 
     def __init__(self, database: Database, folder: Path) -> None:
         self.time = datetime.now(UTC)
+        self.database = database
         self.identity = IdentityService(database, self.now)
         self.keys = KeyService(database, self.identity, self.now)
         self.devices = DeviceService(database, self.now)
@@ -191,6 +194,21 @@ async def test_tree_is_seen_from_a_narrow_scope(hall: Hall) -> None:
             await hall.tenancy.top(scope, reference)
     with pytest.raises(NotFound):
         await hall.tenancy.inner_named(scope, top, "default")
+
+
+async def test_account_never_loses_its_last_admin(hall: Hall) -> None:
+    admin = await hall.admin()
+    one, two = (MemberService(hall.database, hall.identity) for _ in range(2))
+    root = admin.scope.project_id
+    (first,) = [user.user for user in await one.list(admin, root) if user.role is Role.ADMIN]
+    for role in (Role.VIEWER, Role.OPERATOR):
+        with pytest.raises(LastAdmin):
+            await one.add(admin, root, [NewMember(first.name, role)])
+    await one.add(admin, root, [NewMember("second", Role.ADMIN)])
+    removals = one.remove(admin, root, [first.name]), two.remove(admin, root, ["second"])
+    assert await outcomes(*removals) == ["done", "refused"]
+    left = [member.role for member in await one.list(admin, root)]
+    assert left.count(Role.ADMIN) == 1
 
 
 async def test_tree_of_another_account_is_not_found(hall: Hall) -> None:

@@ -53,13 +53,16 @@ class MemberService:
 
     async def add(self, caller: Principal, project_id: str, new: Sequence[NewMember]) -> Sequence[Member]:
         """Give roles on a project; who was a member gets the new role. All or none.
-        Raises NotFound, PermissionDenied, InvalidArgument.
+        Raises NotFound, PermissionDenied, InvalidArgument, LastAdmin (whoever gets a lesser one).
         """
         caller.require(Permission.ADMIN)
 
         async def work(tx: Transaction) -> Sequence[Member]:
             project = await self._identity.visible_project(tx, caller.scope, project_id)
-            return [await self._add(tx, caller, project, one) for one in new]
+            before = await people.lock_members(tx, project.id)
+            given = [await self._add(tx, caller, project, one) for one in new]
+            await _keep_an_admin(tx, project, before)
+            return given
 
         # Clients add one new user to several projects at once: whoever comes second finds it the next time.
         added = await run_upsert(self._database, work)
@@ -90,17 +93,16 @@ class MemberService:
         caller.require(Permission.ADMIN)
         async with self._database.transaction() as tx:
             project = await self._identity.visible_project(tx, caller.scope, project_id)
-            members = await people.members_of(tx, project.id)
+            members = await people.lock_members(tx, project.id)
             gone = [
                 one
                 for one in members
                 if {one.reference, one.user.id, one.user.name, one.user.email} & set(references)
             ]
-            left = [one for one in members if one not in gone]
-            if project.parent_id is None and gone and not any(one.role is Role.ADMIN for one in left):
-                raise LastAdmin
             for member in gone:
                 await people.remove_member(tx, project.id, member.user.id)
+            await _keep_an_admin(tx, project, members)
+            for member in gone:
                 await tx.record(_event(project, member.user, "member.removed", caller, self._now()))
         for member in gone:
             self._identity.forget_user(member.user.id)
@@ -113,6 +115,16 @@ class MemberService:
         """
         async with self._database.read() as tx:
             return await people.users_in(tx, caller.scope, search, offset, limit)
+
+
+async def _keep_an_admin(tx: Transaction, project: Project, before: Sequence[Member]) -> None:
+    """Refuse to leave a whole account without anybody who may manage it. `before` was read under a lock: of two who
+    remove each other the second one sees what the first did. Raises LastAdmin.
+    """
+    if project.parent_id is None and any(one.role is Role.ADMIN for one in before):
+        left = await people.members_of(tx, project.id)
+        if not any(one.role is Role.ADMIN for one in left):
+            raise LastAdmin
 
 
 def _event(project: Project, user: User, name: str, caller: Principal, at: datetime, **body: str) -> Event:

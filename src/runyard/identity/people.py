@@ -29,12 +29,23 @@ async def set_email(tx: Transaction, user: User, email: str) -> User:
 
 async def members_of(tx: Transaction, project_id: ProjectId) -> Sequence[Member]:
     """Read the members of a project, the first one first."""
+    return await _members(tx, project_id, lock=False)
+
+
+async def lock_members(tx: Transaction, project_id: ProjectId) -> Sequence[Member]:
+    """Read the members of a project and keep others from changing them meanwhile."""
+    return await _members(tx, project_id, lock=True)
+
+
+async def _members(tx: Transaction, project_id: ProjectId, *, lock: bool) -> Sequence[Member]:
     statement = (
         select(users, members.c.role, members.c.reference)
         .join(members, members.c.user_id == users.c.id)
         .where(members.c.project_id == project_id)
         .order_by(members.c.created_at, users.c.id)
     )
+    if lock:
+        statement = statement.with_for_update(of=members)
     return [
         Member(user=_user(row), role=Role(row.role), reference=row.reference or row.id)
         for row in await tx.all(statement)
