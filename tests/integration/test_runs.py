@@ -12,6 +12,7 @@ import pytest
 
 from runyard.database.engine import Database
 from runyard.executions.model import Status
+from runyard.infrastructure.provisioner.applylog import ApplyLines
 from runyard.infrastructure.provisioner.box import Box, Boxes
 from runyard.infrastructure.provisioner.plugins import PluginCache
 from runyard.infrastructure.provisioner.trees import pack, working_folder
@@ -498,3 +499,29 @@ def test_links_that_go_round_in_circles_are_named_and_not_followed(tmp_path: Pat
         pack(tmp_path, io.BytesIO(), working="", limit=1 << 20)
     with pytest.raises(CheckoutFailed, match="by a link"):
         working_folder(tmp_path, "one/inner")
+
+
+async def test_state_that_the_tool_could_not_write_is_brought_home(site: Site) -> None:
+    """What an apply leaves is written; a file of the same name in the code is not taken for it."""
+    fake_tool(site.tools_folder, {"apply": "exit 1", "state": 'echo "pushed $(cat $3)"'})
+    made = await site.workspace()
+    code = {"main.tf": "", "errored.tfstate": "old"}
+    run = await site.run(made, kind=RunKind.APPLY, origin=uploaded(site, code))
+    ended = await site.until(await site.runs.approve(site.caller, run.id))
+    assert ended.status is RunStatus.APPLY_ERROR
+    assert "pushed" not in await site.output(str(ended.apply_task_id))
+    fake_tool(
+        site.tools_folder, {"apply": "echo new > errored.tfstate; exit 1", "state": 'echo "pushed $(cat $3)"'}
+    )
+    run = await site.run(made, kind=RunKind.APPLY, origin=uploaded(site, code))
+    ended = await site.until(await site.runs.approve(site.caller, run.id))
+    assert "pushed new" in await site.output(str(ended.apply_task_id))
+
+
+def test_line_that_is_too_deep_to_read_does_not_end_an_apply() -> None:
+    """A provider may print what it likes; the apply goes on."""
+    said: list[bytes] = []
+    lines = ApplyLines(said.append, io.BytesIO(), 1 << 20)
+    deep = b"[" * 100_000
+    lines.write(deep + b'\n{"@message": "Apply complete!"}\n')
+    assert said == [deep + b"\n", b"Apply complete!\n"]

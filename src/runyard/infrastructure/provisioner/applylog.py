@@ -43,7 +43,7 @@ class ApplyLines:
     def _take(self, line: bytes) -> None:
         try:
             message: Any = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):  # an error here would end the apply in its middle
             message = None
         if not isinstance(message, dict) or "@message" not in message:
             self._say(line + b"\n")

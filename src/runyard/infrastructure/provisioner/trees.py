@@ -15,7 +15,8 @@ from runyard.infrastructure.runs.errors import CheckoutFailed
 from runyard.kernel.errors import TooLarge
 
 _FOLDER: Final = 0o755
-_SKIPPED: Final = frozenset({".git"})
+_SKIPPED: Final = frozenset({".git", "errored.tfstate"})
+"""The latter is what a tool leaves that could not write the state: one of the code must not pass for it."""
 
 
 def working_folder(root: Path, working_directory: str) -> str:

@@ -320,7 +320,7 @@ class RunWorker:
         kept.seek(0)
         try:
             await self._parts.plans.mark_applied(job.run, kept)
-            if await box.get(f"{folder}/errored.tfstate", PLAN_BYTES) is not None:
+            if await box.has(f"{folder}/errored.tfstate"):
                 job.say("the state was left in errored.tfstate; it is written now")
                 await box.run(
                     job.context,
