@@ -109,6 +109,21 @@ def test_environment_that_is_torn_down_before_it_is_back_leaves_nothing(
     api.close()
 
 
+def test_environment_whose_secrets_are_lost_fails_alone(fresh_server: ServerFactory, tmp_path: Path) -> None:
+    one = fresh_server()
+    api = one.api()
+    task = upload(api, tmp_path, "sealed")
+    secret = api.post("/api/v1/user/secrets", {"name": "key", "value": "value"}).expect(201).json()["id"]
+    lost, kept = ready(api, task, secret_ids=[secret]), ready(api, task)
+    api.close()
+    one.stop()
+    (one.data_dir / "keys").rename(tmp_path / "keys")
+    one.start()
+    assert kept.sh("true") == ""
+    assert lost.state("failed")["error"].startswith("its secrets are lost")
+    api.close()
+
+
 def test_sixty_four_environments_live_at_once(server: Server, tmp_path: Path) -> None:
     api = server.api()
     task = upload(api, tmp_path, "many")

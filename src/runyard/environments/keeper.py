@@ -46,7 +46,7 @@ from runyard.executions.service import ExecutionService
 from runyard.executions.worker import RunContext
 from runyard.identity.model import Scope
 from runyard.kernel.clock import utc_now
-from runyard.kernel.crypto import Vault
+from runyard.kernel.crypto import CannotUnseal, Vault
 from runyard.kernel.errors import NotFound, RunyardError, Unavailable
 from runyard.kernel.ids import ExecutionId
 from runyard.kernel.transitions import Changed, Refused, transition
@@ -111,7 +111,12 @@ class EnvironmentKeeper:
         async with self._database.read() as tx:
             left = await store.unfreed(tx)
         for environment in left:
-            resident = await self._take_up(environment)
+            try:
+                resident = await self._take_up(environment)
+            except CannotUnseal as error:
+                # One row must not keep a whole server from its start.
+                await self.fail(self._residents[environment.id], f"its secrets are lost: {error.message}")
+                continue
             if environment.state in ENDED:
                 self.clear_away(resident)
             elif environment.state in UNDER_WAY:
