@@ -135,6 +135,8 @@ def test_compose_services_come_after_those_they_depend_on(tmp_path: Path) -> Non
         ("services:\n  a:\n    build: ./nosuch\n", "there is no ./nosuch"),
         ("services:\n  a:\n    image: x\n    volumes: ['/etc:/x']\n", "files of the host are not supported"),
         ("services:\n  a:\n    image: x\n    ports: ['80-90']\n", "is no port (ranges"),
+        ("services:\n  a:\n    image: x\n    ports: ['²']\n", "is no port (ranges"),
+        ("services:\n  a:\n    image: x\n    healthcheck: {test: 'true', retries: .inf}\n", "infinity"),
         ("services:\n  a: {image: x, depends_on: [b]}\n", "there is no service b"),
         ("services:\n  a: {image: x, depends_on: [b]}\n  b: {image: x, depends_on: [a]}\n", "in a circle"),
         ("services:\n  a: {image: x, volumes: ['v:/x']}\n  b: {image: x, volumes: ['v:/x']}\n", "a volume of two services"),

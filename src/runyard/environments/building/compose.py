@@ -180,7 +180,7 @@ class _Compose:
     def _port(self, at: _Path, value: object) -> int:
         target = value.get("target") if isinstance(value, dict) else value
         text = (self._text(at, target) or "").partition("/")[0].rpartition(":")[2]
-        if not text.isdigit() or not 0 < int(text) < 65_536:
+        if not text.isdecimal() or not 0 < int(text) < 65_536:
             raise self._error(at, f"{str(target)[:40]!r} is no port (ranges are not supported)")
         return int(text)
 
@@ -237,7 +237,7 @@ class _Compose:
                 ),
                 False,
             )
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, OverflowError) as error:
             raise self._error(at, str(error)) from None
 
     def _volumes(self, at: _Path, value: object) -> Sequence[Carried]:

@@ -215,7 +215,7 @@ class Reader:
     def _expose(self, line: _Line, recipe: Recipe) -> None:
         for word in self._substitute(line, line.rest).split():
             port, _, kind = word.partition("/")
-            if not port.isdigit() or not 0 < int(port) < 65_536 or kind not in ("", "tcp", "udp"):
+            if not port.isdecimal() or not 0 < int(port) < 65_536 or kind not in ("", "tcp", "udp"):
                 raise self._error(line, f"{word!r} is no port")
             recipe.ports.append(int(port))
 
