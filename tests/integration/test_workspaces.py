@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from runyard.database.engine import Database
 from runyard.executions.model import Status
 from runyard.executions.output.log import OutputLog
 from runyard.executions.service import ExecutionService
-from runyard.identity.model import Principal
+from runyard.identity.model import Permission, Principal
 from runyard.identity.service import IdentityService
 from runyard.infrastructure.runs.drift import DriftService
 from runyard.infrastructure.runs.line import RunLine
@@ -36,7 +36,7 @@ from runyard.infrastructure.workspaces.model import (
 from runyard.infrastructure.workspaces.schedule import InvalidSchedule
 from runyard.infrastructure.workspaces.service import WorkspaceService
 from runyard.kernel.crypto import Vault
-from runyard.kernel.errors import InvalidArgument
+from runyard.kernel.errors import InvalidArgument, PermissionDenied
 from tests.support.infrastructure import Neighbours
 
 
@@ -178,6 +178,8 @@ async def test_newer_push_supersedes_older_ones_of_its_branch(parts: Parts) -> N
     other = await parts.runs.create(parts.caller, made.id, push("dev"))
     person = await parts.runs.create(parts.caller, made.id, NewRun(origin=Origin(branch="main")))
     newer = await parts.runs.create(parts.caller, made.id, push("main"))
+    proposed = NewRun(trigger=Trigger.PULL_REQUEST, origin=Origin(branch="main"))
+    await parts.runs.create(parts.caller, made.id, proposed)  # of a fork whose branch is called so too
     found = [
         (await parts.runs.get(parts.caller.scope, run.id)).status.value
         for run in (older, other, person, newer)
@@ -185,7 +187,18 @@ async def test_newer_push_supersedes_older_ones_of_its_branch(parts: Parts) -> N
     assert found == ["discarded", "pending", "pending", "pending"]
     task = await parts.executions.get(parts.caller.scope, older.plan_task_id)
     assert task.status is Status.CANCELED
-    assert (await parts.workspaces.get(parts.caller.scope, made.id)).runs_count == 4
+    assert (await parts.workspaces.get(parts.caller.scope, made.id)).runs_count == 5
+
+
+async def test_destruction_that_would_be_refused_gives_nothing_up(parts: Parts) -> None:
+    """Who may not approve hears so before the runs that wait are discarded."""
+    made = await parts.made("kept")
+    await parts.workspaces.lock(parts.caller, made.id)
+    waiting = await parts.runs.create(parts.caller, made.id, NewRun())
+    may = parts.caller.permissions - {Permission.WORKSPACES_APPROVE}
+    with pytest.raises(PermissionDenied):
+        await parts.runs.delete_workspace(replace(parts.caller, permissions=may), made.id, destroy=True)
+    assert (await parts.runs.get(parts.caller.scope, waiting.id)).status is RunStatus.PENDING
 
 
 async def test_schedules_make_one_plan_each_time(parts: Parts, database: Database) -> None:
