@@ -11,7 +11,7 @@ import pytest
 from tests.support.http import Api
 from tests.support.server import Server
 
-EXAMPLES = 6
+EXAMPLES = 3
 SECONDS = 230
 
 

@@ -63,10 +63,11 @@ def test_login_gives_a_token_that_works(st2: St2, server: Server) -> None:
 
 
 def test_api_key_lives_and_dies(st2: St2, server: Server) -> None:
-    key = st2("apikey", "create", "-k", "-m", '{"for": "tests"}').ok().out.strip()
+    key = st2("apikey", "create", "-k", "-m", '{"for": "life"}').ok().out.strip()
     with_key = St2(server, st2.home, {"ST2_API_KEY": key})
     assert with_key("runner", "get", "noop", "-j").ok().json()["name"] == "noop"
-    (found,) = [one for one in st2("apikey", "list", "-j", "-d").ok().json() if one["metadata"]]
+    listed = st2("apikey", "list", "-j", "-d").ok().json()
+    (found,) = [one for one in listed if one["metadata"] == {"for": "life"}]
     assert found["key_hash"] == "********"
     st2("apikey", "disable", found["id"]).ok()
     assert with_key("runner", "list").code != 0
