@@ -4,7 +4,7 @@ import base64
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from runyard.infrastructure.policies.errors import PolicyInvalid
@@ -237,8 +237,10 @@ PIECES = st.sampled_from(
 )  # fmt: skip
 
 
+@example("if \nfirefly")
+@example("not \ninput.a[_]\n==f(input.a[_])\n")
 @given(st.lists(PIECES, max_size=30).map("".join))
-@settings(max_examples=200)
+@settings(max_examples=300)
 def test_any_text_is_rewritten_without_a_fault_and_line_for_line(text: str) -> None:
     assert hoisted(text).count("\n") == text.count("\n")
     attributes_read([text])

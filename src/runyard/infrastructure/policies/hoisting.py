@@ -19,6 +19,8 @@ _TOKEN: Final = re.compile(
 _OPEN: Final = {"(": ")", "[": "]", "{": "}"}
 _KEYWORDS: Final = frozenset({"not", "some", "every", "with", "as", "in", "if", "else", "default", "import", "true", "false",
                               "null", "contains"})  # fmt: skip
+_GAPS: Final = " \t"
+"""What may be cut off a statement; line breaks stay, so that faults are told with their lines."""
 _CONTINUES: Final = frozenset(
     {":=", "==", "!=", "<=", ">=", "=", "<", ">", "+", "-", "*", "/", "%", "&", "|", ",", ":", "."}
 )
@@ -94,7 +96,7 @@ class _Rewriter:
                 parts.append("{" + self._body(node.children) + "}")
             elif node.kind == "name" and node.text == "if" and not _next_is_body(nodes, index + 1):
                 end = _line_end(nodes, index + 1)
-                parts.append("if { " + self._body(nodes[index + 1 : end]).strip() + " }")
+                parts.append("if { " + self._body(nodes[index + 1 : end]).strip(_GAPS) + " }")
                 index = end
                 continue
             elif node.kind == "group":
@@ -132,7 +134,8 @@ class _Rewriter:
             return lead + ("not" if negated else "") + told
         made = "; ".join(taken)
         if negated:
-            return f"{lead}count([1 | {made}; {told.strip()}]) == 0"
+            ended = told[len(told.rstrip()) :]
+            return f"{lead}count([1 | {made}; {told.rstrip().lstrip(_GAPS)}]) == 0{ended}"
         return f"{lead}{made}; {told}"
 
     def _every(self, nodes: _Nodes) -> str:
@@ -180,11 +183,8 @@ class _Rewriter:
         head = self._walk(node.children[:bar], own, everywhere=False)
         body = self._body(node.children[bar + 1 :])
         more = "".join(f"; {one}" for one in own)
-        return (
-            f"{node.text}{head}|{body.rstrip()}{more}{node.closing}"
-            if more
-            else (f"{node.text}{head}|{body}{node.closing}")
-        )
+        ended = len(body.rstrip())
+        return f"{node.text}{head}|{body[:ended]}{more}{body[ended:]}{node.closing}"
 
 
 def _statements(nodes: _Nodes) -> Iterator[tuple[bool, list[_Node]]]:
