@@ -3,10 +3,14 @@
 import http.client
 import json
 import socket
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 from urllib.parse import quote
+
+IDLE_SECONDS = 30.0
+"""A connection that lay longer is opened anew: the server closes it after 75 s, perhaps while a request is on its way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +50,7 @@ class Api:
         """Remember where to go; connects at the first call."""
         self.host, self.port, self.token, self.timeout = host, port, token, timeout
         self._connection: http.client.HTTPConnection | None = None
+        self._used = 0.0
 
     def clone(self, token: str | None = None, timeout: float | None = None) -> "Api":
         """Make a client of its own connection, with the same token unless another is given."""
@@ -89,6 +94,8 @@ class Api:
         elif body is not None:
             payload = json.dumps(body).encode()
             sent.setdefault("Content-Type", "application/json")
+        if time.monotonic() - self._used > IDLE_SECONDS:
+            self.close()
         if self._connection is None:
             self._connection = http.client.HTTPConnection(self.host, self.port, timeout=self.timeout)
             self._connection.connect()
@@ -97,6 +104,7 @@ class Api:
             self._connection.request(method, path, payload, sent)
             response = self._connection.getresponse()
             content = response.read()
+            self._used = time.monotonic()
         except (OSError, http.client.HTTPException):
             self.close()
             raise
