@@ -38,9 +38,11 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     return report
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """Serve for the whole session; at the end assert a clean exit and that nothing is left on the host."""
+    """Serve for one file of tests, so that none depends on which files ran before it on the same worker; at the end
+    assert a clean exit and that nothing is left on the host.
+    """
     one = Server(tmp_path_factory.mktemp("server"), {"RUNYARD_RUNTIMES__IDLE_SCAN_SECS": "0.25"})
     one.start()
     yield one
@@ -72,7 +74,7 @@ def fresh_server(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Ser
         one.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def two_organizations(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, Api, Api]]:
     """Serve two accounts, `default` and `other`, with small limits for task packages, and a client of each."""
     small = {
@@ -105,14 +107,14 @@ def postgres_url(postgres: Postgres) -> str:
 
 @pytest.fixture
 def api(server: Server) -> Iterator[Api]:
-    """Return a client of the session's server with the admin token."""
+    """Return a client of the file's server with the admin token."""
     with server.api() as client:
         yield client
 
 
 @pytest.fixture
 def make_runtime(api: Api) -> Iterator[Callable[..., str]]:
-    """Return a factory of runtimes of the session's server; each is deleted at the end."""
+    """Return a factory of runtimes of the file's server; each is deleted at the end."""
     made: list[str] = []
 
     def make(**fields: object) -> str:

@@ -2,6 +2,7 @@
 
 import contextlib
 import http.client
+import itertools
 import os
 import signal
 import socket
@@ -28,6 +29,15 @@ def free_port() -> int:
         return port
 
 
+_networks = itertools.count()
+
+
+def free_network() -> int:
+    """Return an octet that no server alive on this worker or beside it has: even ones on one, odd ones on the other."""
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "gw0")
+    return 100 + (2 * next(_networks) + int(worker.removeprefix("gw")) % 2) % 100
+
+
 def default_command() -> list[str]:
     """Return the command of the environment that runs the tests."""
     return [str(Path(sys.executable).parent / "runyard"), "serve"]
@@ -43,6 +53,8 @@ class Server:
     command: list[str] = field(default_factory=default_command)
     token: str = ADMIN_TOKEN
     port: int = field(default_factory=free_port)
+    network: int = field(default_factory=free_network)
+    """The second octet of the addresses that its runtimes get."""
     process: subprocess.Popen[bytes] | None = None
     traces: leaks.Traces = field(default_factory=leaks.Traces)
 
@@ -89,7 +101,7 @@ class Server:
             "RUNYARD_DATA_DIR": str(self.data_dir),
             "RUNYARD_ADMIN_TOKEN": self.token,
             # Servers beside each other must not hand out the same addresses.
-            "RUNYARD_RUNTIMES__NETWORK_CIDR": f"10.{100 + self.port % 100}.0.0/16",
+            "RUNYARD_RUNTIMES__NETWORK_CIDR": f"10.{self.network}.0.0/16",
             "PYTHONWARNINGS": "default",
         }
         return {**kept, **fixed, **self.settings}
