@@ -78,7 +78,7 @@ action_runs = Table(
     Column("trigger_type", String(256)),
     Column("trigger_instance_id", String(24)),
     Index("ix_action_runs_action", "account_id", "action_ref", "created_at"),
-    Index("ix_action_runs_user", "account_id", "user_name", "created_at"),
+    Index("ix_action_runs_user_action", "account_id", "user_name", "action_ref", "created_at"),
     Index("ix_action_runs_runner", "account_id", "runner", "created_at"),
     Index("ix_action_runs_liveaction", "liveaction_id"),
 )

@@ -38,7 +38,9 @@ from runyard.kernel.jsons import encode_json
 _e, _r = executions.c, action_runs.c
 _ref = func.coalesce(_r.action_ref, literal(f"{STAND_IN_PACK}.") + _e.kind)
 _user = _e.actor
-"""The user of a run is the actor of its execution, which has an index of its own."""
+"""The user of a run is the actor of its execution, whose index has all of a user's; that of the runs has those of one
+action.
+"""
 _kind = func.coalesce(_r.runner, literal(STAND_IN_RUNNER))
 _SORTS: Mapping[str, ColumnElement[Any]] = {
     "timestamp": _e.created_at,
@@ -289,8 +291,8 @@ def _needs_runs(wanted: RunFilter) -> bool:
 
 def _of_runs_alone(scope: Scope, wanted: RunFilter) -> bool:
     """Tell whether nothing of the ledger is asked for: then its rows need not be looked at."""
-    ledger = wanted.nothing or wanted.ids or wanted.statuses or wanted.parent or wanted.absent or wanted.user
-    bounds = wanted.after or wanted.before or wanted.owner is not None
+    ledger = wanted.nothing or wanted.ids or wanted.statuses or wanted.parent or wanted.absent
+    bounds = wanted.after or wanted.before
     return _led_by_runs(wanted) and is_whole_account(scope) and not ledger and not bounds
 
 
@@ -321,8 +323,9 @@ def _conditions(scope: Scope, wanted: RunFilter) -> list[ColumnElement[bool]]:
     if wanted.parent is not None:
         found.append(_e.parent_id == wanted.parent)
     found += [_SORTS[name].is_(None) for name in wanted.absent]
+    user = _r.user_name if _led_by_runs(wanted) else _user
     if wanted.owner is not None:
-        found.append(_user == wanted.owner)
+        found.append(user == wanted.owner)
     for name in ("rule", "trigger", "trigger_type", "trigger_instance"):
         value = getattr(wanted, name)
         if value is not None:
@@ -332,7 +335,7 @@ def _conditions(scope: Scope, wanted: RunFilter) -> list[ColumnElement[bool]]:
             _kind == wanted.runner if wanted.runner == STAND_IN_RUNNER else _r.runner == wanted.runner
         )
     if wanted.user is not None:
-        found.append(_user == wanted.user)
+        found.append(user == wanted.user)
     created = _created(wanted)
     if wanted.after is not None:
         found.append(created >= wanted.after if wanted.inclusive else created > wanted.after)

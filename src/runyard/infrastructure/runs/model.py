@@ -107,12 +107,18 @@ class Origin(msgspec.Struct, frozen=True, kw_only=True):
     """None means the repository of the workspace."""
 
 
+def default_title(kind: RunKind, trigger: Trigger) -> str:
+    """Return the title of a run that nobody gave one, until its commit is known."""
+    return f"{kind.value.capitalize()} by {trigger.value}"
+
+
 class NewRun(msgspec.Struct, frozen=True, kw_only=True):
     """What a caller asks for."""
 
     kind: RunKind = RunKind.PLAN
     trigger: Trigger = Trigger.API
     title: str = ""
+    """Empty means the title of the commit."""
     origin: Origin = Origin()
     """An empty branch means that of the workspace."""
     arguments: Sequence[str] = ()

@@ -30,6 +30,7 @@ from runyard.infrastructure.runs.model import (
     RunStatus,
     Step,
     Trigger,
+    default_title,
 )
 from runyard.infrastructure.runs.ports import Judge
 from runyard.infrastructure.workspaces.errors import WorkspaceBusy
@@ -284,7 +285,7 @@ def _found(run: Run | None) -> Run:
 
 
 def _title(new: NewRun) -> str:
-    return new.title or new.origin.commit_title or f"{new.kind.value.capitalize()} by {new.trigger.value}"
+    return new.title or new.origin.commit_title or default_title(new.kind, new.trigger)
 
 
 def _checked_origin(origin: Origin) -> Origin:

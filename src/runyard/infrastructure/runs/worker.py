@@ -40,7 +40,7 @@ from runyard.infrastructure.runs.changes import (
 from runyard.infrastructure.runs.entries import APPLY_RUNNER, PLAN_RUNNER, change
 from runyard.infrastructure.runs.job import Failed, Job, Stopped, uses_our_backend
 from runyard.infrastructure.runs.line import ACTOR, RunLine
-from runyard.infrastructure.runs.model import Block, Run, RunKind, RunStatus, Step
+from runyard.infrastructure.runs.model import Block, Run, RunKind, RunStatus, Step, default_title
 from runyard.infrastructure.runs.ports import Judge, Oidc, Plans, PlanSummary, State, Variables, Verdict
 from runyard.infrastructure.runs.source import Sources
 from runyard.infrastructure.workspaces.service import WorkspaceService
@@ -180,7 +180,8 @@ class RunWorker:
                 raise unopened
             box = opening.result()
             job.check_stopped()
-            title = run.title if code.origin.archive is not None else code.origin.commit_title or run.title
+            unnamed = code.origin.archive is None and run.title == default_title(run.kind, run.trigger)
+            title = (code.origin.commit_title if unnamed else "") or run.title
             job.run = self._accepted(
                 await self._change(run, CheckedOut(code.origin, title, job.tool.version))
             )
