@@ -3,6 +3,9 @@
 import base64
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from http.cookies import SimpleCookie
 from typing import Any
 
 import pytest
@@ -134,7 +137,13 @@ def test_credentials_that_ended_are_told_apart(world: World) -> None:
         door("POST", "/tokens", {"ttl": 1}, {"Authorization": f"Basic {basic}"}).expect(201).json()["token"]
     )
     who = door("GET", f"/v1/user?x-auth-token={token}", headers={}).expect(200)
-    assert who.headers["set-cookie"].startswith(f"auth-token={token}; Max-Age=")
+    cookie = SimpleCookie(who.headers["set-cookie"])["auth-token"]
+    assert (cookie.value, cookie["path"], cookie["samesite"]) == (token, "/", "lax")
+    assert cookie["secure"] is True
+    assert cookie["httponly"] is True
+    assert cookie["max-age"] in ("0", "1"), "no longer than the token"
+    ends = parsedate_to_datetime(cookie["expires"])
+    assert abs((ends - datetime.now(UTC)).total_seconds()) < 5
     key = door("POST", "/v1/apikeys", {}).expect(201).json()
     door("PUT", f"/v1/apikeys/{key['id']}", {"enabled": False}).expect(200)
     refused = door("GET", "/v1/user", headers={"St2-Api-Key": key["key"]}).expect(401)

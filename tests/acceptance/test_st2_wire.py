@@ -2,6 +2,7 @@
 
 import base64
 import gzip
+import hashlib
 import json
 import re
 import socket
@@ -112,7 +113,11 @@ def test_credentials_of_all_five_places_and_their_order(door: Door) -> None:
     assert refused.json() == {"faultstring": "Unauthorized - One of Token or API key required."}
     refused = door("GET", "/v1/executions", headers={"X-Auth-Token": bad}).expect(401)
     assert refused.json() == {"faultstring": "Unauthorized"}
-    assert "auth-token=" in door("GET", "/v1/user").headers["set-cookie"]
+    digest = hashlib.sha512(bad.encode()).hexdigest()
+    for headers, query in (({"St2-Api-Key": bad}, ""), ({}, f"?st2-api-key={bad}")):
+        refused = door("GET", f"/v1/executions{query}", headers=headers).expect(401)
+        assert refused.json() == {"faultstring": f"Unauthorized - ApiKey with key_hash={digest} not found."}
+    assert "; Max-Age=86400; Path=/; expires=" in door("GET", "/v1/user").headers["set-cookie"]
     assert "set-cookie" not in door("GET", "/v1/user", headers={"St2-Api-Key": good}).headers
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias
 
 from runyard.identity.model import Permission, Principal
-from runyard.kernel.errors import RunyardError
+from runyard.kernel.errors import RunyardError, Unauthenticated
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Message: TypeAlias = MutableMapping[str, Any]
@@ -108,6 +108,14 @@ class Credential(Protocol):
         ...
 
 
+class UnknownCredential(Protocol):
+    """Says in the dialect's words that nobody has a secret."""
+
+    def __call__(self, scope: Scope, error: Unauthenticated) -> Unauthenticated:
+        """Return the refusal of the request's credential, given the server's own."""
+        ...
+
+
 class ErrorWriter(Protocol):
     """Writes a domain error in the dialect's words."""
 
@@ -155,6 +163,8 @@ class Door:
     write_error: ErrorWriter
     aliases: Sequence[tuple[str, str]] = ()
     """Other spellings of the paths of this door: what a path begins with, and what stands for it in `routes`."""
+    unknown: UnknownCredential | None = None
+    """Without it the server's refusal stands as it is."""
     claims: Claims | None = None
     """Needed by a door with a path that another door has too; asked for such paths only."""
     admit: Admit | None = None

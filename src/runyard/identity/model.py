@@ -105,6 +105,8 @@ class Principal:
 
     passing: bool = False
     """The token ends with what it was made for, so it must not make others."""
+    expires_at: datetime | None = None
+    """When the credential ends by itself."""
 
     @property
     def actor(self) -> str:

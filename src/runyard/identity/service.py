@@ -167,11 +167,11 @@ class IdentityService:
             # Only who holds the secret comes here, and may know which of both it is.
             why = "expired" if token.revoked_at is None else "revoked"
             raise Unauthenticated("the token has expired or was revoked", why=why, name=token.name)
-        principal = _principal(token, user, project, roles)
         ends = [end for end in (token.expires_at, proven.expires_at if proven else None) if end is not None]
+        principal = replace(_principal(token, user, project, roles), expires_at=min(ends, default=None))
         if revocations == self._revocations:
             # Else a token may have been revoked after it was read, and would live on in the cache.
-            self._remember(digest, principal, min(ends, default=None))
+            self._remember(digest, principal, principal.expires_at)
         self._used[token.id] = now
         return principal
 

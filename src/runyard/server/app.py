@@ -21,9 +21,10 @@ from runyard.dialects.door import (
     Send,
     send_answer,
 )
+from runyard.identity.model import Principal
 from runyard.identity.service import IdentityService
 from runyard.kernel.clock import monotonic
-from runyard.kernel.errors import RunyardError, TooLarge, Unavailable
+from runyard.kernel.errors import RunyardError, TooLarge, Unauthenticated, Unavailable
 from runyard.kernel.ids import RequestId
 from runyard.server.metrics import Metrics
 from runyard.server.router import Match, MethodNotAllowed, Router
@@ -107,12 +108,20 @@ class App:
         call.params = match.params
         return match
 
+    async def _authenticate(self, call: Call, match: Match, secret: str) -> Principal:
+        try:
+            return await self._identity.authenticate(secret)
+        except Unauthenticated as error:
+            if match.door.unknown is None:
+                raise
+            raise match.door.unknown(call.scope, error) from None
+
     async def _serve(self, call: Call, match: Match) -> None:
         route = match.route
         if not route.open:
             secret = match.door.credential(call.scope)
-            principal = self._identity.authenticate_cached(secret) or await self._identity.authenticate(
-                secret
+            principal = self._identity.authenticate_cached(secret) or await self._authenticate(
+                call, match, secret
             )
             call.principal = principal
             if match.door.admit is not None:

@@ -263,6 +263,7 @@ def register(services: StackStormServices) -> Door:
         routes=tuple(routes),
         prefixes=("/api/", "/auth/", "/exp/", *own),
         credential=reading.credential,
+        unknown=reading.unknown,
         write_error=write_error,
         error_body=Fault,
         aliases=tuple(_aliases()),
