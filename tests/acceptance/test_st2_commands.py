@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.commands import Done
 from tests.support.server import Server
-from tests.support.st2 import Done, St2, executable
+from tests.support.st2 import St2, executable
 
 KINDS = """
 name: kinds

@@ -1,9 +1,10 @@
-"""Databases for the integration tests: a SQLite file, and PostgreSQL when it is installed."""
+"""Databases for the integration tests: a SQLite file, and PostgreSQL when it is installed. And an isolation engine."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 
 import runyard.actions.access.tables
 import runyard.actions.followups.tables
@@ -29,6 +30,8 @@ import runyard.infrastructure.variables.tables
 import runyard.infrastructure.workspaces.tables
 import runyard.runtimes.tables  # noqa: F401  every domain's tables, so that `create_all` makes them
 from runyard.database.engine import Database
+from runyard.runtimes.isolation.engine import Engine
+from tests.support.engines import make_engine, why_unavailable
 from tests.support.wing import Wing, open_wing
 
 
@@ -56,3 +59,15 @@ async def wing(database: Database, tmp_path: Path) -> AsyncIterator[Wing]:
     """Put the services of actions together over an empty database."""
     async with open_wing(database, tmp_path) as opened:
         yield opened
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def engine(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Engine]:
+    """Start the namespaces engine once for a file; its tests are skipped where the host cannot run it."""
+    folder = tmp_path_factory.mktemp("engine")
+    if why := await why_unavailable(folder):
+        pytest.skip(f"no namespaces engine on this host: {why}")
+    made = make_engine("namespaces", folder)
+    await made.start()
+    yield made
+    await made.stop()

@@ -19,13 +19,11 @@ from runyard.runtimes.isolation.engine import (
     Sandbox,
 )
 from tests.support.engines import (
-    make_engine,
     new_spec,
     read_file,
     run,
     sh,
     start,
-    why_unavailable,
     write_file,
 )
 
@@ -33,18 +31,6 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 MIB = 1 << 20
 PYTHON = "/usr/bin/python3"
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def engine(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Engine]:
-    """Start the engine once."""
-    folder = tmp_path_factory.mktemp("engine")
-    if why := await why_unavailable(folder):
-        pytest.skip(f"no namespaces engine on this host: {why}")
-    made = make_engine("namespaces", folder)
-    await made.start()
-    yield made
-    await made.stop()
 
 
 @pytest_asyncio.fixture(loop_scope="module")

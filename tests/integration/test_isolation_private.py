@@ -10,22 +10,11 @@ import pytest_asyncio
 
 from runyard.kernel.errors import InvalidArgument, TooLarge
 from runyard.runtimes.isolation.engine import Engine, Network, Sandbox
-from tests.support.engines import make_engine, new_spec, sh, start, until, why_unavailable
+from tests.support.engines import new_spec, sh, start, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 SERVE = "cd /tmp && echo here > index.html && exec python3 -m http.server 8000"
 ASK = "curl -s -m 3 http://{}:8000/index.html"
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def engine(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Engine]:
-    folder = tmp_path_factory.mktemp("engine")
-    if why := await why_unavailable(folder):
-        pytest.skip(f"no namespaces engine on this host: {why}")
-    made = make_engine("namespaces", folder)
-    await made.start()
-    yield made
-    await made.stop()
 
 
 @pytest_asyncio.fixture(loop_scope="module")

@@ -14,28 +14,14 @@ from tests.support.engines import (
     ENV,
     Result,
     drain,
-    make_engine,
     new_spec,
     run,
     sh,
     start,
     until,
-    why_unavailable,
 )
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def engine(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Engine]:
-    """Start the engine once."""
-    folder = tmp_path_factory.mktemp("engine")
-    if why := await why_unavailable(folder):
-        pytest.skip(f"no namespaces engine on this host: {why}")
-    made = make_engine("namespaces", folder)
-    await made.start()
-    yield made
-    await made.stop()
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")

@@ -3,7 +3,6 @@
 import fcntl
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -12,31 +11,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.support.commands import Done
 from tests.support.sdk import CACHE, uv
 from tests.support.server import Server
 
 VERSION = "2.0.52"
 FEW = ("cyclopts", "loguru", "pyyaml", "pydantic", "requests", "truststore", "httpx", "logfire<5", "coolname", "jsonschema", "fsspec")  # fmt: skip
 """What the command needs to start; what the package declares beside them takes gigabytes."""
-_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
-
-
-@dataclass(frozen=True)
-class Done:
-    """How a call of the command ended."""
-
-    code: int
-    out: str
-    err: str
-
-    def json(self) -> Any:
-        """Parse what it printed; a blank line comes first."""
-        return json.loads(self.out)
-
-    def ok(self) -> "Done":
-        """Assert that it ended well."""
-        assert self.code == 0, f"{self.code}\n{self.out}\n{self.err}"
-        return self
 
 
 @dataclass(frozen=True)
@@ -60,7 +41,7 @@ class Dn:
             check=False,
             cwd=self.home,
         )
-        return Done(process.returncode, _COLOURS.sub("", process.stdout), _COLOURS.sub("", process.stderr))
+        return Done.of(process)
 
     def environment(self) -> dict[str, str]:
         """Return the whole environment of the command: the five variables, which stand for a profile."""

@@ -2,34 +2,14 @@
 
 import json
 import os
-import re
 import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.support.commands import Done
 from tests.support.sdk import environment
 from tests.support.server import Server
-
-_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
-
-
-@dataclass(frozen=True)
-class Done:
-    """How a call of the command ended."""
-
-    code: int
-    out: str
-    err: str
-
-    def json(self) -> Any:
-        """Parse what it printed."""
-        return json.loads(self.out)
-
-    def ok(self) -> "Done":
-        """Assert that it ended well."""
-        assert self.code == 0, f"{self.code}\n{self.out}\n{self.err}"
-        return self
 
 
 @dataclass(frozen=True)
@@ -50,7 +30,7 @@ class St2:
             timeout=timeout,
             check=False,
         )
-        return Done(process.returncode, _COLOURS.sub("", process.stdout), _COLOURS.sub("", process.stderr))
+        return Done.of(process)
 
     def environment(self) -> dict[str, str]:
         """Return the whole environment of the command."""

@@ -14,9 +14,8 @@ from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import urlsplit
 
-from runyard.environments.proxies import pump
+from runyard.environments.listening import Listener, carry
 
-_HEAD_BYTES: Final = 64 << 10
 _SECONDS: Final = 20.0
 _MOST: Final = 256
 """Connections of one environment at once; more are closed."""
@@ -82,29 +81,19 @@ class Gateway:
     refused: deque[str] = field(default_factory=lambda: deque(maxlen=20))
     """The last places that were not let through."""
     resolve: Callable[[str, int], Awaitable[list[_Address]]] = _looked_up
-    _servers: list[asyncio.Server] = field(default_factory=list)
-    _open: set[asyncio.Task[None]] = field(default_factory=set)
+    _listener: Listener = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Make what listens."""
+        self._listener = Listener(self._serve, _MOST)
 
     async def listen(self, bound: socket.socket) -> None:
         """Listen on a socket inside a sandbox, which belongs to the gateway from now on."""
-        self._servers.append(await asyncio.start_server(self._accept, sock=bound, limit=_HEAD_BYTES))
+        await self._listener.listen(bound)
 
     async def close(self) -> None:
         """Stop listening and cut all connections."""
-        for server in self._servers:
-            server.close()
-        self._servers.clear()
-        for task in list(self._open):
-            task.cancel()
-        await asyncio.gather(*self._open, return_exceptions=True)
-
-    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if len(self._open) >= _MOST:
-            writer.close()
-            return
-        task = asyncio.get_running_loop().create_task(self._serve(reader, writer))
-        self._open.add(task)
-        task.add_done_callback(self._open.discard)
+        await self._listener.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -116,11 +105,7 @@ class Gateway:
         if far is None:
             writer.close()
             return
-        try:
-            await asyncio.gather(pump(reader, far[1]), pump(far[0], writer))
-        finally:
-            far[1].close()
-            writer.close()
+        await carry((reader, writer), far)
 
     async def _connect(
         self, head: bytes, writer: asyncio.StreamWriter

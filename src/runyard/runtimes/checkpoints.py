@@ -14,10 +14,11 @@ from runyard.kernel.events import Event
 from runyard.kernel.ids import CheckpointId
 from runyard.kernel.paging import Page
 from runyard.runtimes.definition import NAME_LIMIT, check_name
-from runyard.runtimes.errors import AmbiguousName, CheckpointNotFound, CheckpointNotReady, TransitionRefused
+from runyard.runtimes.errors import CheckpointNotFound, CheckpointNotReady, TransitionRefused
 from runyard.runtimes.isolation.engine import Engine
 from runyard.runtimes.model import Checkpoint, CheckpointKind, CheckpointState, Runtime, Status
 from runyard.runtimes.options import RuntimesOptions
+from runyard.runtimes.references import only
 from runyard.runtimes.resident import Resident
 from runyard.runtimes.store import BEING_DELETED, CheckpointStore
 
@@ -123,17 +124,11 @@ class CheckpointService:
                 found = await self._store.get(tx, scope, CheckpointId.parse(reference))
             except ValueError:
                 found = None
-            if found is not None:
-                return found
-            named = await self._store.named(tx, scope, reference)
-        if not named:
+            named = [] if found else await self._store.named(tx, scope, reference)
+        found = found or only(named, reference, "checkpoints")
+        if found is None:
             raise CheckpointNotFound(reference)
-        if len(named) > 1:
-            ids = ", ".join(item.id for item in named)
-            raise AmbiguousName(
-                f"{len(named)} checkpoints are named '{reference}'; use one of the ids: {ids}"
-            )
-        return named[0]
+        return found
 
     async def page(self, scope: Scope, limit: int, after: str | None) -> Page[Checkpoint]:
         """List checkpoints, the newest first."""

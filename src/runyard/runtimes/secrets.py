@@ -9,9 +9,10 @@ from runyard.kernel.errors import InvalidArgument
 from runyard.kernel.events import Event
 from runyard.kernel.ids import SecretId
 from runyard.runtimes.definition import SecretUse, check_name
-from runyard.runtimes.errors import AmbiguousName, ReservedName, SecretExists, SecretNotFound
+from runyard.runtimes.errors import ReservedName, SecretExists, SecretNotFound
 from runyard.runtimes.injection import Injector, secret_context
 from runyard.runtimes.model import Secret
+from runyard.runtimes.references import only
 from runyard.runtimes.store import SecretStore
 
 RESERVED_PREFIX = "runta-"
@@ -86,15 +87,11 @@ class SecretService:
                 found = await self._store.get(tx, scope, SecretId.parse(reference))
             except ValueError:
                 found = None
-            if found is not None:
-                return found
-            named = await self._store.named(tx, scope, reference)
-        if not named:
+            named = [] if found else await self._store.named(tx, scope, reference)
+        found = found or only(named, reference, "secrets")
+        if found is None:
             raise SecretNotFound(reference)
-        if len(named) > 1:
-            ids = ", ".join(item.id for item in named)
-            raise AmbiguousName(f"{len(named)} secrets are named '{reference}'; use one of the ids: {ids}")
-        return named[0]
+        return found
 
     async def listing(self, scope: Scope) -> list[Secret]:
         """List all secrets of the scope by name."""

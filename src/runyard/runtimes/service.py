@@ -22,7 +22,6 @@ from runyard.runtimes.amendment import Patch, amended
 from runyard.runtimes.checkpoints import CheckpointService
 from runyard.runtimes.definition import Definition, ResourceLimits, Resources, check_name
 from runyard.runtimes.errors import (
-    AmbiguousName,
     CheckpointNotReady,
     IdempotencyMismatch,
     RuntimeNotFound,
@@ -32,6 +31,7 @@ from runyard.runtimes.isolation.engine import CannotEnforce, Engine, Network
 from runyard.runtimes.model import CheckpointState, Order, Runtime, Status, Verb, created_event
 from runyard.runtimes.names import random_name
 from runyard.runtimes.options import RuntimesOptions
+from runyard.runtimes.references import only
 from runyard.runtimes.resident import Resident
 from runyard.runtimes.secrets import SecretService
 from runyard.runtimes.store import Idempotency, RuntimeStore
@@ -112,11 +112,7 @@ class RuntimeService:
                     raise InvalidArgument("runtime_id must be a UUID") from None
                 found = None
             named = await self._store.named(tx, scope, reference) if found is None and names else []
-        if found is None and len(named) > 1:
-            ids = ", ".join(item.id for item in named)
-            raise AmbiguousName(f"{len(named)} runtimes are named '{reference}'; use one of the ids: {ids}")
-        if found is None and named:
-            found = named[0]
+        found = found or only(named, reference, "runtimes")
         if found is None:
             raise RuntimeNotFound(reference)
         return self._supervisor.adopt(found)

@@ -1,18 +1,16 @@
-"""Handlers of commands in environments. Owns the waiting answer: blanks that keep impatient clients, a stream of output,
-and what a lost client means.
-
-The published client gives up after 30 seconds of silence though commands may take 600: after some seconds the answer
-begins with 200 and a blank, and goes on with a blank now and then until the object comes.
+"""Handlers of commands in environments. Owns their words and the stream of output; `waiting` owns how a client that gives
+up after 30 seconds of silence is kept, and missed.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
+from runyard.dialects import waiting
 from runyard.dialects.door import Call
 from runyard.dialects.dreadnode import reading
 from runyard.dialects.dreadnode.errors import plain, status_and_type
-from runyard.dialects.dreadnode.replies import encode, send_json
+from runyard.dialects.dreadnode.replies import encode
 from runyard.dialects.reading import header
 from runyard.environments.commands import CommandRequest, Pending
 from runyard.environments.running import Done
@@ -22,10 +20,6 @@ from runyard.identity.model import Scope
 from runyard.kernel.errors import InvalidArgument, RunyardError
 
 TOKEN_HEADER: Final = b"x-environment-token"
-WATCH_AFTER_SECS: Final = 0.1
-"""A command that takes longer than this is watched for the loss of its client; shorter ones are over before it pays."""
-LOST_CODE: Final = 137
-"""Exit code shown when the answer had begun and the environment then ended under its command."""
 
 
 class ExecuteHandlers:
@@ -39,26 +33,13 @@ class ExecuteHandlers:
     async def execute(self, call: Call) -> None:
         """Run a command to its end and answer with its output."""
         pending = await self._begin(call)
-        client = _Client(call, pending, self._environments.options.keep_alive_secs)
-        try:
-            done = await pending.result()
-        except RunyardError as error:
-            if client.gone:
-                return
-            if not call.started:
-                raise
-            await client.stop()
-            await _send_last(call, encode(_failure(error)))
-        else:
-            if client.gone:
-                return
-            await client.stop()
-            view = done_view(done, pending)
-            await (_send_last(call, encode(view)) if call.started else send_json(call, view))
-        finally:
-            client.drop()
-            if pending.unfinished:
-                await asyncio.shield(pending.abandon("the request was given up"))
+        await waiting.answer_result(
+            call,
+            pending,
+            self._environments.options.keep_alive_secs,
+            lambda done: encode(done_view(done, pending)),
+            lambda error: encode(_failure(error)),
+        )
 
     async def stream(self, call: Call) -> None:
         """Run a command and send its output as it comes: lines of JSON, at last one with the end."""
@@ -69,7 +50,7 @@ class ExecuteHandlers:
             (b"content-type", b"application/x-ndjson"),
         ]
         await call.send({"type": "http.response.start", "status": 200, "headers": headers})
-        lost = asyncio.ensure_future(_lost(call))
+        lost = asyncio.ensure_future(waiting.until_lost(call))
         sending = asyncio.ensure_future(self._send_stream(call, pending))
         try:
             await asyncio.wait((lost, sending), return_when=asyncio.FIRST_COMPLETED)
@@ -83,14 +64,14 @@ class ExecuteHandlers:
     async def _send_stream(self, call: Call, pending: Pending) -> None:
         pause = self._environments.options.keep_alive_secs
         output = self._environments.follow(pending)
-        waiting: asyncio.Future[Any] | None = None
+        upcoming: asyncio.Future[Any] | None = None
         while True:
-            waiting = waiting or asyncio.ensure_future(anext(output, None))
-            finished, _ = await asyncio.wait((waiting,), timeout=pause)
+            upcoming = upcoming or asyncio.ensure_future(anext(output, None))
+            finished, _ = await asyncio.wait((upcoming,), timeout=pause)
             if not finished:
                 await call.send({"type": "http.response.body", "body": b"\n", "more_body": True})
                 continue
-            chunk, waiting = waiting.result(), None
+            chunk, upcoming = upcoming.result(), None
             if chunk is None:
                 break
             name = "stderr" if chunk.stream is Stream.STDERR else "output"
@@ -104,7 +85,7 @@ class ExecuteHandlers:
             view = done_view(done, pending)
             end = {name: view[name] for name in ("exit_code", "timed_out", "execution_id")}
             await _send_line(call, {"type": "end", **end})
-        await _send_last(call, b"")
+        await waiting.send_last(call, b"")
 
     async def _begin(self, call: Call) -> Pending:
         environment = await self._environments.admit(
@@ -158,7 +139,7 @@ def _failure(error: RunyardError) -> dict[str, Any]:
     """Return a failure whose status line, 200, is gone: as a failed command, with the error beside it."""
     status, kind = status_and_type(type(error))
     return {
-        "exit_code": LOST_CODE,
+        "exit_code": waiting.LOST_CODE,
         "output": f"{plain(error.message)}\n",
         "timed_out": False,
         "truncated": False,
@@ -166,60 +147,5 @@ def _failure(error: RunyardError) -> dict[str, Any]:
     }
 
 
-class _Client:
-    """Watches a client that waits longer: sends it blanks, and ends the command when it is gone."""
-
-    def __init__(self, call: Call, pending: Pending, pause: float) -> None:
-        self._call = call
-        self._pending = pending
-        self._pause = pause
-        self._task: asyncio.Task[None] | None = None
-        self._timer = asyncio.get_running_loop().call_later(WATCH_AFTER_SECS, self._begin)
-        self.gone = False
-
-    def _begin(self) -> None:
-        self._task = asyncio.ensure_future(self._watch())
-
-    async def _watch(self) -> None:
-        lost = asyncio.ensure_future(_lost(self._call))
-        try:
-            while not (await asyncio.wait((lost,), timeout=self._pause))[0]:
-                await _send_blank(self._call)
-        finally:
-            lost.cancel()
-        self.gone = True
-        await self._pending.abandon("the client disconnected")
-
-    async def stop(self) -> None:
-        """End the watch, so that no blank comes after the result."""
-        self._timer.cancel()
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait((self._task,))
-
-    def drop(self) -> None:
-        """End the watch of a call that ends otherwise; one that is ending the command goes on."""
-        self._timer.cancel()
-        if self._task is not None and not self.gone:
-            self._task.cancel()
-
-
-async def _send_last(call: Call, body: bytes) -> None:
-    await call.send({"type": "http.response.body", "body": body})
-
-
 async def _send_line(call: Call, document: Mapping[str, Any]) -> None:
     await call.send({"type": "http.response.body", "body": encode(document) + b"\n", "more_body": True})
-
-
-async def _send_blank(call: Call) -> None:
-    if not call.started:
-        call.started = True
-        headers = [(b"x-request-id", call.request_id.encode()), (b"content-type", b"application/json")]
-        await call.send({"type": "http.response.start", "status": 200, "headers": headers})
-    await call.send({"type": "http.response.body", "body": b" ", "more_body": True})
-
-
-async def _lost(call: Call) -> None:
-    while (await call.receive())["type"] != "http.disconnect":
-        pass

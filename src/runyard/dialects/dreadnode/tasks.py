@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from runyard.dialects.door import Call
 from runyard.dialects.dreadnode import places, reading
+from runyard.dialects.dreadnode.listing import facets_view, page_view, read_listing
 from runyard.dialects.dreadnode.replies import send_json, send_nothing, time_of
 from runyard.dialects.dreadnode.services import DreadnodeServices
 from runyard.environments.errors import EnvironmentNotFound
@@ -14,7 +15,6 @@ from runyard.environments.packages.service import parsed
 from runyard.environments.variables import service_variables, text_of
 from runyard.kernel.errors import InvalidArgument, NotFound, PermissionDenied
 
-MAX_PAGE: Final = 100_000
 _PLACEHOLDER: Final = re.compile(r"\{\{\s*(\w+)\s*\}\}")
 
 
@@ -32,26 +32,15 @@ class TaskHandlers:
         await places.organization(self._tenancy, call)
         wanted = _filter(call)
         found, total = await self._packages.list(call.caller.scope, wanted)
-        view = {
-            "tasks": [summary(one) for one in found],
-            "page": wanted.page,
-            "limit": wanted.limit,
-            "total": total,
-            "has_next": wanted.page * wanted.limit < total,
-            "has_previous": wanted.page > 1,
-        }
-        await send_json(call, view)
+        items = [summary(one) for one in found]
+        await send_json(call, page_view("tasks", items, wanted.page, wanted.limit, total))
 
     async def facets(self, call: Call) -> None:
         """Count the values to filter by."""
         await places.organization(self._tenancy, call)
         public = reading.boolean(reading.query(call), "include_public") or False
         found = await self._packages.facets(call.caller.scope, include_public=public)
-        view = {
-            name: [{"value": value, "count": number} for value, number in counted]
-            for name, counted in found.items()
-        }
-        await send_json(call, view)
+        await send_json(call, facets_view(found))
 
     async def get(self, call: Call) -> None:
         """Tell all about a version, the latest unless the path names one."""
@@ -122,26 +111,12 @@ class TaskHandlers:
 
 def _filter(call: Call) -> TaskFilter:
     values = reading.query(call)
-    sort_by = reading.one(values, "sort_by") or "created_at"
-    if sort_by not in SORTS:
-        raise InvalidArgument(f"sort_by: must be one of {', '.join(SORTS)}", loc=["query", "sort_by"])
-    direction = reading.one(values, "sort_dir") or "desc"
-    if direction not in ("asc", "desc"):
-        raise InvalidArgument("sort_dir: must be asc or desc", loc=["query", "sort_dir"])
-    search = reading.one(values, "search")
-    if search is not None and len(search) > 256:
-        raise InvalidArgument("search: must be at most 256 characters", loc=["query", "search"])
     return TaskFilter(
         difficulties=values.get("difficulty", ()),
         tags=values.get("tags", ()),
         authors=values.get("author", ()),
         sources=values.get("source", ()),
-        search=search,
-        include_public=reading.boolean(values, "include_public") or False,
-        sort_by=sort_by,
-        descending=direction == "desc",
-        page=reading.integer(values, "page", 1, 1, MAX_PAGE),
-        limit=reading.integer(values, "limit", 50, 1, 100),
+        **read_listing(values, SORTS),
     )
 
 

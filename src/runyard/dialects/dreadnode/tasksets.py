@@ -5,6 +5,7 @@ from typing import Any
 
 from runyard.dialects.door import Call
 from runyard.dialects.dreadnode import places, reading
+from runyard.dialects.dreadnode.listing import facets_view, page_view, read_listing
 from runyard.dialects.dreadnode.replies import send_json, time_of
 from runyard.dialects.dreadnode.services import DreadnodeServices
 from runyard.environments.packages.service import Resolved
@@ -27,25 +28,14 @@ class TaskSetHandlers:
         await places.organization(self._tenancy, call)
         wanted = _filter(call)
         found, total = await self._sets.list(call.caller.scope, wanted)
-        view = {
-            "task_sets": [summary(one) for one in found],
-            "page": wanted.page,
-            "limit": wanted.limit,
-            "total": total,
-            "has_next": wanted.page * wanted.limit < total,
-            "has_previous": wanted.page > 1,
-        }
-        await send_json(call, view)
+        items = [summary(one) for one in found]
+        await send_json(call, page_view("task_sets", items, wanted.page, wanted.limit, total))
 
     async def facets(self, call: Call) -> None:
         """Count the values to filter by."""
         await places.organization(self._tenancy, call)
         found = await self._sets.facets(call.caller.scope, _filter(call))
-        view = {
-            name: [{"value": value, "count": number} for value, number in counted]
-            for name, counted in found.items()
-        }
-        await send_json(call, view)
+        await send_json(call, facets_view(found))
 
     async def get(self, call: Call) -> None:
         """Tell all about one."""
@@ -101,25 +91,12 @@ class TaskSetHandlers:
 
 def _filter(call: Call) -> SetFilter:
     values = reading.query(call)
-    sort_by = reading.one(values, "sort_by") or "created_at"
-    if sort_by not in SORTS:
-        raise InvalidArgument(f"sort_by: must be one of {', '.join(SORTS)}", loc=["query", "sort_by"])
-    direction = reading.one(values, "sort_dir") or "desc"
-    if direction not in ("asc", "desc"):
-        raise InvalidArgument("sort_dir: must be asc or desc", loc=["query", "sort_dir"])
-    contains, search = reading.one(values, "contains"), reading.one(values, "search")
-    if search is not None and len(search) > 256:
-        raise InvalidArgument("search: must be at most 256 characters", loc=["query", "search"])
+    contains = reading.one(values, "contains")
     return SetFilter(
         sources=values.get("source", ()),
         tags=values.get("tags", ()),
-        search=search,
         contains=None if contains is None else read_member(contains),
-        include_public=reading.boolean(values, "include_public") or False,
-        sort_by=sort_by,
-        descending=direction == "desc",
-        page=reading.integer(values, "page", 1, 1, 100_000),
-        limit=reading.integer(values, "limit", 50, 1, 100),
+        **read_listing(values, SORTS),
     )
 
 
