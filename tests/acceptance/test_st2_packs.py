@@ -196,5 +196,16 @@ def test_named_packs_are_not_isolated_and_others_are(fresh_server: ServerFactory
         assert tight["result"]["result"]["inode"] != ours
         assert run(door, "loose.look")["result"]["stdout"] == "loose\n0"
         assert run(door, "tight.look")["result"]["stdout"] == "tight\n1"
+        # Only the folder is trusted: whoever may write actions must not be able to run what it likes as the server.
+        spy = {"pack": "loose", "name": "spy", "runner_type": "local-shell-cmd"}
+        door("POST", "/v1/actions", spy).expect(201)
+        copied = {"dest_pack": "loose", "dest_action": "copied"}
+        door("POST", "/v1/actions/core.local/clone", copied).expect(201)
+        look = door("GET", "/v1/actions/loose.look").expect(200).json()
+        changed = {"name": "look", "pack": "loose", "runner_type": "local-shell-cmd", "entry_point": ""}
+        door("PUT", f"/v1/actions/{look['id']}", {**changed, "metadata_file": look["metadata_file"]}).expect(200)
+        for ref in ("loose.spy", "loose.copied", "loose.look"):
+            ended = run(door, ref, cmd=f"test -e {server.data_dir}; echo $?")
+            assert ended["result"]["stdout"] in (1, "1"), ref
     assert "isolation_lifted" in server.log_path.read_text()
     assert not list((server.data_dir / "isolation" / "process" / "live").iterdir())

@@ -190,7 +190,8 @@ class Catalogue:
             raise ActionExists(
                 f"The requested destination action already exists: {pack}.{name}", existing=target.id
             )
-        action = msgspec.structs.replace(source.action, pack=pack, name=name)
+        # The copy has no file of its own: what is trusted for the sake of its folder is the original alone.
+        action = msgspec.structs.replace(source.action, pack=pack, name=name, metadata_file="")
         action_id = ActionId.new() if target is None else target.id
         return await self._put(account, StoredAction(id=action_id, action=action, changed_at=self._now()))
 

@@ -18,6 +18,7 @@ from typing import Final
 
 import structlog
 
+from runyard.actions.model import Action
 from runyard.actions.runners.job import ProcessEnd
 from runyard.actions.runners.reach import Reach
 from runyard.actions.runners.ready import ReadyBoxes
@@ -262,8 +263,14 @@ class Places:
         self._open = open_boxes
         self.open_packs = frozenset(open_packs)
 
-    def of(self, pack: str) -> Boxes:
-        """Return where the runs of a pack happen."""
+    def of(self, action: Action) -> Boxes:
+        """Return where the runs of an action happen. Trusted is what lies in the pack's folder: an action that somebody
+        wrote or changed through the API has no file there, and stays isolated whatever its pack is called.
+        """
+        return self.of_files(action.pack) if action.metadata_file else self._isolated
+
+    def of_files(self, pack: str) -> Boxes:
+        """Return where what lies in the folder of a pack is at work."""
         return self._open if pack in self.open_packs else self._isolated
 
     def start(self) -> None:

@@ -49,7 +49,7 @@ class PythonRunner:
             checkpoint = await unless_canceled(context, self._virtualenvs.ready(wanted))
             if checkpoint is None:
                 return canceled(context)
-        boxes = self._places.of(job.action.pack)
+        boxes = self._places.of(job.action)
         ours, theirs = socket.socketpair()
         with ours, theirs:
             ours.setblocking(False)

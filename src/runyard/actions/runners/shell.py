@@ -22,7 +22,7 @@ class ShellRunner:
 
     async def __call__(self, job: Job, context: RunContext) -> Outcome:
         """Run the command of the job."""
-        boxes = self._places.of(job.action.pack)
+        boxes = self._places.of(job.action)
         async with boxes.box() as box:
             program = Program(
                 argv=("/bin/bash", "-c", job.text("cmd")),
@@ -47,7 +47,7 @@ class ScriptRunner:
             return failed(f'the pack "{job.action.pack}" has no folder on this server')
         script = entry_point_path(job.pack_folder, job.action.entry_point)
         arguments = script_arguments(job.parameters, job.given.action, job.text("kwarg_op", "--"))
-        boxes = self._places.of(job.action.pack)
+        boxes = self._places.of(job.action)
         async with boxes.box() as box:
             await put_folders(box, {"pack": job.pack_folder})
             inside = f"{box.files}/pack/{script.relative_to(job.pack_folder.resolve())}"

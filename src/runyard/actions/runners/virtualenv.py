@@ -75,7 +75,7 @@ class Virtualenvs:
         content = path.read_bytes()
         if not any(line.strip() and not line.strip().startswith(b"#") for line in content.splitlines()):
             return None
-        boxes = self._places.of(pack)
+        boxes = self._places.of_files(pack)
         owner = hashlib.sha256(f"{account}:{pack}".encode()).hexdigest()[:16]
         made_of = f"{boxes.engine.name}:{boxes.options.base}:".encode() + content
         prefix = f"venv-{owner}-"
@@ -103,7 +103,7 @@ class Virtualenvs:
     async def remove(self, account: AccountId, pack: str) -> None:
         """Delete all virtual environments of a pack."""
         owner = hashlib.sha256(f"{account}:{pack}".encode()).hexdigest()[:16]
-        engine = self._places.of(pack).engine
+        engine = self._places.of_files(pack).engine
         for name in engine.captured(f"venv-{owner}-"):
             await engine.delete_checkpoint(name)
 
