@@ -249,6 +249,15 @@ def test_narrow_token_of_a_granted_user_stays_narrow(house: House) -> None:
     assert '"action_execute"' in refused.json()["faultstring"]
 
 
+def test_administrator_of_a_project_does_not_define_the_roles_of_the_account(house: House) -> None:
+    api = house.server.api()
+    body = {"name": "part", "project": "default"}
+    narrow = api.clone(api.post("/runyard/v1/tokens", body).expect(201).json()["secret"])
+    shown = api.get("/runyard/v1/action-roles").expect(200).json()
+    assert narrow.put("/runyard/v1/action-roles", {"roles": [], "assignments": []}).status == 403
+    assert api.get("/runyard/v1/action-roles").expect(200).json() == shown
+
+
 def test_inquiries_ask_for_a_role(house: House) -> None:
     parameters = {"roles": ["runners"], "users": []}
     admin, bob, eve = house.door("rita"), house.door("olga"), house.door("nobody")

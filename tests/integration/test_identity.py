@@ -330,6 +330,40 @@ async def test_token_for_another_user_needs_admin(identity: IdentityService, adm
         )
 
 
+async def test_administrator_of_a_project_makes_tokens_for_its_own_members_only(
+    identity: IdentityService, admin: Principal
+) -> None:
+    project = await identity.create_project(admin, admin.scope.project_id, "part")
+    _, secret = await identity.create_token(admin, NewToken(name="part", project_id=project.id))
+    partial = await identity.authenticate(secret)
+    await identity.create_user(partial, "inside", UserKind.SERVICE, Role.OPERATOR)
+    await identity.create_user(admin, "above", UserKind.SERVICE, Role.VIEWER)
+    await identity.create_user(admin, "nowhere", UserKind.SERVICE, None)
+    _, secret = await identity.create_token(partial, NewToken(name="i", user_name="inside"))
+    assert (await identity.authenticate(secret)).user_name == "inside"
+    for name in ("above", "nowhere"):
+        with pytest.raises(PermissionDenied, match="whole account"):
+            await identity.create_token(partial, NewToken(name="x", user_name=name))
+        await identity.create_token(admin, NewToken(name="x", user_name=name))
+
+
+async def test_log_in_never_outlives_the_token_it_was_made_with(
+    identity: IdentityService, admin: Principal, clock: Clock
+) -> None:
+    _, secret = await identity.create_token(admin, NewToken(name="hour", expires_in=timedelta(hours=1)))
+    token = await identity.log_in(
+        await identity.authenticate(secret), "first-login-secret", timedelta(days=1)
+    )
+    assert token.expires_at == clock() + timedelta(hours=1)
+    clock.moment += timedelta(minutes=59)
+    again = await identity.authenticate("first-login-secret")
+    token = await identity.log_in(again, "second-login-secret", timedelta(days=1))
+    assert token.expires_at == clock() + timedelta(minutes=1)
+    clock.moment += timedelta(minutes=2)
+    with pytest.raises(Unauthenticated):
+        await identity.authenticate("second-login-secret")
+
+
 async def test_other_account_is_invisible(identity: IdentityService, admin: Principal) -> None:
     _, secret = await identity.create_account("other", "Other")
     other = await identity.authenticate(secret)

@@ -21,10 +21,14 @@ TOKEN = "an-admin-token"
 class Yard:
     """A service with an admin and a reader."""
 
-    def __init__(self, database: Database, admin: Principal, reader: Principal, folder: Path) -> None:
-        self.database, self.admin, self.reader = database, admin, reader
+    def __init__(self, identity: IdentityService, database: Database, admin: Principal, folder: Path) -> None:
+        self.identity, self.database, self.admin = identity, database, admin
         self.engine = FakeEngine(folder)
-        self.images = ImageService(database, self.engine, "host")
+        self.images = ImageService(database, identity, self.engine, "host")
+
+    async def token(self, new: NewToken) -> Principal:
+        _, secret = await self.identity.create_token(self.admin, new)
+        return await self.identity.authenticate(secret)
 
     async def told(self) -> list[tuple[str, str]]:
         async with self.database.read() as tx:
@@ -39,8 +43,7 @@ async def yard(tmp_path: Path) -> AsyncIterator[Yard]:
     identity = IdentityService(database)
     await identity.bootstrap(TOKEN)
     admin = await identity.authenticate(TOKEN)
-    _, secret = await identity.create_token(admin, NewToken("r", {Permission.RUNTIMES_READ}))
-    yield Yard(database, admin, await identity.authenticate(secret), tmp_path / "engine")
+    yield Yard(identity, database, admin, tmp_path / "engine")
     await database.close()
 
 
@@ -65,16 +68,32 @@ async def test_import_from_no_absolute_path_is_refused(yard: Yard, path: str) ->
 
 
 async def test_readers_change_nothing(yard: Yard) -> None:
+    await refused(yard, await yard.token(NewToken("r", {Permission.RUNTIMES_READ})))
+
+
+async def test_administrators_of_a_project_change_nothing(yard: Yard) -> None:
+    project = await yard.identity.create_project(yard.admin, yard.admin.scope.project_id, "part")
+    await refused(yard, await yard.token(NewToken("p", project_id=project.id)))
+
+
+async def test_administrators_of_another_account_change_nothing(yard: Yard) -> None:
+    _, secret = await yard.identity.create_account("other", "Other")
+    await refused(yard, await yard.identity.authenticate(secret))
+
+
+async def refused(yard: Yard, caller: Principal) -> None:
+    await yard.images.import_layout(yard.admin, "tools:1", "/srv/tools")
     with pytest.raises(PermissionDenied):
-        await yard.images.import_layout(yard.reader, "tools:1", "/srv/tools")
+        await yard.images.import_layout(caller, "tools:1", "/srv/trojan")
     with pytest.raises(PermissionDenied):
-        await yard.images.remove(yard.reader, "host")
+        await yard.images.remove(caller, "tools:1")
+    assert len(await yard.told()) == 1
 
 
 async def test_default_base_is_kept(yard: Yard) -> None:
     with pytest.raises(BaseKept, match="default base"):
         await yard.images.remove(yard.admin, "host")
-    other = ImageService(yard.database, yard.engine, "tools:1")
+    other = ImageService(yard.database, yard.identity, yard.engine, "tools:1")
     await other.import_layout(yard.admin, "tools:1", "/srv/tools")
     with pytest.raises(BaseKept, match="default base"):
         await other.remove(yard.admin, "tools:1")

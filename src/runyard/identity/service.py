@@ -34,6 +34,7 @@ from runyard.identity.model import (
     slug_paths,
 )
 from runyard.identity.passing import PassingGrant, PassingTokens, new_passing_secret
+from runyard.identity.scoping import is_whole_account
 from runyard.kernel.clock import Now, monotonic, utc_now
 from runyard.kernel.crypto import Vault
 from runyard.kernel.errors import AlreadyExists, InvalidArgument, NotFound, PermissionDenied, Unauthenticated
@@ -43,6 +44,8 @@ from runyard.kernel.paging import Page
 
 TOKEN_PREFIX: Final = "ry_"
 MIN_ADMIN_TOKEN: Final = 8
+FIRST_ACCOUNT: Final = "default"
+"""The account that an installation begins with; its administrators operate the installation."""
 _SLUG = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?\Z")
 _CACHED_TOKENS = 10_000
 _CACHE_SECONDS = 30.0
@@ -104,7 +107,7 @@ class IdentityService:
 
     async def _set_up(self, tx: Transaction, secret: str) -> None:
         now = self._now()
-        account = Account(id=AccountId.new(), slug="default", name="Default", created_at=now)
+        account = Account(id=AccountId.new(), slug=FIRST_ACCOUNT, name="Default", created_at=now)
         await store.insert_account(tx, account)
         root = await self._add_project(tx, account.id, None, "global", "Global")
         first = await self._add_project(tx, account.id, root, "default", "Default")
@@ -114,7 +117,7 @@ class IdentityService:
         await store.set_member(tx, root.id, user.id, Role.ADMIN, now)
         await self._add_token(tx, user, root, NewToken(name="admin"), secret)
 
-    async def new_admin_token(self, account_slug: str = "default") -> str:
+    async def new_admin_token(self, account_slug: str = FIRST_ACCOUNT) -> str:
         """Make another admin token of an account for an operator who lost the first one; return it, shown this once.
         Whoever may call this owns the data folder anyway. Raises NotFound.
         """
@@ -241,6 +244,19 @@ class IdentityService:
             async with self._database.transaction() as tx:
                 await store.touch_tokens(tx, used)
 
+    async def require_operator(self, caller: Principal) -> None:
+        """Refuse who may not change what all accounts share: that is for administrators of the whole account that the
+        installation began with. Raises PermissionDenied.
+        """
+        caller.require(Permission.ADMIN)
+        async with self._database.read() as tx:
+            first = await store.account_by_slug(tx, FIRST_ACCOUNT)
+        if first is None or first.id != caller.scope.account_id or not is_whole_account(caller.scope):
+            raise PermissionDenied(
+                "this changes the whole installation: an administrator of its first account may do that, with a token "
+                "that is not narrowed to a project"
+            )
+
     # --- tokens ---
 
     async def create_token(self, caller: Principal, new: NewToken) -> tuple[Token, str]:
@@ -265,6 +281,7 @@ class IdentityService:
                 raise NotFound(f"there is no user {new.user_name!r}")
             if user.id != caller.user_id:
                 caller.require(Permission.ADMIN)
+                await _require_within(tx, caller, user)
             token = await self._add_token(tx, user, project, new, secret)
             await tx.record(_event(account_id, "token", token.id, "token.created", caller.actor, self._now()))
         return token, secret
@@ -288,8 +305,12 @@ class IdentityService:
         return token
 
     async def log_in(self, caller: Principal, secret: str, lifetime: timedelta) -> Token:
-        """Make a token that ends soon and can do what the caller can; anybody may have one for itself."""
+        """Make a token that ends soon and can do what the caller can; anybody may have one for itself. It ends with the
+        credential that it was made with at the latest: else whoever has one for an hour would have one for ever.
+        """
         _lasting(caller)
+        if caller.expires_at is not None:
+            lifetime = min(lifetime, caller.expires_at - self._now())
         new = NewToken(
             name="login",
             permissions=caller.scopes,
@@ -500,7 +521,7 @@ class IdentityService:
             await self._add_token(tx, user, root, NewToken(name="admin"), secret)
         return account, secret
 
-    async def system_principal(self, account_slug: str = "default") -> Principal:
+    async def system_principal(self, account_slug: str = FIRST_ACCOUNT) -> Principal:
         """Return the server itself as a caller in an account. Raises NotFound."""
         async with self._database.read() as tx:
             account = await store.account_by_slug(tx, account_slug)
@@ -536,6 +557,20 @@ def _lasting(caller: Principal) -> None:
     """Refuse a token that will end: what it makes would outlive it. Raises PermissionDenied."""
     if caller.passing:
         raise PermissionDenied("a token that was made for a run cannot make tokens")
+
+
+async def _require_within(tx: Transaction, caller: Principal, user: User) -> None:
+    """Refuse a token of somebody who is more than a member of the caller's own part of the tree: with it the administrator
+    of one project would have what another user has elsewhere, such as its secrets. Raises PermissionDenied.
+    """
+    if is_whole_account(caller.scope):
+        return
+    paths = [path for path, _ in await store.roles_of(tx, user.id)]
+    if not paths or not all(path.startswith(caller.scope.project_path) for path in paths):
+        raise PermissionDenied(
+            f"the user {user.name!r} is not only a member of this project and what is below it: an administrator of the "
+            "whole account may make a token for it"
+        )
 
 
 def _new_secret() -> str:

@@ -1,13 +1,15 @@
 """Verbs of bases and imported images. Owns who may see and change them; unpacking is the engine's.
 
-Images belong to the installation, not to an account: they are files of the host that an administrator brought.
+Images belong to the installation, not to an account: they are files of the host, and runtimes of all accounts begin with
+them. Who operates the installation brings and removes them.
 """
 
 from collections.abc import Sequence
 from pathlib import Path
 
 from runyard.database.engine import Database
-from runyard.identity.model import Permission, Principal
+from runyard.identity.model import Principal
+from runyard.identity.service import IdentityService
 from runyard.kernel.clock import utc_now
 from runyard.kernel.errors import InvalidArgument, NotFound
 from runyard.kernel.events import Event
@@ -20,9 +22,12 @@ MAX_PATH_BYTES = 4095
 class ImageService:
     """Lists bases, imports and removes images."""
 
-    def __init__(self, database: Database, engine: Engine, default_base: str) -> None:
+    def __init__(
+        self, database: Database, identity: IdentityService, engine: Engine, default_base: str
+    ) -> None:
         """Take the parts."""
         self._database = database
+        self._identity = identity
         self._engine = engine
         self.default_base = default_base
 
@@ -34,7 +39,7 @@ class ImageService:
         """Make a base of an OCI image layout in a folder of this host, replacing an image of that name; takes seconds
         to minutes. Raises PermissionDenied, InvalidArgument, BadImage, TooLarge, Unavailable, Unimplemented.
         """
-        principal.require(Permission.ADMIN)
+        await self._identity.require_operator(principal)
         if not path.startswith("/") or "\0" in path or len(path.encode()) > MAX_PATH_BYTES:
             raise InvalidArgument("path must be an absolute path on the server's host")
         made = await self._engine.import_image(Path(path), name)
@@ -45,7 +50,7 @@ class ImageService:
         """Forget an image. Runtimes that live on it go on; once stopped they start again only when an image of that
         name is there. Raises PermissionDenied, NotFound, BaseKept for the default base and for what is no image.
         """
-        principal.require(Permission.ADMIN)
+        await self._identity.require_operator(principal)
         known = next((base for base in self._engine.bases() if base.name == name), None)
         if known is None:
             raise NotFound(f"there is no image '{name[:200]}'")

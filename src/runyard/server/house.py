@@ -185,7 +185,7 @@ def _assemble(
         files=FileService(supervisor),
         checkpoints=checkpoints,
         secrets=secrets,
-        images=ImageService(database, engine, chosen.default_base),
+        images=ImageService(database, identity, engine, chosen.default_base),
         metrics=metrics,
     )
 

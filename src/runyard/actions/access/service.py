@@ -25,6 +25,7 @@ from runyard.actions.access.tables import action_role_assignments, action_roles
 from runyard.actions.ids import AssignmentId, RoleId, settled_id
 from runyard.database.engine import Database, Transaction
 from runyard.identity.model import Permission, Principal
+from runyard.identity.scoping import is_whole_account
 from runyard.identity.tables import accounts
 from runyard.kernel.clock import Now, monotonic, utc_now
 from runyard.kernel.errors import PermissionDenied
@@ -107,8 +108,12 @@ class AccessService:
         ]
 
     async def apply(self, caller: Principal, wanted: Definitions) -> None:
-        """Put definitions in the place of all that were there, at once. Raises PermissionDenied."""
+        """Put definitions in the place of all that were there, at once. They hold in the whole account, so that nobody who
+        administers a part of it may write them. Raises PermissionDenied.
+        """
         caller.require(Permission.ADMIN)
+        if not is_whole_account(caller.scope):
+            raise PermissionDenied("roles hold in the whole account: an administrator of all of it defines them")
         await self._replace(caller.scope.account_id, wanted)
         self._applied += 1
         self._cache.clear()
