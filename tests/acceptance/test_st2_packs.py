@@ -203,7 +203,9 @@ def test_named_packs_are_not_isolated_and_others_are(fresh_server: ServerFactory
         door("POST", "/v1/actions/core.local/clone", copied).expect(201)
         look = door("GET", "/v1/actions/loose.look").expect(200).json()
         changed = {"name": "look", "pack": "loose", "runner_type": "local-shell-cmd", "entry_point": ""}
-        door("PUT", f"/v1/actions/{look['id']}", {**changed, "metadata_file": look["metadata_file"]}).expect(200)
+        door("PUT", f"/v1/actions/{look['id']}", {**changed, "metadata_file": look["metadata_file"]}).expect(
+            200
+        )
         for ref in ("loose.spy", "loose.copied", "loose.look"):
             ended = run(door, ref, cmd=f"test -e {server.data_dir}; echo $?")
             assert ended["result"]["stdout"] in (1, "1"), ref

@@ -113,7 +113,9 @@ class AccessService:
         """
         caller.require(Permission.ADMIN)
         if not is_whole_account(caller.scope):
-            raise PermissionDenied("roles hold in the whole account: an administrator of all of it defines them")
+            raise PermissionDenied(
+                "roles hold in the whole account: an administrator of all of it defines them"
+            )
         await self._replace(caller.scope.account_id, wanted)
         self._applied += 1
         self._cache.clear()
