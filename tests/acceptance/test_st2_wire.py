@@ -7,6 +7,7 @@ import json
 import re
 import socket
 import time
+import uuid
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -22,6 +23,7 @@ class Door:
     def __init__(self, api: Api) -> None:
         """Use a client without a bearer token."""
         self.token = api.token or ""
+        self.host, self.port = api.host, api.port
         self._api = api.anonymous()
 
     def __call__(
@@ -119,6 +121,25 @@ def test_credentials_of_all_five_places_and_their_order(door: Door) -> None:
         assert refused.json() == {"faultstring": f"Unauthorized - ApiKey with key_hash={digest} not found."}
     assert "; Max-Age=86400; Path=/; expires=" in door("GET", "/v1/user").headers["set-cookie"]
     assert "set-cookie" not in door("GET", "/v1/user", headers={"St2-Api-Key": good}).headers
+
+
+def test_cookie_counts_for_pages_of_the_same_origin_only(door: Door) -> None:
+    host = f"{door.host}:{door.port}"
+    body = {"name": f"cookie_{uuid.uuid4().hex[:8]}", "runner_type": "noop"}
+    for more, status in (
+        ({"Origin": f"http://{door.host}:{door.port + 1}"}, 401),
+        ({"Origin": "null"}, 401),
+        ({"Origin": f"http://{host}.evil.example"}, 401),
+        ({"Origin": "http://127.0.0.1:1", "Sec-Fetch-Site": "same-site"}, 401),
+        ({"Origin": f"http://{host}", "Host": host}, 201),
+    ):
+        headers = {"Cookie": f"auth-token={door.token}", **more}
+        assert door("POST", "/v1/actions", body, headers).status == status, more
+        assert door("GET", "/v1/user", headers=headers).status == (200 if status == 201 else 401), more
+    behind = {"Origin": "https://web.example", "Sec-Fetch-Site": "same-origin"}
+    assert door("GET", "/v1/user", headers={"Cookie": f"auth-token={door.token}", **behind}).status == 200
+    own = {"Origin": "http://web", "X-Auth-Token": door.token, "Cookie": "auth-token=x"}
+    assert door("GET", "/v1/user", headers=own).status == 200
 
 
 def test_every_answer_has_the_headers_of_the_dialect(door: Door) -> None:

@@ -57,17 +57,30 @@ def found_credential(scope: Scope) -> tuple[str, str, str]:
     cookies = dict(
         part.strip().split("=", 1) for part in headers.get(b"cookie", "").split(";") if "=" in part
     )
+    # A page of another origin may use a credential that it has itself, never the cookie that a browser adds: pages on
+    # other ports of this host, such as services of environments, get that too.
+    cookie = "" if _from_elsewhere(headers) else unquote(cookies.get("auth-token", ""))
     places = (
         ("authentication token", "header", headers.get(b"x-auth-token")),
         ("API key", "header", headers.get(b"st2-api-key")),
         ("authentication token", "query", given.get("x-auth-token", [None])[0]),
         ("API key", "query", given.get("st2-api-key", [None])[0]),
-        ("authentication token", "cookie", unquote(cookies.get("auth-token", "")) or None),
+        ("authentication token", "cookie", cookie),
     )
     for method, place, secret in places:
         if secret:
             return method, place, secret
     raise Unauthenticated(_NO_CREDENTIAL)
+
+
+def _from_elsewhere(headers: Mapping[bytes, str]) -> bool:
+    """Tell whether a page of another origin sends a request; browsers name the origin where a page could read the answer
+    or change something.
+    """
+    origin = headers.get(b"origin")
+    if origin is None or headers.get(b"sec-fetch-site") == "same-origin":
+        return False
+    return origin.partition("://")[2].lower() != headers.get(b"host", "").lower()
 
 
 def unknown(scope: Scope, error: Unauthenticated) -> Unauthenticated:
