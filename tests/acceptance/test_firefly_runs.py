@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +99,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
 
 def test_integration_shows_its_repositories_and_their_folders(place: Place) -> None:
     firefly, base = place.firefly, f"/v2/api/vcs/github/{place.integration}"
+    (unasked,) = firefly.get("/v2/api/integrations/global/vcs")["github"]
+    assert (unasked["isEnabled"], unasked["active"], unasked["lastFetchSuccess"]) == (True, True, None)
     assert firefly.get(f"{base}/repos?onlyPrivateRepos=true") == [
         {"fullName": "infra", "defaultBranch": "main", "description": ""}
     ]
@@ -110,10 +113,14 @@ def test_integration_shows_its_repositories_and_their_folders(place: Place) -> N
     ]
     folders = firefly.get(f"{base}/directory-tree?repo=infra")
     assert [one["path"] for one in folders["children"]] == ["modules", "stack"]
-    assert firefly.get("/v2/api/integrations/global/vcs")["github"][0]["syncStatus"] == "synced"
+    (synced,) = firefly.get("/v2/api/integrations/global/vcs")["github"]
+    assert synced["syncStatus"] == "synced"
+    answered = datetime.fromisoformat(synced["lastFetchSuccess"])
+    assert 0 <= (datetime.now(UTC) - answered).total_seconds() < SECONDS
     for query in ("repo=infra&branch=gone", "repo=gone", "repo=../..", "repo=infra&branch=--upload-pack=x"):
         firefly.get(f"{base}/directory-tree?{query}", 404)
-    assert firefly.get("/v2/api/integrations/global/vcs")["github"][0]["syncStatus"] == "outOfSync"
+    (failed,) = firefly.get("/v2/api/integrations/global/vcs")["github"]
+    assert (failed["syncStatus"], failed["lastFetchSuccess"]) == ("outOfSync", synced["lastFetchSuccess"])
     firefly.get(f"/v2/api/vcs/gitlab/{place.integration}/repos", 404)
     assert firefly.ask("GET", f"{base}/directory-tree").status == 400
 

@@ -30,7 +30,7 @@ class IntegrationHandlers:
                 is_enabled=True,
                 active=True,
                 sync_status="outOfSync" if one.fetch_error else "synced",
-                last_fetch_success=not one.fetch_error,
+                last_fetch_success=one.fetched_at,
             )
             found.setdefault(one.type, []).append(item)
         await send_json(call, found)

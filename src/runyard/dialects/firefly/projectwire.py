@@ -189,7 +189,8 @@ class IntegrationItem(Camel):
     active: bool
     sync_status: str
     """`synced` or `outOfSync`."""
-    last_fetch_success: bool
+    last_fetch_success: datetime | None
+    """When it last answered; clients print it as a text."""
 
 
 class RepositoryItem(Camel):
