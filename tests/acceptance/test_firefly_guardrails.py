@@ -82,6 +82,24 @@ def test_guardrail_lives_as_the_provider_expects(firefly: Firefly) -> None:
         assert firefly.ask(method, f"/v2/guardrails/{made['ruleId']}", body).status == 404
 
 
+def test_guardrail_shows_the_notification_that_was_named_last(firefly: Firefly) -> None:
+    def shown() -> str:
+        listed = firefly.post("/v2/guardrails/search?page=0&pageSize=100", {"filters": {}})
+        return str(member_of(listed, "id", made["ruleId"])["notificationId"])
+
+    named = rule("named", "cost", {"thresholdAmount": 1}, notificationId="64f0c0ffee0123456789aaaa")
+    made = firefly.post("/v2/guardrails", named)
+    path = f"/v2/guardrails/{made['ruleId']}"
+    assert (made["notificationId"], shown()) == (named["notificationId"], named["notificationId"])
+    firefly.patch(path, {**named, "notificationId": "64f0c0ffee0123456789bbbb"})
+    assert shown() == "64f0c0ffee0123456789bbbb"
+    for silent in ({"notificationId": ""}, {"notificationId": None}):
+        firefly.patch(path, {**named, **silent})
+        assert shown() == "64f0c0ffee0123456789bbbb"
+    assert firefly.ask("PATCH", path, {**named, "notificationId": "nowhere"}).status == 400
+    firefly.delete(path, status=200)
+
+
 def test_guardrails_are_sorted_newest_first_and_as_asked(firefly: Firefly) -> None:
     made = [firefly.post("/v2/guardrails", rule(f"sorted-{name}", "tag", None))["ruleId"] for name in "bca"]
     try:

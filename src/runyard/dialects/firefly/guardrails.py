@@ -106,6 +106,7 @@ class GuardrailHandlers:
             enabled=enabled,
             severity=None if body.severity is None else _severity(body.severity),
             enforce_on_no_op=body.enforce_on_no_op,
+            notification_id=_known_id(body.notification_id),
             notification=_notification(body.notification),
         )
         rule = await self._guardrails.change(call.caller, call.params["ruleId"], changes)

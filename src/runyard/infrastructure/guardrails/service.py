@@ -49,6 +49,7 @@ class GuardrailChanges(msgspec.Struct, frozen=True, kw_only=True):
     enabled: bool
     severity: Severity | None = None
     enforce_on_no_op: bool | None = None
+    notification_id: str | None = None
     notification: NewNotification | None = None
 
 
@@ -144,7 +145,7 @@ class GuardrailService:
         made = None
         if changes.notification is not None:
             made = self._notifications.prepare(caller.scope.account_id, rule_id, changes.notification)
-            facts["notification_id"] = made.id
+            facts["notification_id"] = changes.notification_id or made.id
 
         async def work(tx: Transaction) -> Guardrail:
             before = await store.find(tx, caller.scope, rule_id, locked=True)
@@ -187,6 +188,8 @@ def _checked(changes: GuardrailChanges) -> dict[str, Any]:
         facts["severity"] = changes.severity
     if changes.enforce_on_no_op is not None:
         facts["enforce_on_no_op"] = changes.enforce_on_no_op
+    if changes.notification_id is not None:
+        facts["notification_id"] = changes.notification_id
     return facts
 
 
