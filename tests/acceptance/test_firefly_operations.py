@@ -138,6 +138,27 @@ def test_members_have_three_roles_and_are_found_by_any_of_their_names(
     firefly.get("/v2/runners/projects/6745a2f09b1c8e5d3f7a0b12/members", 404)
 
 
+def test_member_shows_the_address_that_the_configuration_has_by_now(
+    firefly: Firefly, tree: dict[str, str]
+) -> None:
+    def given(project: str, member: dict[str, str]) -> list[dict[str, str]]:
+        path = f"/v2/runners/projects/{tree[project]}/members"
+        added: list[dict[str, str]] = firefly.post(path, [member], 201)
+        assert [one for one in firefly.get(path) if one["userId"] == member["userId"]] == added
+        return added
+
+    new = {"userId": "ops-dan", "role": "member", "email": "Dan@example.test"}
+    for project in ("left", "right"):
+        assert given(project, new) == [new]
+    moved = {**new, "email": "dan@elsewhere.test"}
+    assert given("left", moved) == [moved]
+    assert given("right", {**new, "email": ""}) == [moved]
+    by_address = {"userId": "dan@elsewhere.test", "role": "viewer", "email": "dan@third.test"}
+    assert given("right", by_address) == [{**by_address, "email": "dan@elsewhere.test"}]
+    for project in ("left", "right"):
+        firefly.delete(f"/v2/runners/projects/{tree[project]}/members", ["ops-dan"])
+
+
 def test_variables_are_written_listed_and_deleted_by_id_or_key(
     firefly: Firefly, tree: dict[str, str]
 ) -> None:

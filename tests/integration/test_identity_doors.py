@@ -211,6 +211,23 @@ async def test_account_never_loses_its_last_admin(hall: Hall) -> None:
     assert left.count(Role.ADMIN) == 1
 
 
+async def test_address_of_a_user_is_changed_by_who_administers_the_whole_account(hall: Hall) -> None:
+    admin = await hall.admin()
+    members = MemberService(hall.database, hall.identity)
+    (top,) = await hall.tenancy.tops(admin.scope)
+    _, token = await hall.identity.create_token(admin, NewToken(name="part", project_id=top.id))
+    part = await hall.identity.authenticate(token)
+
+    async def address(caller: Principal, email: str, reference: str = "dan") -> str | None:
+        given = await members.add(caller, top.id, [NewMember(reference, Role.VIEWER, email)])
+        return given[0].user.email
+
+    assert await address(part, "dan@first.test") == "dan@first.test"
+    assert await address(part, "dan@second.test") == "dan@first.test"
+    assert await address(admin, "dan@second.test") == "dan@second.test"
+    assert await address(admin, "dan@third.test", reference="dan@second.test") == "dan@second.test"
+
+
 async def test_tree_of_another_account_is_not_found(hall: Hall) -> None:
     admin = await hall.admin()
     (top,) = await hall.tenancy.tops(admin.scope)

@@ -12,6 +12,7 @@ from runyard.database.retrying import run_upsert
 from runyard.identity import people
 from runyard.identity.errors import LastAdmin
 from runyard.identity.model import Member, Permission, Principal, Project, Role, User, UserKind
+from runyard.identity.scoping import is_whole_account
 from runyard.identity.service import IdentityService
 from runyard.identity.store import insert_user, set_member
 from runyard.kernel.clock import Now, utc_now
@@ -82,7 +83,7 @@ class MemberService:
             )  # fmt: skip
             await insert_user(tx, user)
             await tx.record(_event(project, user, "user.created", caller, now))
-        elif new.email and user.email is None:
+        elif new.email and _takes_address(caller, user, new.reference):
             user = await people.set_email(tx, user, new.email)
         await set_member(tx, project.id, user.id, new.role, now, new.reference)
         await tx.record(_event(project, user, "member.added", caller, now, role=new.role.value))
@@ -115,6 +116,13 @@ class MemberService:
         """
         async with self._database.read() as tx:
             return await people.users_in(tx, caller.scope, search, offset, limit)
+
+
+def _takes_address(caller: Principal, user: User, reference: str) -> bool:
+    """Tell whether a user gets the e-mail address that comes with a role: whoever administers only a part of the account
+    may not change one that is known, and nobody changes the one by which the user was named.
+    """
+    return user.email is None or (is_whole_account(caller.scope) and reference != user.email)
 
 
 async def _keep_an_admin(tx: Transaction, project: Project, before: Sequence[Member]) -> None:
