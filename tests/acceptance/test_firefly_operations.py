@@ -261,6 +261,54 @@ def test_variable_sets_are_listed_bound_attached_and_in_conflict(
     firefly.delete(f"/v2/runners/workspaces/{workspace['id']}?destroy=false&description=done", status=200)
 
 
+def test_update_of_a_workspace_is_done_whole_or_not_at_all(firefly: Firefly, tree: dict[str, str]) -> None:
+    sets = [
+        firefly.post(
+            "/v2/runners/variables/variable-sets", {"name": name, "variables": [{"key": "K", "value": name}]}, 201
+        )["variableSetId"]
+        for name in ("ops-whole-one", "ops-whole-two")
+    ]  # fmt: skip
+    given = [
+        {"key": "KEPT", "value": SECRET, "sensitivity": "secret"},
+        {"key": "CHANGED", "value": "1"},
+        {"key": "GONE", "value": "1"},
+    ]
+    made = firefly.workspace(
+        "ops-whole", project=tree["leaf"], variables=given, consumedVariableSets=sets[:1]
+    )
+    path = f"/v2/runners/workspaces/{made['id']}"
+    variables = f"/v2/runners/variables/workspaces/{made['id']}/variables"
+
+    def keys() -> list[tuple[str, str | None]]:
+        return sorted((one["key"], one.get("value")) for one in firefly.get(variables))
+
+    before = keys()
+    for wrong, status in (
+        ({"consumedVariableSets": sets}, 409),
+        ({"variables": [{"key": "KEPT", "value": "shown"}, {"key": "NEW"}]}, 400),
+        ({"variables": [], "consumedVariableSets": [], "poolId": "x" * 40}, 400),
+        ({"variables": [], "repository": ""}, 400),
+        ({"defaultBranch": " "}, 400),
+        ({"vcsIntegrationId": ""}, 400),
+        ({"vcs": ""}, 400),
+    ):
+        for method in ("PUT", "PATCH"):
+            assert firefly.ask(method, path, {"labels": ["never"], **wrong}).status == status, wrong
+    assert (firefly.get(path), keys()) == (made, before)
+    users = f"/v2/runners/projects/{tree['leaf']}/workspaces?explicitConsumption=true&variableSetId="
+    assert [one["name"] for one in firefly.get(users + sets[0])] == ["ops-whole"]
+
+    fewer = [{"key": "KEPT", "sensitivity": "secret"}, {"key": "CHANGED", "value": "2"}]
+    firefly.put(path, {"name": "ops-whole", "variables": fewer, "consumedVariableSets": sets[1:]})
+    assert keys() == [("CHANGED", "2"), ("KEPT", None)]
+    assert [firefly.get(users + one) != [] for one in sets] == [False, True]
+    firefly.put(path, {"name": "ops-whole", "labels": ["later"]})
+    assert keys() == [("CHANGED", "2"), ("KEPT", None)]
+    firefly.delete(path, status=200)
+    for one in sets:
+        firefly.delete(f"/v2/runners/variables/variable-sets/{one}")
+
+
 def test_workspaces_are_searched_filtered_sorted_and_projected(
     firefly: Firefly, tree: dict[str, str]
 ) -> None:

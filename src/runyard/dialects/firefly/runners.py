@@ -6,13 +6,14 @@ from typing import Any, Final
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from runyard.database.engine import Transaction
 from runyard.dialects.door import Call
 from runyard.dialects.firefly import reading
 from runyard.dialects.firefly.replies import send_json, send_nothing
 from runyard.dialects.firefly.services import FireflyServices
 from runyard.dialects.firefly.variables import new_variables
 from runyard.dialects.firefly.views import NAMED, OWN, runners_item, task_item
-from runyard.dialects.firefly.wire import StatusOut
+from runyard.dialects.firefly.wire import MaybeText, StatusOut
 from runyard.dialects.firefly.workspaces import runner_type
 from runyard.dialects.firefly.workspacewire import (
     ApplyIn,
@@ -121,17 +122,21 @@ class RunnersHandlers:
         await send_json(call, [runners_item(one) for one in found])
 
     async def update(self, call: Call) -> None:
-        """Change what is given of a workspace."""
+        """Change what is given of a workspace, all of it or nothing. A list that is given is the whole list, as clients
+        send it: what is no more in it is gone, of variables too.
+        """
         body = await reading.read(call, _change)
         workspace = await self._found(call)
-        variables = None if isinstance(body.variables, UnsetType) else new_variables(body.variables or [])
-        self._variables.check(variables or ())
-        changed = await self._workspaces.update(call.caller, workspace.id, _changes(body))
-        if variables is not None:
-            await self._variables.set_for_workspace(call.caller, changed, variables)
-        if not isinstance(body.consumed_variable_sets, UnsetType):
-            sets = list(dict.fromkeys(body.consumed_variable_sets or ()))
-            await self._sets.rebind(call.caller, changed, sets)
+
+        async def change_lists(tx: Transaction) -> None:
+            if not isinstance(body.consumed_variable_sets, UnsetType):
+                sets = list(dict.fromkeys(body.consumed_variable_sets or ()))
+                await self._sets.rebind_within(tx, call.caller, workspace, sets)
+            if not isinstance(body.variables, UnsetType):
+                wanted = new_variables(body.variables or [])
+                await self._variables.add_to_workspace(tx, call.caller, workspace, wanted, replace=True)
+
+        changed = await self._workspaces.update(call.caller, workspace.id, _changes(body), change_lists)
         await send_json(call, runners_item(changed))
 
     async def delete(self, call: Call) -> None:
@@ -306,15 +311,20 @@ def _legacy(body: RunnersWorkspaceIn) -> list[NewVariable]:
     return found
 
 
+def _given(value: MaybeText, field: str) -> MaybeText:
+    """Return a text of a change that no workspace can be without. Raises InvalidArgument for an empty one."""
+    return reading.required(value, field) if isinstance(value, str) else value
+
+
 def _changes(body: RunnersWorkspaceChange) -> WorkspaceChanges:
     given: dict[str, Any] = {
-        "name": body.name,
+        "name": _given(body.name, "name"),
         "description": reading.unless_unset(body.description, ""),
         "labels": reading.tuple_unless_unset(body.labels),
-        "vcs_integration_id": body.vcs_integration_id,
-        "repository": body.repository,
-        "branch": body.default_branch,
-        "vcs_type": body.vcs,
+        "vcs_integration_id": _given(body.vcs_integration_id, "vcsIntegrationId"),
+        "repository": _given(body.repository, "repository"),
+        "branch": _given(body.default_branch, "defaultBranch"),
+        "vcs_type": _given(body.vcs, "vcs"),
         "working_directory": reading.unless_unset(body.working_directory, ""),
         "runner_type": runner_type(body.runner_type)
         if isinstance(body.runner_type, str)

@@ -9,11 +9,11 @@ import msgspec
 
 from runyard.identity.model import Project
 from runyard.infrastructure.projects.errors import InvalidProject
+from runyard.infrastructure.workspaces.model import POOL_ID
 
 LONGEST_NAME: Final = 256
 _SLUG: Final = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?\Z")
 _UNFIT: Final = re.compile(r"[^a-z0-9]+")
-_POOL: Final = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\Z")
 
 
 class ProjectSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,7 +88,7 @@ def check(name: str, settings: ProjectSettings) -> None:
         not 1 <= len(one) <= 256 or _unprintable(one) for one in settings.labels
     ):
         raise InvalidProject("Labels are at most 100 texts of 1 to 256 printable characters")
-    if settings.pool_id and _POOL.match(settings.pool_id) is None:
+    if settings.pool_id and POOL_ID.match(settings.pool_id) is None:
         raise InvalidProject("Pool Id is not valid: expected a UUID")
 
 

@@ -84,15 +84,23 @@ class VariableService:
     ) -> None:
         """Write variables of a workspace by key and destination. Raises InvalidVariable, PermissionDenied."""
         caller.require(Permission.WORKSPACES_WRITE)
+        await run_upsert(
+            self._database, lambda tx: self.add_to_workspace(tx, caller, workspace, wanted, replace=replace)
+        )
 
-        async def work(tx: Transaction) -> None:
-            owner = _own(workspace)
-            await self._values.upsert(tx, workspace.account_id, owner, wanted, self._now(), replace=replace)
-            await tx.record(
-                self._event(caller, "workspace", workspace.id, "variables.written", _names(wanted))
-            )
-
-        await run_upsert(self._database, work)
+    async def add_to_workspace(
+        self,
+        tx: Transaction,
+        caller: Principal,
+        workspace: Workspace,
+        wanted: Sequence[NewVariable],
+        *,
+        replace: bool,
+    ) -> None:
+        """Do the same within a transaction that changes the workspace; with `replace` it has no others afterwards."""
+        owner = _own(workspace)
+        await self._values.upsert(tx, workspace.account_id, owner, wanted, self._now(), replace=replace)
+        await tx.record(self._event(caller, "workspace", workspace.id, "variables.written", _names(wanted)))
 
     @staticmethod
     def check(wanted: Sequence[NewVariable]) -> None:

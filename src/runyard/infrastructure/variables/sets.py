@@ -198,16 +198,20 @@ class VariableSetService:
 
     async def rebind(self, caller: Principal, workspace: Workspace, set_ids: Sequence[str]) -> None:
         """Let a workspace use these sets and no other. Raises VariableSetNotFound, VariableConflict."""
+        caller.require(Permission.WORKSPACES_WRITE)
+        await self._database.run(lambda tx: self.rebind_within(tx, caller, workspace, set_ids))
 
-        async def work(tx: Transaction) -> None:
-            await store.unbind(tx, workspace.id)
-            for set_id in set_ids:
-                found = await self._known(tx, caller, set_id)
-                await store.bind(tx, found.id, workspace.id)
-            await self._check_workspace(tx, workspace)
-            await tx.record(self._event(caller, workspace.id, "workspace.rebound", sets=" ".join(set_ids)))
-
-        await self._using(caller, work)
+    async def rebind_within(
+        self, tx: Transaction, caller: Principal, workspace: Workspace, set_ids: Sequence[str]
+    ) -> None:
+        """Do the same within a transaction that changes the workspace, before it locks that."""
+        await store.lock_sets(tx, caller.scope.account_id)
+        await store.unbind(tx, workspace.id)
+        for set_id in set_ids:
+            found = await self._known(tx, caller, set_id)
+            await store.bind(tx, found.id, workspace.id)
+        await self._check_workspace(tx, workspace)
+        await tx.record(self._event(caller, workspace.id, "workspace.rebound", sets=" ".join(set_ids)))
 
     async def unbind(self, caller: Principal, workspace: Workspace, set_id: str) -> None:
         """Undo it; nothing happens when it was not bound. Raises VariableSetNotFound."""

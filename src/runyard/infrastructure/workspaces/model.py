@@ -29,6 +29,7 @@ VCS_TYPES: Final = ("github", "gitlab", "bitbucket", "bitbucketdc", "codecommit"
 """`git` is any repository by its URL."""
 TRIGGERS: Final = ("merge", "push", "pull_request")
 _IDENTIFIER: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_$-]{0,127}\Z")
+POOL_ID: Final = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\Z")
 _VERSION: Final = re.compile(r"(?:latest|[0-9]{1,4}(?:\.[0-9]{1,4}){0,2}(?:-[0-9A-Za-z.-]{1,32})?)?\Z")
 
 
@@ -231,6 +232,8 @@ def check(workspace: Workspace) -> None:
         raise InvalidWorkspace(f"Runner Type must be one of {', '.join(RUNNER_TYPES)}")
     if workspace.code.vcs_type and workspace.code.vcs_type not in VCS_TYPES:
         raise InvalidWorkspace(f"Vcs Type must be one of {', '.join(VCS_TYPES)}")
+    if workspace.pool_id and POOL_ID.match(workspace.pool_id) is None:
+        raise InvalidWorkspace("Pool Id is not valid: expected a UUID")
     if _VERSION.match(workspace.iac_version) is None:
         raise InvalidWorkspace("the version of the tool must look like `1.9.1`, or be `latest` or empty")
     wrong = [trigger for trigger in workspace.triggers if trigger not in TRIGGERS]

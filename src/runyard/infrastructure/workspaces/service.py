@@ -1,12 +1,13 @@
 """The verbs of workspaces: create, find, change, lock, delete. Owns who may do so and what is unique."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final
 
 import msgspec
 
 from runyard.database.engine import Database, Transaction
 from runyard.database.errors import UniqueViolation
+from runyard.database.retrying import run_upsert
 from runyard.identity.model import Permission, Principal, Project, Scope
 from runyard.identity.service import IdentityService
 from runyard.infrastructure.workspaces import store
@@ -146,8 +147,16 @@ class WorkspaceService:
 
     # --- changing ---
 
-    async def update(self, caller: Principal, reference: str, changes: WorkspaceChanges) -> Workspace:
-        """Change what is given. Raises WorkspaceNotFound, WorkspaceExists, InvalidWorkspace, NotFound (project)."""
+    async def update(
+        self,
+        caller: Principal,
+        reference: str,
+        changes: WorkspaceChanges,
+        first: Callable[[Transaction], Awaitable[None]] | None = None,
+    ) -> Workspace:
+        """Change what is given, and before it, in the same transaction, what `first` changes: all of it or nothing.
+        Raises WorkspaceNotFound, WorkspaceExists, InvalidWorkspace, NotFound (project).
+        """
         caller.require(Permission.WORKSPACES_WRITE)
         project = None
         if changes.project_id is not msgspec.UNSET:
@@ -162,7 +171,9 @@ class WorkspaceService:
                 _check_cron(after.cron)
             return Changed(after, self._event(after, "workspace.changed", caller.actor))
 
-        async with self._database.transaction() as tx:
+        async def work(tx: Transaction) -> Workspace:
+            if first is not None:
+                await first(tx)
             try:
                 decision = await transition(tx, store.WorkspaceRows(caller.scope), reference, changes, decide)
             except UniqueViolation as error:
@@ -170,8 +181,10 @@ class WorkspaceService:
                 raise WorkspaceExists(f"workspace {name[:200]!r} already exists") from error
             except NotFound as error:
                 raise WorkspaceNotFound from error
-        assert isinstance(decision, Changed)
-        return decision.value
+            assert isinstance(decision, Changed)
+            return decision.value
+
+        return await run_upsert(self._database, work)
 
     async def lock(
         self, caller: Principal, reference: str, reason: str = "", *, holder: str = ""
