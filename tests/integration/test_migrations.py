@@ -11,6 +11,7 @@ from runyard.database.engine import Database
 from runyard.database.errors import SchemaTooNew
 from runyard.database.migrate import config, upgrade
 from runyard.database.postgresql import PostgresqlDatabase
+from runyard.database.revisions import is_newest, newest
 from runyard.database.sqlite import SqliteDatabase
 
 
@@ -89,6 +90,28 @@ def dropped(connection: Connection) -> None:
 
 def test_revisions_have_a_single_head() -> None:
     assert len(ScriptDirectory.from_config(config()).get_heads()) == 1
+
+
+def test_newest_revision_is_the_head_of_alembic() -> None:
+    assert newest() == ScriptDirectory.from_config(config()).get_current_head()
+
+
+async def test_is_newest_tells_an_empty_and_an_older_schema_from_the_newest(
+    database_url: str, tmp_path: Path
+) -> None:
+    database = await Database.open(database_url, tmp_path)
+    try:
+        assert not await on_connection(database, is_newest)
+        await database.migrate()
+        assert await on_connection(database, is_newest)
+
+        def age(connection: Connection) -> None:
+            connection.execute(text("UPDATE alembic_version SET version_num = '0001'"))
+
+        await on_connection(database, age)
+        assert not await on_connection(database, is_newest)
+    finally:
+        await database.close()
 
 
 async def test_migrate_database_of_a_newer_release_is_refused_untouched(

@@ -3,6 +3,7 @@
 This and `doctor` are the only modules of the command line that may import the server.
 """
 
+import gc
 import threading
 from typing import TYPE_CHECKING, TypedDict, Unpack
 
@@ -59,9 +60,14 @@ def serve(state: State, /, **given: Unpack[ServeGiven]) -> int:
     The first start makes an admin token and prints it once, unless RUNYARD_ADMIN_TOKEN sets it. All other settings are
     environment variables or a file: docs/settings.md.
     """
+    # Modules stay: to look for garbage among them, now and whenever the server collects, would be a tenth of its start.
+    gc.disable()
     from runyard.kernel.errors import RunyardError
     from runyard.server.main import serve as serve_until_stopped
     from runyard.settings import load
+
+    gc.freeze()
+    gc.enable()
 
     try:
         settings = load(

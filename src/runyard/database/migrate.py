@@ -3,8 +3,6 @@
 A database written by a newer release is refused with a sentence: guessing would lose data.
 """
 
-from pathlib import Path
-
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
@@ -13,12 +11,13 @@ from alembic.util import CommandError
 from sqlalchemy import Connection
 
 from runyard.database.errors import SchemaTooNew
+from runyard.database.revisions import FOLDER
 
 
 def config(connection: Connection | None = None) -> Config:
     """Return Alembic's configuration for the packaged revisions, bound to a connection when one is given."""
     made = Config()
-    made.set_main_option("script_location", str(Path(__file__).with_name("migrations")))
+    made.set_main_option("script_location", str(FOLDER))
     made.attributes["connection"] = connection
     return made
 

@@ -18,6 +18,7 @@ from runyard.database.engine import Database, Parameters, Prepared, Result, Tran
 from runyard.database.errors import DatabaseUnavailable, translate_postgresql
 from runyard.database.metadata import metadata
 from runyard.database.opening import FolderLock
+from runyard.database.revisions import bring_up
 from runyard.kernel.errors import InvalidArgument, RunyardError
 from runyard.kernel.events import Broker, Event
 from runyard.kernel.jsons import encode_json
@@ -141,10 +142,8 @@ class PostgresqlDatabase(Database):
         tx.after_commit(partial(self.broker.publish, event))
 
     async def migrate(self) -> None:
-        from runyard.database.migrate import upgrade
-
         async with self._connected() as connection, connection.begin():
-            await connection.run_sync(upgrade)
+            await connection.run_sync(bring_up)
 
     async def create_all(self) -> None:
         async with self._connected() as connection, connection.begin():

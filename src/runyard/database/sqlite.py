@@ -22,6 +22,7 @@ from runyard.database.engine import Database, Parameters, Prepared, Result, Step
 from runyard.database.errors import DatabaseUnavailable, translate_sqlite
 from runyard.database.metadata import metadata
 from runyard.database.opening import FolderLock
+from runyard.database.revisions import bring_up
 from runyard.kernel.clock import monotonic
 from runyard.kernel.errors import RunyardError
 from runyard.kernel.events import Broker, Event
@@ -336,10 +337,8 @@ class SqliteDatabase(Database):
         tx.after_commit(partial(self.broker.publish, event))
 
     async def migrate(self) -> None:
-        from runyard.database.migrate import upgrade
-
         async with self.write_lock:
-            upgrade(self.writer.core)
+            bring_up(self.writer.core)
 
     async def create_all(self) -> None:
         metadata.create_all(self.writer.core)

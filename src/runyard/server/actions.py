@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import dataclass
+from pathlib import Path
 
 from runyard.actions.access.service import AccessService
 from runyard.actions.apikeys import ApiKeyService
@@ -12,10 +13,9 @@ from runyard.actions.packs.service import PackService
 from runyard.actions.runners.answers import ServerAnswers
 from runyard.actions.runners.boxes import Boxes, Places
 from runyard.actions.runners.http import HttpRunner
-from runyard.actions.runners.job import JobRunner
+from runyard.actions.runners.job import Job, JobRunner
 from runyard.actions.runners.python import PythonRunner
 from runyard.actions.runners.reach import Reach
-from runyard.actions.runners.remote import RemoteRunner
 from runyard.actions.runners.shell import ScriptRunner, ShellRunner
 from runyard.actions.runners.simple import AnnouncementRunner, noop
 from runyard.actions.runners.virtualenv import Virtualenvs
@@ -25,8 +25,10 @@ from runyard.actions.runs.worker import ActionWorker
 from runyard.actions.traces import TraceService
 from runyard.actions.values import JsonObject
 from runyard.database.engine import Database
+from runyard.executions.model import Outcome
 from runyard.executions.output.log import OutputLog
 from runyard.executions.service import ExecutionService
+from runyard.executions.worker import RunContext
 from runyard.identity.service import IdentityService
 from runyard.kernel.clock import utc_now
 from runyard.kernel.crypto import Vault
@@ -115,8 +117,8 @@ def make_actions(settings: Settings, shared: Shared) -> ActionHouse:
         "local-shell-script": ScriptRunner(places),
         "python-script": PythonRunner(places, virtualenvs, answers),
         "http-request": HttpRunner(),
-        "remote-shell-cmd": RemoteRunner(script=False, known_hosts=settings.actions.known_hosts),
-        "remote-shell-script": RemoteRunner(script=True, known_hosts=settings.actions.known_hosts),
+        "remote-shell-cmd": _Remote(script=False, known_hosts=settings.actions.known_hosts),
+        "remote-shell-script": _Remote(script=True, known_hosts=settings.actions.known_hosts),
         "noop": noop,
         "announcement": AnnouncementRunner(_Announcer(database)),
     }
@@ -141,6 +143,27 @@ def make_actions(settings: Settings, shared: Shared) -> ActionHouse:
         worker=ActionWorker(database, runs, catalogue, shared.identity, runners),
         stopping=shared.stopping,
     )
+
+
+class _Remote:
+    """The remote runner, made at its first use: the SSH client that it brings is a tenth of the server's start, and many
+    servers never need it.
+    """
+
+    def __init__(self, *, script: bool, known_hosts: Path | None) -> None:
+        self._script, self._known_hosts = script, known_hosts
+        self._runner: JobRunner | None = None
+
+    async def __call__(self, job: Job, context: RunContext) -> Outcome:
+        if self._runner is None:
+            # In a thread: what runs already must not stand still for it.
+            self._runner = await asyncio.to_thread(self._make)
+        return await self._runner(job, context)
+
+    def _make(self) -> JobRunner:
+        from runyard.actions.runners.remote import RemoteRunner
+
+        return RemoteRunner(script=self._script, known_hosts=self._known_hosts)
 
 
 class _Announcer:

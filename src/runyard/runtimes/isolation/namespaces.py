@@ -5,7 +5,7 @@ creation overlap; the parts themselves (groups, layers, bases, network, launcher
 import asyncio
 import os
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from ipaddress import IPv4Network
 from pathlib import Path
 
@@ -90,23 +90,26 @@ class NamespacesEngine:
         for folder in (self._mountpoint, self._nothing):
             folder.mkdir(parents=True, exist_ok=True)
         self._options.data_dir.chmod(0o700)
-        program = await self._workers.run(find_agent, self._options)
-        self._launcher = Launcher(program)
         self._layers.lock()
         await self._workers.run(self._cgroups.start)
+        await _all(self._start_launcher(), self._start_files(), self._uplink.start())
+        # Again: the members of a killed server's groups were still dying at the first sweep.
+        await self._workers.run(self._cgroups.sweep)
+        await self._seats.start()
+        await self._pool.start()
+
+    async def _start_launcher(self) -> None:
+        self._launcher = Launcher(await self._workers.run(find_agent, self._options))
+        await self._launcher.start()
+
+    async def _start_files(self) -> None:
         await self._layers.start()
         for layer_id in self._layers.ids():
             if layer_id.startswith(PASSING):
                 await self._layers.delete(layer_id)
         await self._images.start()
         await self._bases.start()
-        await self._launcher.start()
-        await self._uplink.start()
         await self._bases.prepare(self._options.default_base)
-        # Again: the members of a killed server's groups were still dying at the first sweep.
-        await self._workers.run(self._cgroups.sweep)
-        await self._seats.start()
-        await self._pool.start()
 
     async def stop(self) -> None:
         """End every sandbox (layers stay) and everything that `start` made."""
@@ -293,6 +296,13 @@ class NamespacesEngine:
             lowers = f"{_escape(self._nothing, folder)}:{_escape(path, folder)}"
             parts += [f"/root/{plain_name(name)}", f"lowerdir={lowers}"]
         return protocol.fields(*parts)
+
+
+async def _all(*parts: Awaitable[None]) -> None:
+    """Await all parts, then raise the first failure: a part that still starts while others stop would be left behind."""
+    for failed in await asyncio.gather(*parts, return_exceptions=True):
+        if failed is not None:
+            raise failed
 
 
 def _escape(path: Path, folder: Path) -> str:
