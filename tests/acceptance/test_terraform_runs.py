@@ -101,6 +101,13 @@ def test_plan_confirm_discard_save_and_destroy_from_the_terminal(
     terraform("plan", "-out=saved", "-var=word=third").ok()
     saved = runs(api, terraform)[0]
     assert (saved["status"], saved["save-plan"]) == ("planned_and_saved", True)
+    shown = terraform("show", "saved").ok().out
+    assert '~ input  = "first" -> "third"' in shown
+    assert "Plan: 0 to add, 1 to change, 0 to destroy." in shown
+    assert '~ shown  = "first" -> (known after apply)' in shown
+    document = json.loads(terraform("show", "-json", "saved").ok().out)
+    assert document["resource_changes"][0]["change"]["after"]["input"] == "third"
+    assert "correct-horse-battery" not in shown + json.dumps(document)
     terraform("apply", "saved").ok()
     assert runs(api, terraform)[0]["status"] == "applied"
     assert api.get(f"/terraform/state/{terraform.folder.name}").json()["outputs"]["shown"]["value"] == "third"
@@ -117,6 +124,37 @@ def test_plan_confirm_discard_save_and_destroy_from_the_terminal(
             not in api.get("/" + log.split("/", 3)[3] + "?offset=1&limit=1000000").body
         )
     assert "correct-horse-battery" not in server.log_path.read_text()
+
+
+NEEDY = """
+variable "word" {}
+variable "words" { type = list(string) }
+variable "hidden" { sensitive = true }
+resource "terraform_data" "a" { input = "${var.word} ${var.words[0]} ${var.hidden}" }
+"""
+
+
+def test_import_in_the_terminal_gets_the_variables_of_the_workspace_but_no_secret(
+    api: Api, code: Callable[[str], Terraform]
+) -> None:
+    terraform = code(NEEDY)
+    variables = [
+        {"key": "word", "value": "1.10", "sensitivity": "string", "destination": "iac"},
+        {"key": "words", "value": '["x"]', "sensitivity": "string", "destination": "iac"},
+        {"key": "hidden", "value": "correct-horse-battery", "sensitivity": "secret", "destination": "iac"},
+    ]
+    path = f"/api/v2/organizations/default/workspaces/{terraform.folder.name}"
+    workspace = api.get(path).expect(200).json()["data"]["id"]
+    answer = api.post(f"/v2/runners/variables/workspaces/{workspace}/variables", {"variables": variables})
+    answer.expect(204)
+    imported = terraform("import", "terraform_data.a", "known").ok()
+    assert "Value for var.hidden unavailable" in imported.out
+    assert terraform("state", "list").ok().out == "terraform_data.a\n"
+    listed = api.get(f"/api/v2/workspaces/{workspace}/all-vars").expect(200).json()["data"]
+    shown = {one["attributes"]["key"]: one["attributes"] for one in listed}
+    assert [shown[name]["hcl"] for name in ("word", "words", "hidden")] == [False, True, False]
+    assert (shown["hidden"]["value"], shown["hidden"]["sensitive"]) == (None, True)
+    assert shown["word"]["category"] == "terraform"
 
 
 def test_interrupt_cancels_the_run_and_frees_the_lock(api: Api, code: Callable[[str], Terraform]) -> None:

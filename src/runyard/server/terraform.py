@@ -9,10 +9,12 @@ from runyard.identity.service import IdentityService
 from runyard.identity.tenancy import TenancyService
 from runyard.infrastructure.configurations.service import ConfigurationService
 from runyard.infrastructure.oidc.service import OidcService
+from runyard.infrastructure.plans.service import PlanService
 from runyard.infrastructure.runs.service import RunService
 from runyard.infrastructure.state.grants import GrantService
 from runyard.infrastructure.state.locks import LockService
 from runyard.infrastructure.state.service import StateService
+from runyard.infrastructure.variables.service import VariableService
 from runyard.infrastructure.workspaces.service import WorkspaceService
 from runyard.kernel.crypto import Vault
 from runyard.server.house import House
@@ -26,6 +28,8 @@ class TerraformHouse:
     tenancy: TenancyService
     workspaces: WorkspaceService
     runs: RunService
+    plans: PlanService
+    variables: VariableService
     states: StateService
     locks: LockService
     grants: GrantService
@@ -47,6 +51,8 @@ def terraform_house(house: House) -> TerraformHouse:
         tenancy=TenancyService(house.database),
         workspaces=wing.workspaces,
         runs=wing.runs,
+        plans=wing.guards.plans,
+        variables=wing.variables,
         states=kept.states,
         locks=kept.locks,
         grants=kept.grants,

@@ -15,6 +15,7 @@ from runyard.dialects.terraform.reading import Document, Documents
 from runyard.dialects.terraform.runs import RunHandlers
 from runyard.dialects.terraform.services import TerraformServices
 from runyard.dialects.terraform.states import StateHandlers
+from runyard.dialects.terraform.variables import VariableHandlers
 from runyard.dialects.terraform.workspaces import WorkspaceHandlers
 from runyard.identity.model import Permission
 
@@ -164,6 +165,15 @@ def _workspaces(h: WorkspaceHandlers) -> Iterator[Route]:
         )
 
 
+def _variables(h: VariableHandlers) -> Iterator[Route]:
+    of = f"{BASE}/workspaces/{{workspace}}"
+    for path, name, summary in (
+        (f"{of}/vars", "listVariables", "List the variables of runs."),
+        (f"{of}/all-vars", "listAllVariables", "List the variables of runs, those of sets among them."),
+    ):
+        yield _route("GET", path, name, summary, handler=h.list, permission=_READ)
+
+
 def _states(h: StateHandlers) -> Iterator[Route]:
     of, one = f"{BASE}/workspaces/{{workspace}}", f"{BASE}/state-versions/{{version}}"
     read: dict[str, Any] = {"permission": _STATE}
@@ -239,7 +249,16 @@ def _runs(h: RunHandlers) -> Iterator[Route]:
             "POST", f"{one}/actions/{action}", f"{action}Run", f"{action.title()} a run.",
             handler=handler, status=202, permission=permission,
         )  # fmt: skip
-    yield _route("GET", f"{BASE}/plans/{{run}}", "getPlan", "Show a plan.", handler=h.plan, **read)
+    plan = f"{BASE}/plans/{{run}}"
+    yield _route("GET", plan, "getPlan", "Show a plan.", handler=h.plan, **read)
+    yield _route(
+        "GET", f"{plan}/json-output", "getPlanJson", "Send a plan as JSON, masked.",
+        handler=h.plan_json, response=bytes, **read,
+    )  # fmt: skip
+    yield _route(
+        "GET", f"{plan}/json-output-redacted", "getPlanToDraw", "Send what a plan is drawn from.",
+        handler=h.plan_drawable, response=bytes, **read,
+    )  # fmt: skip
     yield _route("GET", f"{BASE}/applies/{{run}}", "getApply", "Show an apply.", handler=h.applied, **read)
     yield _route("GET", check, "getCheck", "Show what guardrails said.", handler=h.check, **read)
     yield _route(
@@ -291,6 +310,7 @@ def register(services: TerraformServices) -> Door:
         _backend(BackendHandlers(services)),
         _organizations(workspaces, runs),
         _workspaces(workspaces),
+        _variables(VariableHandlers(services)),
         _states(states),
         _outputs(states),
         _configurations(configurations),

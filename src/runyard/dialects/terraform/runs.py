@@ -3,18 +3,19 @@
 import asyncio
 import contextlib
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import Any, Final
 
 import msgspec
 
 from runyard.dialects.door import Answer, Call, send_answer
 from runyard.dialects.reading import integer
+from runyard.dialects.streaming import send_pieces
 from runyard.dialects.terraform import reading
 from runyard.dialects.terraform.addresses import Addresses, Purpose
 from runyard.dialects.terraform.finding import organization, workspace
 from runyard.dialects.terraform.reading import Resource
-from runyard.dialects.terraform.replies import resource, send_list, send_nothing, send_resource
+from runyard.dialects.terraform.replies import HEADERS, resource, send_list, send_nothing, send_resource
 from runyard.dialects.terraform.runviews import (
     EXTRAS,
     apply_view,
@@ -172,6 +173,16 @@ class RunHandlers:
         run = await self._run(call)
         await send_resource(call, plan_view(run, self._log(call, run, _PLAN)))
 
+    async def plan_json(self, call: Call) -> None:
+        """Send the plan in the form of `show -json`, masked."""
+        run = await self._run(call)
+        await _send_document(call, await self._services.plans.document(call.caller.scope, run.id))
+
+    async def plan_drawable(self, call: Call) -> None:
+        """Send the plan in the form from which the command draws it."""
+        run = await self._run(call)
+        await _send_document(call, await self._services.plans.drawable(call.caller.scope, run.id))
+
     async def applied(self, call: Call) -> None:
         """Show the apply of a run."""
         run = await self._run(call)
@@ -271,6 +282,10 @@ class RunHandlers:
     async def _run(self, call: Call) -> Run:
         run = await self._runs.get(call.caller.scope, bare(call.params["run"]))
         return run if run.id in self._heard else still_applying(run, utc_now())
+
+
+async def _send_document(call: Call, pieces: AsyncIterator[bytes]) -> None:
+    await send_pieces(call, None, pieces, [(b"content-type", b"application/json"), *HEADERS])
 
 
 def _task(run: Run, phase: str) -> ExecutionId | None:

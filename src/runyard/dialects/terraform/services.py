@@ -9,10 +9,12 @@ from runyard.identity.service import IdentityService
 from runyard.identity.tenancy import TenancyService
 from runyard.infrastructure.configurations.service import ConfigurationService
 from runyard.infrastructure.oidc.service import OidcService
+from runyard.infrastructure.plans.service import PlanService
 from runyard.infrastructure.runs.service import RunService
 from runyard.infrastructure.state.grants import GrantService
 from runyard.infrastructure.state.locks import LockService
 from runyard.infrastructure.state.service import StateService
+from runyard.infrastructure.variables.service import VariableService
 from runyard.infrastructure.workspaces.service import WorkspaceService
 from runyard.kernel.crypto import Vault
 
@@ -38,6 +40,16 @@ class TerraformServices(Protocol):
     @property
     def runs(self) -> RunService:
         """Runs of workspaces."""
+        ...
+
+    @property
+    def plans(self) -> PlanService:
+        """What runs planned."""
+        ...
+
+    @property
+    def variables(self) -> VariableService:
+        """Variables of workspaces."""
         ...
 
     @property

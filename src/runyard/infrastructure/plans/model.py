@@ -133,10 +133,11 @@ class Cost(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PlannedOutput(msgspec.Struct, frozen=True, kw_only=True):
-    """An output value as the plan would leave it, masked."""
+    """An output value as it is and as the plan would leave it, masked."""
 
     name: str
     action: str
+    before: Any = None
     value: Any = None
     sensitive: bool = False
     unknown: bool = False

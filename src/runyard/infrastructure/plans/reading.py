@@ -130,6 +130,7 @@ class PlanFile:
                 PlannedOutput(
                     name=name,
                     action=_action(change.actions, f"output_changes.{name}").value,
+                    before=self._secrets.hide(hide_marked(change.before, change.before_sensitive)),
                     value=self._secrets.hide(hide_marked(change.after, change.after_sensitive)),
                     sensitive=sensitive,
                     unknown=change.after_unknown is True,

@@ -17,6 +17,7 @@ from runyard.infrastructure.costs.table import Prices
 from runyard.infrastructure.plans import store
 from runyard.infrastructure.plans.applying import outcomes
 from runyard.infrastructure.plans.attributes import attributes_of
+from runyard.infrastructure.plans.drawing import Schemas
 from runyard.infrastructure.plans.errors import PlanNotFound
 from runyard.infrastructure.plans.model import (
     Action,
@@ -179,6 +180,22 @@ class PlanService:
         """
         return self.pieces(await self.summary(scope, run_id))
 
+    async def drawable(self, scope: Scope, run_id: str) -> AsyncIterator[bytes]:
+        """Return the same in the form from which Terraform draws a plan for people. Raises PlanNotFound."""
+        return self._drawable(await self.summary(scope, run_id))
+
+    async def _drawable(self, summary: PlanSummary) -> AsyncIterator[bytes]:
+        schemas = Schemas()
+        for kind in (store.CHANGE, store.DRIFT):
+            async for batch in self.walk(summary.run_id, kind):
+                for one in batch:
+                    schemas.note(one.change)
+        yield encode_json(schemas.document())[:-1]
+        opening = b","
+        async for piece in self.pieces(summary):
+            yield opening + piece[1:] if opening else piece
+            opening = b""
+
     async def pieces(self, summary: PlanSummary) -> AsyncIterator[bytes]:
         """Yield the pieces of that document."""
         run_id = summary.run_id
@@ -301,8 +318,10 @@ def _has_changes(file: PlanFile, tally: _Tally, outputs: int) -> bool:
 def _output(one: PlannedOutput) -> dict[str, Any]:
     return {
         "actions": [one.action],
+        "before": one.before,
         "after": one.value,
         "after_unknown": one.unknown,
+        "before_sensitive": one.sensitive,
         "after_sensitive": one.sensitive,
     }
 

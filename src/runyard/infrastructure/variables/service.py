@@ -17,6 +17,7 @@ from runyard.infrastructure.variables.model import (
     NewVariable,
     Owner,
     OwnerKind,
+    Plain,
     Sets,
     Values,
     Variable,
@@ -135,6 +136,14 @@ class VariableService:
         """Work out the variables that a run of a workspace gets. Raises VariableConflict, CannotUnseal."""
         async with self._database.read() as tx:
             return resolved(await self._effective(tx, workspace))
+
+    async def effective(self, workspace: Workspace) -> Values:
+        """Return the variables that a run of a workspace would get, those of projects and sets among them; a secret has
+        no value here. Raises VariableConflict.
+        """
+        async with self._database.read() as tx:
+            found = await self._effective(tx, workspace)
+        return {key: Plain("", True) if plain.secret else plain for key, plain in found.items()}
 
     async def _effective(self, tx: Transaction, workspace: Workspace) -> Values:
         account_id: AccountId = workspace.account_id
