@@ -192,7 +192,7 @@ def test_manifest_of_every_field_is_read() -> None:
         ({"egress": ["x.com"]}, "egress"),
         ({"egress": {"allow": [], "deny": []}}, "egress"),
         ({"tags": [{}]}, "tags"),
-        ({"author": 5}, "author"),
+        ({"author": [5]}, "author"),
         ({"max_agent_timeout_sec": "x"}, "max_agent_timeout_sec"),
     ],
 )
@@ -200,6 +200,22 @@ def test_manifest_that_breaks_a_rule_names_the_field(fields: dict[str, Any], sai
     with pytest.raises(BadPackage) as caught:
         read_manifest(document(**fields))
     assert caught.value.message.startswith(said)
+
+
+def test_manifest_with_numbers_in_other_spellings_is_read() -> None:
+    read = read_manifest(
+        document(
+            ports={"web": ["80", 443.0, 80]},
+            provision={"script": "p.sh", "timeout": "5"},
+            verification={"script": "v.sh", "timeout": "9", "judge": {**JUDGE, "max_steps": 7.0}},
+            author=2022,
+            max_agent_timeout_sec="60",
+        )
+    )
+    assert read.ports == {"web": (80, 443)}
+    assert (read.verification.timeout_sec, read.max_agent_timeout_sec, read.author) == (9, 60, "2022")
+    assert read.provision is not None
+    assert read.provision.timeout_sec == 5
 
 
 def test_manifest_with_several_problems_tells_all() -> None:
@@ -324,7 +340,9 @@ def test_files_that_do_not_fit_are_named(
 
 def test_instruction_may_name_other_hosts(tmp_path: Path) -> None:
     compose(tmp_path)
-    text = "see https://example.com/web and {{web_url}}/x and {http://web}"
+    text = (
+        "see https://example.com/web and {{web_url}}/x and {http://web}, your cache is redis://localhost:6379"
+    )
     check_files(read_manifest(document(ports={"web": [80]}, instruction=text)), tmp_path)
 
 

@@ -16,9 +16,8 @@ from runyard.environments.packages.model import TaskManifest
 COMPOSE_FILES: Final = ("docker-compose.yaml", "docker-compose.yml")
 MAX_README_BYTES: Final = 256 << 10
 _README: Final = re.compile(r"readme(\.(md|markdown|txt|rst))?\Z", re.IGNORECASE)
-_URL: Final = re.compile(
-    r"(?<!\{)\b[a-z][a-z0-9+.-]{0,20}://(?:[^\s/@]{0,256}@)?([A-Za-z0-9._-]+)[^\s\"'<>)]*"
-)
+_URL: Final = re.compile(r"(?<!\{)\bhttps?://(?:[^\s/@]{0,256}@)?([A-Za-z0-9._-]+)[^\s\"'<>)]*")
+"""Of the web only, as in the published check: an author may well tell how an agent reaches its own database."""
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "host.docker.internal"})
 _PORTS: Final = re.compile(r"(?:.*:)?(\d{1,5})(?:-(\d{1,5}))?(?:/(?:tcp|udp))?\Z")
 

@@ -10,7 +10,7 @@ from typing import Any, Final, TypeVar
 from runyard.environments.packages.egress import BadTarget, checked_targets
 from runyard.environments.packages.errors import BadPackage
 from runyard.environments.packages.model import NAME, VERSION, ModelRole, ScriptUse, TaskManifest, Version
-from runyard.environments.packages.verification import read_verification, stays_inside
+from runyard.environments.packages.verification import read_verification, stays_inside, whole_number
 
 MAX_MODELS: Final = 50
 MAX_PORTS: Final = 100
@@ -118,22 +118,19 @@ def _author(given: Mapping[str, Any]) -> str | None:
     author = given.get("author", given.get("author_name"))
     if isinstance(author, dict):
         author = author.get("name")
-    return _text({"author": author}, "author")
+    return _word({"author": author}, "author")
 
 
 def _agent_timeout(given: Mapping[str, Any]) -> int | None:
     value = given.get("max_agent_timeout_sec")
-    if value is None:
-        return None
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    return _seconds("max_agent_timeout_sec", value, 30 * 86_400)
+    return None if value is None else _seconds("max_agent_timeout_sec", value, 30 * 86_400)
 
 
 def _seconds(name: str, value: object, longest: int) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= longest:
+    seconds = whole_number(value)
+    if seconds is None or not 1 <= seconds <= longest:
         raise Problem(f"{name}: must be a whole number of seconds from 1 to {longest}")
-    return value
+    return seconds
 
 
 def _verification(given: Mapping[str, Any]) -> Any:  # noqa: ANN401  a Verification
@@ -156,16 +153,13 @@ def _ports(given: Mapping[str, Any]) -> Mapping[str, Sequence[int]]:
     for service, ports in block.items():
         if not _SERVICE.match(service):
             raise Problem(f"ports: {service[:64]!r} cannot be the name of a service")
-        if not isinstance(ports, list) or not all(_is_port(port) for port in ports):
+        numbers = [whole_number(port) or 0 for port in ports] if isinstance(ports, list) else [0]
+        if not all(1 <= number <= 65_535 for number in numbers):
             raise Problem(f"ports: {service}: must be a list of ports from 1 to 65535")
-        found[service] = tuple(dict.fromkeys(ports))
+        found[service] = tuple(dict.fromkeys(numbers))
     if sum(len(ports) for ports in found.values()) > MAX_PORTS:
         raise Problem(f"ports: at most {MAX_PORTS}")
     return found
-
-
-def _is_port(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 65_535
 
 
 def _script(given: Mapping[str, Any], name: str) -> ScriptUse | None:

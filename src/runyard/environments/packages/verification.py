@@ -103,9 +103,20 @@ def _where(given: Mapping[str, Any]) -> str:
     return str(where)
 
 
+def whole_number(value: object) -> int | None:
+    """Return the whole number that a value is or spells, None for any other value: `"120"` and `120.0` are 120 to the
+    published check, which runs before a push.
+    """
+    if isinstance(value, str) and len(value) <= 18 and value.isascii() and value.isdigit():
+        return int(value)
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
 def _timeout(given: Mapping[str, Any]) -> int:
-    value = given.get("timeout", 30)
-    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= LONGEST:
+    value = whole_number(given.get("timeout", 30))
+    if value is None or not 1 <= value <= LONGEST:
         raise BadPackage(f"verification: timeout must be 1 to {LONGEST} seconds")
     return value
 
@@ -117,12 +128,12 @@ def _judge(block: object, method: str) -> Mapping[str, Any]:
         raise BadPackage("verification: judge.kind must be trajectory")
     if not isinstance(block.get("model"), str) or not block["model"]:
         raise BadPackage("verification: judge.model is required")
-    rubric, steps = block.get("rubric"), block.get("max_steps", 50)
+    rubric, steps = block.get("rubric"), whole_number(block.get("max_steps", 50))
     if rubric is not None and (not isinstance(rubric, str) or not rubric):
         raise BadPackage("verification: judge.rubric must be a text")
     if rubric is None and method == "outcome_judge":
         raise BadPackage("verification: judge.rubric is required when the method is outcome_judge")
-    if not isinstance(steps, int) or isinstance(steps, bool) or not 1 <= steps <= 500:
+    if steps is None or not 1 <= steps <= 500:
         raise BadPackage("verification: judge.max_steps must be 1 to 500")
     for name in ("model_params", "task_context"):
         if not isinstance(block.get(name) or {}, dict):
