@@ -179,16 +179,24 @@ def test_verification_is_told_in_the_words_of_graders_by_execute() -> None:
     assert translated(flag) == {
         "method": "env_flag", "flag_path": "/tmp/f", "timeout_sec": 10, "expected": "FLAG{a}",
     }  # fmt: skip
-    hashed = translated({"method": "flag", "path": "/tmp/f", "hash": "ab"})
-    assert (hashed["hash"], "expected" in hashed) == ("sha256:ab", False)
-    assert translated({"method": "script", "script": "verify.sh", "timeout": 9}) == {
+    digits = "ab" * 32
+    hashed = translated(
+        {"method": "flag", "submission_path": "/tmp/f", "flag_hash": f"SHA256:{digits.upper()}"}
+    )
+    assert hashed == {
+        "method": "env_flag", "flag_path": "/tmp/f", "timeout_sec": 10, "hash": f"sha256:{digits}",
+    }  # fmt: skip
+    assert translated({**flag, "value": " FLAG{a}\n"}) == translated(flag)
+    assert translated({"script": "verify.sh", "timeout": "9"}) == {
         "method": "env_script",
         "script_path": "/home/user/task/verify.sh",
         "expected_exit_code": 0,
         "timeout_sec": 9,
     }
-    judge = {"method": "outcome_judge", "judge": {"rubric": "x"}}
-    assert translated(judge) == judge
+    judge = {"method": "outcome_judge", "judge": {"model": "m", "rubric": "x"}}
+    old = {"method": "flag", "path": "/tmp/f", "hash": "md5:" + "0" * 32}
+    for other in (judge, old):
+        assert translated(other) == other
 
 
 @pytest.mark.parametrize(

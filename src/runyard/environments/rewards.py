@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from runyard.environments.building.files import read_file
+from runyard.environments.packages.errors import BadPackage
+from runyard.environments.packages.verification import read_verification
 from runyard.environments.staging import TASK_FOLDER
 from runyard.kernel.errors import NotFound, RunyardError
 from runyard.runtimes.isolation.engine import Sandbox
@@ -72,23 +74,25 @@ def _finite(value: object) -> float | None:
 
 
 def translated(verification: Mapping[str, Any], task_folder: str = TASK_FOLDER) -> Mapping[str, Any]:
-    """Return a verification in the words that graders of environments read; what has none in them stays."""
-    method = verification.get("method")
-    if method == "flag":
-        found: dict[str, Any] = {
-            "method": "env_flag",
-            "flag_path": verification.get("path"),
-            "timeout_sec": 10,
-        }
-        digest = verification.get("hash")
-        if digest is not None:
-            return {**found, "hash": digest if ":" in str(digest) else f"sha256:{digest}"}
-        return {**found, "expected": verification.get("value")}
-    if method == "script":
+    """Return a verification in the words that graders of environments read; what has none in them stays, so that a
+    grader says so: they know no judges, and no hash but SHA-256.
+    """
+    try:
+        read = read_verification(verification)
+    except BadPackage:
+        return verification
+    if read.method == "script":
         return {
             "method": "env_script",
-            "script_path": f"{task_folder}/{verification.get('script')}",
+            "script_path": f"{task_folder}/{read.script}",
             "expected_exit_code": 0,
-            "timeout_sec": verification.get("timeout", 30),
+            "timeout_sec": read.timeout_sec,
         }
-    return verification
+    if read.method != "flag":
+        return verification
+    found: dict[str, Any] = {"method": "env_flag", "flag_path": read.path, "timeout_sec": 10}
+    if read.hash is None:
+        # They strip what they read, and not what they expect.
+        return {**found, "expected": (read.value or "").strip()}
+    algorithm, digits = read.hash
+    return {**found, "hash": f"{algorithm}:{digits}"} if algorithm == "sha256" else verification

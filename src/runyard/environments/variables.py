@@ -28,10 +28,11 @@ def service_variables(service_urls: Mapping[str, Any]) -> dict[str, str]:
         }
         for port, url in facts["urls"].items():
             _, _, place = url.partition("://")
+            # The published rule: with a port in their names, the host has its port in it and the port is the task's own.
             found |= {
                 f"{service}_url_{port}": url,
                 f"{service}_host_{port}": place,
-                f"{service}_port_{port}": place.rpartition(":")[2],
+                f"{service}_port_{port}": str(port),
             }
     return found
 

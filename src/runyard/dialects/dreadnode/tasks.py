@@ -76,7 +76,7 @@ class TaskHandlers:
         values = {**found.variables, **found.definition.inputs}
         return {
             **service_variables(found.service_urls or {}),
-            **{name: text_of(one) for name, one in values.items()},
+            **{name: text_of(one) for name, one in values.items() if one is not None},
         }
 
     async def set_visibility(self, call: Call) -> None:
@@ -93,12 +93,15 @@ class TaskHandlers:
     async def delete(self, call: Call) -> None:
         """Remove a version."""
         await self._own(call)
-        await self._packages.delete(call.caller, call.params["task"], parsed(call.params["version"]))
+        await self._packages.delete(
+            call.caller, call.params["task"], parsed(call.params["version"], call.params["task"])
+        )
         await send_nothing(call)
 
     async def _found(self, call: Call) -> TaskPackage:
-        version = parsed(call.params.get("version", "latest"))
-        return await self._packages.of(call.caller.scope, call.params["org"], call.params["task"], version)
+        name = call.params["task"]
+        version = parsed(call.params.get("version", "latest"), name)
+        return await self._packages.of(call.caller.scope, call.params["org"], name, version)
 
     async def _own(self, call: Call) -> None:
         """Refuse to change what belongs to others: not found, or forbidden when it can be seen."""

@@ -148,7 +148,7 @@ class PackageService:
                 elif reference == LATEST:
                     row = await store.find(tx, account_id, name, None)
                 else:
-                    row = await store.find(tx, account_id, name, parsed(reference))
+                    row = await store.find(tx, account_id, name, parsed(reference, name))
         if row is None or not _visible(row, scope):
             raise TaskNotFound(f"Task not found: {org}/{name}:{reference[:80]}")
         return bytes(row.manifest), str(row.manifest_digest)
@@ -305,9 +305,9 @@ class PackageService:
         )
 
 
-def parsed(reference: str) -> Version | None:
-    """Return the version that a path names, None for `latest`. Raises TaskNotFound for what is no version."""
-    return TaskRef.parse(f"x@{reference}").version
+def parsed(reference: str, name: str) -> Version | None:
+    """Return the version of a task that a path names, None for `latest`. Raises TaskNotFound for what is none."""
+    return TaskRef.parse(f"{name}@{reference}").version
 
 
 def _resolved(rows: Sequence[Row[Any]], wanted: Version | None) -> Resolved:
