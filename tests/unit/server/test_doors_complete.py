@@ -114,6 +114,11 @@ def test_every_error_has_an_answer_in_every_door(door: Door) -> None:
         )
 
 
+def test_statuses_of_the_dreadnode_door_are_the_published_ones() -> None:
+    statuses = {dreadnode.write_error(made(kind), "0" * 36).status for kind in ERRORS}
+    assert statuses <= {400, 401, 403, 404, 409, 422, 426, 429, 500, 502, 504}
+
+
 @pytest.mark.parametrize("door", DOORS, ids=lambda door: door.name)
 def test_every_route_declares_all(door: Door) -> None:
     for route in door.routes:

@@ -24,13 +24,13 @@ TABLE: Mapping[str, tuple[int, str]] = {
     "permission_denied": (403, "forbidden_error"),
     "limit_exceeded": (429, "rate_limit_error"),
     "too_large": (400, "invalid_request_error"),
-    "unimplemented": (501, "not_implemented_error"),
+    "unimplemented": (409, "conflict_error"),
     "unavailable": (502, "bad_gateway_error"),
     "deadline_exceeded": (504, "gateway_timeout_error"),
     "command_failed": (502, "bad_gateway_error"),
 }
 """The codes of the kernel, and those of a domain whose word is another one than that of its ancestors. The published
-statuses have no 405, 413 and 503: those are 404, 400 and 502 here. 501 is an addition, for what is not there yet.
+statuses have no 405, 413, 501 and 503: those are 404, 400, 409 (as where a sandbox cannot be paused) and 502 here.
 """
 DOCUMENTED: Final = (400, 401, 403, 404, 409, 422, 429, 500, 502, 504)
 _SERVER_FAULT: Final = "Internal server error"
