@@ -13,6 +13,7 @@ import asyncssh
 import pytest
 
 from runyard.infrastructure.provisioner.git import EMPTY_TREE, Git
+from runyard.infrastructure.provisioner.gitlimits import GitLimits
 from runyard.infrastructure.runs.errors import CheckoutFailed
 from runyard.infrastructure.runs.ports import RepositoryAccess
 from runyard.kernel.errors import TooLarge
@@ -198,3 +199,54 @@ async def test_checkout_over_ssh_knows_its_host(git: Git, repository: Repository
         with pytest.raises(CheckoutFailed, match="Permission denied"):
             await git.references(RepositoryAccess(url=url, known_hosts=known))
     assert not list((tmp_path / "git").glob("ssh-*"))
+
+
+SMALL = GitLimits(
+    checkout_bytes=64 << 20, entries=1000, fetched_bytes=8 << 20, memory_bytes=GitLimits().memory_bytes
+)
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Git:
+    """Return a git with small limits."""
+    return Git(tmp_path / "git", local_roots=[tmp_path / "repositories"], timeout_secs=60, limits=SMALL)
+
+
+async def refused(git: Git, repository: Repository, target: Path) -> None:
+    """Check out and assert that it is refused and that next to nothing was written."""
+    with pytest.raises(TooLarge, match=r"larger than|more than"):
+        await git.checkout(RepositoryAccess(url=repository.url), target, branch="main")
+    assert sum(path.stat().st_size for path in target.rglob("*") if path.is_file()) < 16 << 20
+
+
+async def test_checkout_of_a_small_pack_with_huge_files_is_refused_before_they_are_written(
+    small: Git, repository: Repository, tmp_path: Path
+) -> None:
+    """Names cost nothing and zeros next to nothing: 20 files of one blob of 8 MiB are 160 MiB on the disk."""
+    for number in range(20):
+        with (repository.folder / f"zeros{number}").open("wb") as file:
+            file.truncate(8 << 20)
+    repository.commit("Bomb", {})
+    await refused(small, repository, tmp_path / "out")
+
+
+async def test_checkout_of_trees_within_each_other_is_refused_before_they_are_written(
+    small: Git, repository: Repository, tmp_path: Path
+) -> None:
+    """Ten folders that are each the same ten folders: a kilobyte of pack is ten thousand million files."""
+    tree = repository.git("rev-parse", "HEAD^{tree}")
+    for _ in range(10):
+        lines = "".join(f"040000 tree {tree}\tfolder{number}\n" for number in range(10))
+        tree = repository.git("mktree", given=lines)
+    repository.git("update-ref", "refs/heads/main", repository.git("commit-tree", "-m", "Bomb", tree))
+    await refused(small, repository, tmp_path / "out")
+
+
+async def test_fetch_of_more_than_is_allowed_is_cut_off(
+    small: Git, repository: Repository, tmp_path: Path
+) -> None:
+    """What cannot be packed smaller is no larger on the disk than the limit, whatever the other side sends."""
+    for number in range(150):
+        (repository.folder / f"noise{number}").write_bytes(os.urandom(128 << 10))
+    repository.commit("Noise", {})
+    await refused(small, repository, tmp_path / "out")

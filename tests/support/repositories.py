@@ -29,11 +29,12 @@ class Repository:
         """Return its address as a file URL."""
         return f"file://{self.folder}"
 
-    def git(self, *arguments: str) -> str:
-        """Run git in it and return what it prints."""
+    def git(self, *arguments: str, given: str = "") -> str:
+        """Run git in it, with some input, and return what it prints."""
         done = subprocess.run(
             ["git", "-C", self.folder, *arguments],
             env=_ENVIRONMENT,
+            input=given,
             check=True,
             capture_output=True,
             text=True,

@@ -76,7 +76,7 @@ def make_infrastructure(settings: Settings, shared: Shared, check_empty: CheckEm
     members = MemberService(database, identity)
     variables = VariableService(database, identity, vault)
     roots = settings.infrastructure.local_repositories
-    git = Git(settings.data_dir / "git", local_roots=roots)
+    git = Git(settings.data_dir / "git", local_roots=roots, limits=options.git_limits(settings))
     reader = RemoteReader(git, settings.data_dir / "git" / "looks")
     projects = ProjectService(database, identity, members, runs, variables, check_empty)
     integrations = IntegrationService(database, vault, reader, roots)

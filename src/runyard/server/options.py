@@ -10,6 +10,7 @@ from runyard.environments.packages.registry import RegistryLimits
 from runyard.executions.output.log import OutputOptions
 from runyard.executions.service import ExecutionOptions
 from runyard.infrastructure.provisioner.box import BoxOptions as RunBoxOptions
+from runyard.infrastructure.provisioner.gitlimits import GitLimits
 from runyard.kernel.tarballs import TarballLimits
 from runyard.runtimes.definition import ResourceLimits
 from runyard.runtimes.isolation.engine import Limits, Network
@@ -120,6 +121,12 @@ def registry_limits(settings: Settings) -> RegistryLimits:
     """Return what task packages may take when packed."""
     chosen = settings.environments
     return RegistryLimits(package_bytes=chosen.package_bytes, account_bytes=chosen.account_package_bytes)
+
+
+def git_limits(settings: Settings) -> GitLimits:
+    """Return what a repository may take of this host: a few commits, each as large as the code of a run may be."""
+    most = settings.infrastructure.archive_bytes
+    return GitLimits(checkout_bytes=most, fetched_bytes=4 * most)
 
 
 def open_box_options(settings: Settings) -> BoxOptions:

@@ -2,7 +2,8 @@
 
 Credentials go by the environment to a helper that git asks for the repository's own host alone, or in a file of mode
 0600 to ssh: never in an argument, a URL or an error, nor to where a host redirects. git runs with a configuration of
-our own, no hooks, no other protocols, a time limit, and in a process group that is killed with whoever waited for it.
+our own, no hooks, no other protocols, limits of time, memory and disk, and in a process group that is killed with
+whoever waited for it.
 """
 
 import asyncio
@@ -21,6 +22,13 @@ from pathlib import Path
 from typing import IO, Final
 from urllib.parse import urlsplit
 
+from runyard.infrastructure.provisioner.gitlimits import (
+    LISTING_BYTES,
+    GitLimits,
+    check_listing,
+    hold,
+    refuse_cut_off,
+)
 from runyard.infrastructure.runs.errors import CheckoutFailed
 from runyard.infrastructure.runs.ports import RepositoryAccess
 from runyard.kernel.errors import TooLarge
@@ -80,11 +88,17 @@ class Git:
     """Runs git."""
 
     def __init__(
-        self, folder: Path, *, local_roots: Sequence[Path] = (), timeout_secs: float = 300.0
+        self,
+        folder: Path,
+        *,
+        local_roots: Sequence[Path] = (),
+        timeout_secs: float = 300.0,
+        limits: GitLimits | None = None,
     ) -> None:
         """Keep the helper and its configuration in a folder of the server's own. `local_roots` are the folders below
         which `file://` repositories may be.
         """
+        self._limits = limits or GitLimits()
         self._folder = folder
         self._local_roots = tuple(root.resolve() for root in local_roots)
         self._timeout = timeout_secs
@@ -125,7 +139,7 @@ class Git:
         depth: int = DEPTH,
     ) -> Checkout:
         """Fetch the last few commits of a branch (or tag), or one commit, into the new folder `target` and check it
-        out. Raises CheckoutFailed with git's own words.
+        out. Raises CheckoutFailed with git's own words, TooLarge.
         """
         wanted = _wanted(branch, commit)
         await asyncio.to_thread(_make_repository, target)
@@ -149,10 +163,12 @@ class Git:
                 if number == len(tries):
                     raise
         found = commit or "FETCH_HEAD"
-        _, log = await asyncio.gather(
-            self.run(("checkout", "--quiet", "--detach", found), folder=target),
+        listing, log = await asyncio.gather(
+            self.run(("ls-tree", "-r", "-l", "-z", found), folder=target, limit=LISTING_BYTES),
             self.run(("log", "-1", "--format=%H%x00%P%x00%s", found), folder=target),
         )
+        check_listing(listing, self._limits)
+        await self.run(("checkout", "--quiet", "--detach", found), folder=target)
         found, parents, title = log.decode("utf-8", "replace").rstrip("\n").split("\0", 2)
         base = parents.split(" ")[0]
         # At the edge of a shallow history git shows no parents, so that this is there when it is named.
@@ -186,7 +202,7 @@ class Git:
     async def _run(
         self, argv: Sequence[str], environment: Mapping[str, str], access: RepositoryAccess | None, limit: int
     ) -> bytes:
-        process = await asyncio.to_thread(_start, argv, environment)
+        process = await asyncio.to_thread(_start, argv, environment, self._limits)
         ended = asyncio.ensure_future(asyncio.to_thread(_collect, process, limit))
         try:
             code, out, err = await asyncio.wait_for(asyncio.shield(ended), self._timeout)
@@ -200,6 +216,7 @@ class Git:
         if code is None:
             raise TooLarge(f"git {_verb(argv)} printed more than {limit} bytes")
         if code != 0:
+            refuse_cut_off(err, self._limits)
             text = _clean(err.decode("utf-8", "replace").strip(), access)
             raise CheckoutFailed(f"git {_verb(argv)} failed: {text or f'it ended with code {code}'}")
         return out
@@ -326,8 +343,10 @@ def _make_repository(folder: Path) -> None:
     (inside / "config").write_text("[core]\n\trepositoryformatversion = 0\n\tbare = false\n")
 
 
-def _start(argv: Sequence[str], environment: Mapping[str, str]) -> "subprocess.Popen[bytes]":
-    return subprocess.Popen(
+def _start(
+    argv: Sequence[str], environment: Mapping[str, str], limits: GitLimits
+) -> "subprocess.Popen[bytes]":
+    process = subprocess.Popen(
         argv,
         env=environment,
         cwd="/",
@@ -336,6 +355,8 @@ def _start(argv: Sequence[str], environment: Mapping[str, str]) -> "subprocess.P
         stderr=subprocess.PIPE,
         start_new_session=True,
     )
+    hold(process.pid, limits)
+    return process
 
 
 def _collect(process: "subprocess.Popen[bytes]", limit: int) -> tuple[int | None, bytes, bytes]:
