@@ -375,6 +375,34 @@ async def test_plugins_of_an_init_that_ran_something_else_are_not_shared(site: S
     assert list((site.tools_folder.parent / "providers" / made.account_id).iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("code", "shared"),
+    [
+        ({"main.tf": 'terraform {\n  encryption {\n    key_provider "external" "x" {}\n  }\n}\n'}, False),
+        ({"main.tofu": "terraform {\n  encryption /* */ {}\n}\n"}, False),
+        ({"main.tf.json": '{"terraform": {"\\u0065ncryption": {}}}'}, False),
+        ({"main.tf": 'resource "aws_s3_bucket_server_side_encryption_configuration" "b" {}\n'}, True),
+        ({"README.md": "We use encryption.\n", "main.tf": ""}, True),
+    ],
+)
+async def test_plugins_of_code_whose_keys_come_from_programs_are_not_shared(
+    site: Site, code: dict[str, str], shared: bool
+) -> None:
+    """OpenTofu starts the programs that a block `encryption` names in every command, and they could write any provider."""
+    package = "example.test/acme/thing/1.0.0/linux_amd64"
+    script = f"""
+      mkdir -p "$TF_DATA_DIR/providers/{package}"
+      printf '{{"backend":{{"type":"http"}}}}' > "$TF_DATA_DIR/terraform.tfstate"
+      echo forged > "$TF_DATA_DIR/providers/{package}/plugin"
+    """
+    fake_tool(site.tools_folder, {"init": script}, program="tofu")
+    made = await site.workspace(iac_type="opentofu")
+    run = await site.run(made, origin=uploaded(site, code))
+    assert run.status is RunStatus.PLAN_SUCCESS, run.reason
+    mirror = site.tools_folder.parent / "providers" / made.account_id
+    assert [path.name for path in mirror.iterdir()] == (["example.test"] if shared else [])
+
+
 async def test_run_that_cannot_be_cleared_away_keeps_no_other_waiting(site: Site) -> None:
     """Whatever is wrong with one run, the scan goes on to the others, and comes back to it."""
     fake_tool(site.tools_folder, {})

@@ -188,8 +188,9 @@ class Site:
     tools_folder: Path
 
     async def workspace(self, name: str = "net", **more: Any) -> Workspace:
-        """Add a workspace for Terraform."""
-        new = NewWorkspace(name=name, iac_type="terraform", code=Code(branch="main"), **more)
+        """Add a workspace, for Terraform unless something else is said."""
+        given: dict[str, Any] = {"iac_type": "terraform", **more}
+        new = NewWorkspace(name=name, code=Code(branch="main"), **given)
         return await self.workspaces.create(self.caller, new)
 
     async def run(self, workspace: Workspace, *, until: Sequence[RunStatus] = (), **more: Any) -> Run:
@@ -312,9 +313,11 @@ def _parts(
     )
 
 
-def fake_tool(folder: Path, cases: Mapping[str, str], version: str = "9.9.9") -> None:
-    """Install a fake `terraform` of that version: a shell script with one piece for each verb."""
-    path = folder / "terraform" / version / "terraform"
+def fake_tool(
+    folder: Path, cases: Mapping[str, str], version: str = "9.9.9", program: str = "terraform"
+) -> None:
+    """Install a fake tool of that version: a shell script with one piece for each verb."""
+    path = folder / program / version / program
     path.parent.mkdir(parents=True, exist_ok=True)
     given = {**_USUAL, **cases}
     arms = "\n".join(f"{verb})\n{text}\n;;" for verb, text in given.items())

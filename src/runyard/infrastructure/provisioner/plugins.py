@@ -1,8 +1,9 @@
 """Provider plugins that the runs of an account share. Owns a folder for each account, in the layout of a mirror.
 
 The tool reads it as a read-only mirror. What it has downloaded into its own folder is taken over right after `init`,
-when nothing of the code could have run yet, unless the workspace's environment could have made `init` itself run or
-fetch something else: a run can therefore never put anything of its own before another one. Whole packages appear by a rename, under a lock, and never change.
+when nothing of the code could have run yet, unless the workspace's environment or the code could have made `init` itself
+run or fetch something else: a run can therefore never put anything of its own before another one. Whole packages appear
+by a rename, under a lock, and never change.
 """
 
 import asyncio
@@ -35,7 +36,29 @@ _HARMLESS: Final = re.compile(
     r"|(?!GIT_|SSH_|LD_)[A-Z][A-Z0-9_]*_(?:TOKEN|KEY|KEY_ID|SECRET|PASSWORD|CREDENTIALS|REGION|PROJECT|ZONE|ROLE_ARN)\Z"
 )
 """Variables that name no program, proxy, configuration or authority of certificates: credentials and places."""
+_READ: Final = (".tf", ".tofu", ".tf.json", ".tofu.json")
+"""Files that the tool reads, by their ends."""
+_LARGEST: Final = 16 << 20
+_ENCRYPTS: Final = re.compile(rb"(?<![\w-])encryption(?![\w-])")
+"""The block of OpenTofu whose key providers and methods may be programs, which every command starts, `init` too."""
 _log = structlog.get_logger(__name__)
+
+
+def starts_programs(code: IO[bytes]) -> bool:
+    """Tell whether `init` of OpenTofu may start a program that the code names, for a tar of it. Blocking."""
+    code.seek(0)
+    with tarfile.open(fileobj=code, mode="r:") as archive:
+        for member in archive:
+            if not member.name.endswith(_READ):
+                continue
+            if member.size > _LARGEST or (member.issym() and not member.linkname.endswith(_READ)):
+                return True  # not looked at, or what it leads to is looked at under no such name
+            file = archive.extractfile(member) if member.isreg() else None
+            content = b"" if file is None else file.read()
+            escaped = member.name.endswith(".json") and b"\\u" in content
+            if escaped or _ENCRYPTS.search(content) is not None:
+                return True
+    return False
 
 
 def is_harmless(name: str) -> bool:

@@ -23,7 +23,7 @@ from runyard.executions.worker import RunContext, Runner
 from runyard.infrastructure.provisioner.applylog import ApplyLines
 from runyard.infrastructure.provisioner.box import Box, Boxes
 from runyard.infrastructure.provisioner.planfiles import PlanFiles
-from runyard.infrastructure.provisioner.plugins import PluginCache, is_harmless
+from runyard.infrastructure.provisioner.plugins import PluginCache, is_harmless, starts_programs
 from runyard.infrastructure.provisioner.tools import Tools
 from runyard.infrastructure.runs import job as inside
 from runyard.infrastructure.runs import store
@@ -42,7 +42,8 @@ from runyard.infrastructure.runs.job import Failed, Job, Stopped, uses_our_backe
 from runyard.infrastructure.runs.line import ACTOR, RunLine
 from runyard.infrastructure.runs.model import Block, Run, RunKind, RunStatus, Step, default_title
 from runyard.infrastructure.runs.ports import Judge, Oidc, Plans, PlanSummary, State, Variables, Verdict
-from runyard.infrastructure.runs.source import Sources
+from runyard.infrastructure.runs.source import Code, Sources
+from runyard.infrastructure.workspaces.model import IacType
 from runyard.infrastructure.workspaces.service import WorkspaceService
 from runyard.kernel.clock import Now, utc_now
 from runyard.kernel.errors import RunyardError
@@ -192,7 +193,7 @@ class RunWorker:
             environment = job.environment(box, address)
             await job.tool_command(box, environment, ("init", "-input=false", "-no-color"), folder=folder)
             await self._check_backend(box)
-            await self._take_plugins(job, box)
+            await self._take_plugins(job, box, code)
             await self._step(job, Step.PLAN)
             changed = await job.tool_command(
                 box, environment, self._plan_arguments(job, box), folder=folder, good=(0, 2)
@@ -415,9 +416,11 @@ class RunWorker:
         if not uses_our_backend(noted):
             raise Failed("the code keeps its state elsewhere than in this server, which is not allowed")
 
-    async def _take_plugins(self, job: Job, box: Box) -> None:
+    async def _take_plugins(self, job: Job, box: Box, code: Code) -> None:
         """Keep what `init` downloaded for the account's later runs, when nothing of the workspace can have run yet."""
         harmless = all(is_harmless(name) for name in job.resolved.environment)
+        if harmless and job.tool.kind is IacType.OPENTOFU:
+            harmless = not await asyncio.to_thread(starts_programs, code.tar)
         if harmless and await box.has(f"{inside.DATA}/providers"):
             await self._parts.plugins.take(box, job.run.account_id, f"{inside.DATA}/providers")
 
