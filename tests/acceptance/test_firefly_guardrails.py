@@ -167,6 +167,13 @@ def test_governance_policy_lives_as_the_provider_expects(firefly: Firefly) -> No
     assert (page["hits"], page["total"], page["page"], page["page_size"]) == ([made], 1, 1, 1)
     changed = firefly.put(f"{base}/{made['_id']}", {**body, "severity": 3, "frameworks": ["SOC2"]})
     assert (changed["severity"], changed["frameworks"], changed["rego"]) == (3, ["SOC2"], code)
+    few = {name: body[name] for name in ("name", "code", "type", "providerIds")}
+    bare = firefly.put(f"{base}/{made['_id']}", few)
+    assert (bare["labels"], bare["frameworks"], bare["category"], bare["severity"]) == ([], [], "", 3)
+    for part in ("name", "code"):
+        left = {key: value for key, value in few.items() if key != part}
+        assert firefly.ask("PUT", f"{base}/{made['_id']}", left).status == 400
+    firefly.put(f"{base}/{made['_id']}", {**body, "severity": 3, "frameworks": ["SOC2"]})
     wanted = {
         "query": "PUBLIC",
         "severity": [3],

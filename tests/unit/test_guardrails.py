@@ -302,6 +302,7 @@ def test_policies_see_what_will_be(tmp_path: Path) -> None:
     assert shown is not None
     assert shown["configuration"] == {"x": 2}
     assert (shown["action"], shown["actions"]) == ("create", ["delete", "create"])
+    assert shown["x"] == 2
     assert policy_input(deleted) is None
     assert policy_input(data) is None
 

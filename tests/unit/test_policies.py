@@ -23,6 +23,7 @@ SAMPLE = {
         "ingress": [{"cidr": ["10.0.0.0/8"]}, {"cidr": ["0.0.0.0/0"]}],
         "tags": {"Owner": "ana"},
     },
+    "state": "stopped",
 }
 TRUE = [
     'firefly { input.configuration.acl == "public-read" }',
@@ -45,6 +46,7 @@ TRUE = [
     'firefly { object.get(input.configuration, "missing", "none") == "none" }',
     'firefly {\n  v := input.configuration.names[_] # a { comment\n  v ==\n    "x"\n}',
     'package mine\nfirefly { not input.configuration.encrypted }',
+    'firefly { input.state == "stopped"; not input.running }',
     'firefly { regex.match("^pub", input.configuration.acl) } else = false { true }',
 ]  # fmt: skip
 FALSE = [
@@ -54,6 +56,7 @@ FALSE = [
     'firefly[m] { input.configuration.names[_] == "q"; m := "q" }',
     "firefly { input.configuration.missing.deep == 3 }",
     'firefly { to_number("abc") > 3 }',
+    'firefly { input.state == "running" }',
 ]
 
 
@@ -199,11 +202,13 @@ def test_rewriting_keeps_lines_and_takes_names_that_are_free() -> None:
 @pytest.mark.parametrize(
     ("text", "reads"),
     [
-        ('firefly { input.configuration.acl == "x"; input.action == "create" }', {"acl"}),
-        ("firefly { input.configuration.a.b[_].c == input.configuration.d[0] }", {"a", "d"}),
-        ("import input.configuration.tags as tags\nfirefly { tags.x }", {"tags"}),
-        ('firefly { "input" == `input.configuration` } # input', set()),
-        ("firefly { data.x.input.y; input.resource_type }", set()),
+        ('firefly { input.configuration.acl == "x"; input.action == "create" }', ({"acl"}, set())),
+        ("firefly { input.configuration.a.b[_].c == input.configuration.d[0] }", ({"a", "d"}, set())),
+        ("import input.configuration.tags as tags\nfirefly { tags.x }", ({"tags"}, set())),
+        ('firefly { "input" == `input.configuration` } # input', (set(), set())),
+        ("firefly { data.x.input.y; input.resource_type; input.actions[_] }", (set(), set())),
+        ('firefly { input.state == "x"; input.tags["a"]; input.configuration.b }', ({"b"}, {"state", "tags"})),
+        ("firefly { input.configurations[0] }", (set(), {"configurations"})),
         ("firefly { input.configuration[name] }", None),
         ('firefly { input["configuration"].acl }', None),
         ("firefly { f(input) }", None),
@@ -212,10 +217,13 @@ def test_rewriting_keeps_lines_and_takes_names_that_are_free() -> None:
         ("import input as it\nfirefly { it.configuration.acl }", None),
         ("import input.configuration as c\nfirefly { c.acl }", None),
         ('firefly { input.configuration["acl"] }', None),
-        ("firefly { input.other }", None),
+        ("firefly { input.configuration }", None),
+        ("firefly { input[name] }", None),
     ],
 )
-def test_attributes_that_a_policy_can_read_are_known_or_all(text: str, reads: set[str] | None) -> None:
+def test_attributes_that_a_policy_can_read_are_known_or_all(
+    text: str, reads: tuple[set[str], set[str]] | None
+) -> None:
     assert attributes_read([text]) == reads
     assert attributes_read([text, "f { input }"]) is None
 

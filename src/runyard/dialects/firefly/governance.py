@@ -75,7 +75,9 @@ class GovernanceHandlers:
         await send_json(call, policy_item(await self._policies.create(call.caller, fields)))
 
     async def change(self, call: Call) -> None:
-        """Change a policy; what is left out stays."""
+        """Replace a policy: clients send it whole and leave out what is empty. Whether it counts, and how much, stays
+        unless they say so.
+        """
         body = await reading.read(call, _policy)
         before = await self._policies.get(call.caller.scope, call.params["policyId"])
         changed = await self._policies.change(call.caller, before.id, _fields(body, before))
@@ -132,7 +134,7 @@ def _package_item(package: PolicyPackage) -> PackageItem:
 
 
 def _fields(body: PolicyIn, before: PolicyFields | None) -> PolicyFields:
-    """Return what a policy says after a request; what the request leaves out is as before."""
+    """Return what a policy says after a request."""
     given: dict[str, Any] = {
         "name": body.name,
         "description": body.description,
@@ -145,8 +147,8 @@ def _fields(body: PolicyIn, before: PolicyFields | None) -> PolicyFields:
         "frameworks": _texts(body.frameworks, "frameworks"),
         "enabled": body.is_enabled,
     }
-    known = {} if before is None else {name: getattr(before, name) for name in given}
-    merged = {**known, **{name: value for name, value in given.items() if value is not None}}
+    kept = {} if before is None else {"enabled": before.enabled, "severity": before.severity}
+    merged = {**kept, **{name: value for name, value in given.items() if value is not None}}
     merged["name"] = _short(reading.required(merged.get("name"), "name"), "name")
     merged["category"] = _short(merged.get("category") or "", "category")
     reading.required(merged.get("code"), "code")

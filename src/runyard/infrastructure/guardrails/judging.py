@@ -123,12 +123,16 @@ def messages(rule: Guardrail, resources: Sequence[PlannedResource]) -> Iterator[
 
 
 def policy_input(resource: PlannedResource) -> Mapping[str, Any] | None:
-    """Return what a policy sees of a resource, masked as it is kept; None when it looks at none such."""
+    """Return what a policy sees of a resource, masked as it is kept; None when it looks at none such. Published policies
+    find its attributes below `configuration` or, as those of the console do, beside what else there is.
+    """
     if resource.mode != "managed" or resource.action in GONE:
         return None
+    attributes = resource.change["change"]["after"] or {}
     return {
+        **attributes,
         "resource_type": resource.type,
-        "configuration": resource.change["change"]["after"] or {},
+        "configuration": attributes,
         "action": "create" if resource.action is Action.REPLACE else resource.action.value,
         "actions": resource.change["change"]["actions"],
         "address": resource.address,

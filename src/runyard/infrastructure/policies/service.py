@@ -21,7 +21,7 @@ from runyard.infrastructure.policies.model import (
     PolicyId,
     PolicyPackage,
 )
-from runyard.infrastructure.policies.needs import attributes_read, narrowed
+from runyard.infrastructure.policies.needs import Reads, attributes_read, narrowed
 from runyard.infrastructure.policies.source import PACKAGE_NAME, RULE, decoded, has_rule
 from runyard.kernel.clock import Now, utc_now
 from runyard.kernel.errors import InvalidArgument, LimitExceeded, PermissionDenied
@@ -193,7 +193,7 @@ class PolicyService:
 class Court:
     """An evaluation that works on one batch while the next one is made."""
 
-    def __init__(self, evaluation: Evaluation, workers: Workers, reads: frozenset[str] | None) -> None:
+    def __init__(self, evaluation: Evaluation, workers: Workers, reads: Reads | None) -> None:
         """Feed an evaluation in threads; `reads` are the attributes that its policies look at, None for all."""
         self._evaluation = evaluation
         self._workers = workers
