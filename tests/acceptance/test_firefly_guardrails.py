@@ -187,6 +187,11 @@ def test_governance_policy_lives_as_the_provider_expects(firefly: Firefly) -> No
         ({"code": "%%"}, "base64"),
         ({"code": encoded("deny { true }")}, "no rule that is named firefly"),
         ({"code": encoded("firefly { foo( }")}, "this is unclosed"),
+        ({"code": encoded("firefly { foo(input) }")}, "Code is not valid: there is no function foo"),
+        (
+            {"code": encoded("import data.firefly.packages.gone\nfirefly { gone.has(input) }")},
+            "there is no function data.firefly.packages.gone.has",
+        ),
         ({"severity": 7}, "Severity is not valid"),
         ({"name": ""}, "Name is required"),
         ({"type": [1]}, "Type is not valid"),

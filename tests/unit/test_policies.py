@@ -207,7 +207,10 @@ def test_rewriting_keeps_lines_and_takes_names_that_are_free() -> None:
         ("import input.configuration.tags as tags\nfirefly { tags.x }", ({"tags"}, set())),
         ('firefly { "input" == `input.configuration` } # input', (set(), set())),
         ("firefly { data.x.input.y; input.resource_type; input.actions[_] }", (set(), set())),
-        ('firefly { input.state == "x"; input.tags["a"]; input.configuration.b }', ({"b"}, {"state", "tags"})),
+        (
+            'firefly { input.state == "x"; input.tags["a"]; input.configuration.b }',
+            ({"b"}, {"state", "tags"}),
+        ),
         ("firefly { input.configurations[0] }", (set(), {"configurations"})),
         ("firefly { input.configuration[name] }", None),
         ('firefly { input["configuration"].acl }', None),

@@ -6,6 +6,7 @@ Lines in: first `{"shared": {name: text}, "modules": {index: text}, "entrypoints
 `{"found": [[n, index, value], ...], "failed": [[n, index, text], ...]}`.
 """
 
+import json
 import mmap
 import os
 import re
@@ -21,6 +22,7 @@ from runyard.runtimes.isolation.helper import POSITION
 
 _LONGEST_ERROR = 300
 _MESSAGE = re.compile(r"\(errormsg \d+:([^()]*)\)")
+_UNKNOWN = re.compile(r"\AFunction not found: ")
 
 
 def main() -> None:
@@ -90,6 +92,9 @@ class _Evaluation:
             shown = str(self._rego.query_bundle_entrypoint(self._bundle, entrypoint))
         except regopy.RegoError as error:
             return None, plain(str(error))
+        except json.JSONDecodeError as error:
+            # The library parses what the interpreter says as an answer, and that is an error.
+            return None, plain(error.doc)
         if shown == "undefined":
             return None, ""
         try:
@@ -102,7 +107,7 @@ class _Evaluation:
 
 def plain(error: str) -> str:
     """Return what people need of an error of the interpreter, which shows its whole tree."""
-    messages = list(dict.fromkeys(_MESSAGE.findall(error)))
+    messages = [_UNKNOWN.sub("there is no function ", one) for one in dict.fromkeys(_MESSAGE.findall(error))]
     return "; ".join(messages)[:_LONGEST_ERROR] or " ".join(error.split())[:_LONGEST_ERROR]
 
 
