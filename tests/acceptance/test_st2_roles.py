@@ -26,13 +26,22 @@ permission_grants:
   - resource_uid: "key_value_pair:st2kv.system:shared"
     permission_types: [key_value_pair_view]
 """,
+    "roles/keeping.yaml": """
+name: keeping
+permission_grants:
+  - resource_uid: "key_value_pair:st2kv.system:shared"
+    permission_types: [key_value_pair_all]
+  - resource_uid: "action:core:local"
+    permission_types: [action_all]
+""",
     "roles/sleeping.yaml": "name: sleeping\nenabled: false\npermission_grants: [{permission_types: [pack_all]}]\n",
     "assignments/bob.yaml": "username: bob\nroles: [runners, sleeping]\n",
     "assignments/eve.yaml": "username: eve\nroles: [runners]\n",
+    "assignments/kim.yaml": "username: kim\nroles: [keeping]\n",
     "assignments/olga.yaml": "username: olga\nroles: [observer]\n",
     "assignments/rita.yaml": "username: rita\nroles: [admin]\n",
 }
-USERS = ("bob", "eve", "olga", "rita", "nobody")
+USERS = ("bob", "eve", "kim", "olga", "rita", "nobody")
 
 
 @dataclass
@@ -62,7 +71,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
         (folder / "rbac" / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / "rbac" / name).write_text(text)
     assert (
-        "2 roles and 4 users" in run_process(environment, "role", "apply", str(folder / "rbac")).expect(0).err
+        "3 roles and 5 users" in run_process(environment, "role", "apply", str(folder / "rbac")).expect(0).err
     )
     tokens = {"admin": one.token}
     for user in USERS:
@@ -107,7 +116,7 @@ def test_logged_in_user_keeps_its_rights(house: House) -> None:
 def test_roles_are_shown_to_administrators(house: House) -> None:
     rita, bob = house.st2("rita"), house.st2("bob")
     names = {one["name"] for one in rita("role", "list", "-j").ok().json()}
-    assert names == {"admin", "observer", "system_admin", "runners", "sleeping"}
+    assert names == {"admin", "keeping", "observer", "system_admin", "runners", "sleeping"}
     assert rita("role", "get", "runners", "-j").ok().json()["description"].startswith("Runs core.local")
     held = rita("role-assignment", "list", "-j").ok().json()
     assert {(one["user"], one["role"]) for one in held} >= {("bob", "runners"), ("olga", "observer")}
@@ -158,6 +167,43 @@ def test_everything_that_was_not_granted_is_refused_by_name(house: House) -> Non
     assert [one["ref"] for one in bob("GET", "/v1/actions?pack=core&name=local").expect(200).json()] == [
         "core.local"
     ]
+
+
+def test_refusals_name_the_resource_though_nothing_was_granted(house: House) -> None:
+    nobody = house.door("nobody")
+    mine = house.door("rita").run("true")["id"]
+    for method, path, body, text in (
+        ("POST", "/v1/executions", {"action": "core.local"}, '"action_execute" on resource "action:core:local"'),
+        ("POST", "/v1/executions", {"action": "core.nope"}, None),
+        ("GET", f"/v1/executions/{mine}", None, f'"execution_view" on resource "execution:{mine}"'),
+        ("DELETE", f"/v1/executions/{mine}", None, f'"execution_stop" on resource "execution:{mine}"'),
+        ("GET", "/v1/actions/core.local", None, '"action_view" on resource "action:core:local"'),
+        ("GET", "/v1/packs/core", None, '"pack_view" on resource "pack:core"'),
+        ("GET", "/v1/runnertypes/noop", None, '"runner_type_view" on resource "runner_type:noop"'),
+        ("POST", "/v1/actions/core.local/clone", {"dest_pack": "default", "dest_action": "x"}, '"action_create"'),
+        ("GET", "/v1/executions", None, '"execution_list"'),
+    ):  # fmt: skip
+        said = nobody(method, path, body).json()["faultstring"]
+        wanted = (
+            'Action "core.nope" cannot be found.'
+            if text is None
+            else f'User "nobody" doesn\'t have required permission {text}'
+        )
+        assert said == wanted, (method, path)
+
+
+def test_everything_with_one_resource_lists_no_others(house: House) -> None:
+    admin, kim = house.door("admin"), house.door("kim")
+    admin("PUT", "/v1/keys/shared", {"value": "for all"}).expect(200)
+    admin("PUT", "/v1/keys/hidden", {"value": "for few"}).expect(200)
+    for scope in ("system", "all"):
+        listed = kim("GET", f"/v1/keys?scope={scope}").expect(200).json()
+        assert [one["name"] for one in listed] == ["shared"]
+    kim("GET", "/v1/keys/hidden").expect(403)
+    assert kim("GET", "/v1/actions").expect(403).json() == {
+        "faultstring": 'User "kim" doesn\'t have required permission "action_list"'
+    }
+    kim("GET", "/v1/actions/core.local").expect(200)
 
 
 def test_own_keys_need_no_grant(house: House) -> None:

@@ -89,6 +89,19 @@ def test_every_permission_type_is_allowed_by_itself_and_by_all_of_its_kind() -> 
                 assert access(Grant(None, (f"{resource}_all",))).allows(one)
 
 
+@pytest.mark.parametrize(
+    ("grant", "lists"),
+    [
+        (Grant(None, ("key_value_pair_all",)), True),
+        (Grant(None, ("key_value_pair_list",)), True),
+        (Grant("key_value_pair:st2kv.system:one", ("key_value_pair_list",)), True),
+        (Grant("key_value_pair:st2kv.system:one", ("key_value_pair_all",)), False),
+    ],
+)
+def test_list_of_a_kind_is_not_allowed_by_everything_with_one_resource(grant: Grant, lists: bool) -> None:
+    assert access(grant).allows("key_value_pair_list") is lists
+
+
 def test_isolation_leaves_users_their_own_and_admins_all() -> None:
     assert access(isolated=True).owner == "bob"
     assert access().owner is None

@@ -116,15 +116,19 @@ class Access(msgspec.Struct, frozen=True, kw_only=True):
 
     def allows(self, permission: str, uids: Iterable[str] | None = None) -> bool:
         """Tell whether the caller may do something with a resource, told by its name and those of what it is in.
-        Without names: whether it may at all, on whatever resource.
+        Without names: whether it may at all, on whatever resource. To list is to see all of a kind: a grant of
+        everything with one resource is none of that.
         """
         if self.is_admin or not self.enforced or not _ALMIGHTY.isdisjoint(self.roles):
             return True
         if OBSERVER in self.roles and verb_of(permission) in _READING:
             return True
         wanted, names = granting(permission), None if uids is None else frozenset(uids)
+        lists = uids is None and verb_of(permission) == "list"
         for grant in self.grants:
             fits = names is None or grant.resource_uid is None or grant.resource_uid in names
+            if lists and grant.resource_uid is not None:
+                fits = permission in grant.permission_types
             if fits and not wanted.isdisjoint(grant.permission_types):
                 return True
         return False

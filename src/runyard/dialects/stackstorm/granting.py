@@ -7,7 +7,7 @@ with the names of that resource.
 from collections.abc import Mapping
 from typing import Final
 
-from runyard.actions.access.model import Access
+from runyard.actions.access.model import RESOURCE_OF, Access, verb_of
 from runyard.actions.access.service import AccessService, denied
 from runyard.actions.model import Action
 from runyard.actions.runs.model import Record
@@ -78,6 +78,17 @@ PERMISSIONS: Final[Mapping[str, str]] = {
 """The permission type of each route by its name."""
 OWN_KEYS: Final = frozenset({"listKeys", "getKey", "setKey", "deleteKey"})
 """Routes of the datastore: a user's own keys need no grant, so the handlers decide."""
+_BY_BODY: Final = frozenset({"createExecution"})
+"""Routes whose resource is named in the body, so that only the handler can say which one was not granted."""
+_IN_PATH: Final[Mapping[str, str]] = {
+    "action": "action",
+    "execution": "execution",
+    "inquiry": "inquiry",
+    "pack": "pack",
+    "runner_type": "runner",
+    "trace": "trace",
+}
+"""The parameter of a path that names the resource, by the resource's type."""
 
 
 class Gate:
@@ -98,9 +109,19 @@ class Gate:
                 raise denied(access, permission or route.permission.value)
         if route.name.startswith(tuple(ADMINS)) and not access.is_admin:
             raise PermissionDenied("Administrator access required")
-        if permission is not None and route.name not in OWN_KEYS and not access.allows(permission):
-            raise denied(access, permission)
+        asked = permission is not None and route.name not in OWN_KEYS | _BY_BODY
+        if permission is not None and asked and not access.allows(permission):
+            raise denied(access, permission, _resource(call, permission))
         return access
+
+
+def _resource(call: Call, permission: str) -> str | None:
+    """Return the name of the resource that a path is about, where the permission is one on that."""
+    kind = RESOURCE_OF[permission]
+    named = call.params.get(_IN_PATH.get(kind, ""))
+    if named is None or verb_of(permission) == "create":
+        return None
+    return f"{kind}:{named.replace('.', ':', 1) if kind == 'action' else named}"
 
 
 def access_of(call: Call) -> Access:

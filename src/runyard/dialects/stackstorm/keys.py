@@ -33,13 +33,13 @@ class KeyHandlers:
         user = self._user(call, values.get("user"))
         places = {"system": [("system", "")], "user": [("user", user)]}
         wanted = [("system", ""), ("user", user)] if scope == "all" else places[_scope(scope)]
+        found = await self._datastore.list(call.caller.scope.account_id, wanted, values.get("prefix") or "")
+        keys = [
+            key for key in found if self._allows(call, "key_value_pair_list", key.scope, key.user, key.name)
+        ]
         access = granting.access_of(call)
-        if not access.allows("key_value_pair_list"):
-            # Without a grant, everybody has the own keys.
-            wanted = [place for place in wanted if place == ("user", call.caller.user_name)]
-            if not wanted:
-                raise denied(access, "key_value_pair_list")
-        keys = await self._datastore.list(call.caller.scope.account_id, wanted, values.get("prefix") or "")
+        if not keys and not access.allows("key_value_pair_list", ()) and ("user", user) not in wanted:
+            raise denied(access, "key_value_pair_list")
         offset, limit = reading.paging(call, values, 100)
         shown = keys[offset : None if limit is None else offset + limit]
         decrypt = self._decrypts(call, values, own=scope in ("user", "st2kv.user"))
@@ -96,14 +96,15 @@ class KeyHandlers:
         await send_nothing(call)
 
     @staticmethod
-    def _require(call: Call, permission: str, scope: str, user: str) -> None:
+    def _allows(call: Call, permission: str, scope: str, user: str, name: str) -> bool:
+        """Tell whether a key is the caller's own or something grants it."""
+        own = scope == "user" and user == call.caller.user_name
+        return own or granting.access_of(call).allows(permission, _uids(scope, name))
+
+    def _require(self, call: Call, permission: str, scope: str, user: str) -> None:
         """Refuse a key that is not the caller's own and that nothing grants. Raises PermissionDenied."""
-        if scope == "user" and user == call.caller.user_name:
-            return
-        name = call.params["key"]
-        granting.require(
-            call, permission, f"key_value_pair:st2kv.{scope}:{name}", f"key_value_pair:{scope}:{name}"
-        )
+        if not self._allows(call, permission, scope, user, call.params["key"]):
+            raise denied(granting.access_of(call), permission, _uids(scope, call.params["key"])[0])
 
     def _place(self, call: Call, scope: str | None, user: str | None) -> tuple[str, str]:
         kind = _scope(scope or "system")
@@ -140,6 +141,11 @@ class KeyHandlers:
         if key.user:
             shown["user"] = key.user
         return shown
+
+
+def _uids(scope: str, name: str) -> tuple[str, str]:
+    """Return the names by which a key is granted, the published one first."""
+    return f"key_value_pair:st2kv.{scope}:{name}", f"key_value_pair:{scope}:{name}"
 
 
 def _scope(word: str) -> str:
