@@ -10,15 +10,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import msgspec
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
+    SettingsError,
 )
 
 from runyard.kernel.errors import RunyardError
+from runyard.kernel.jsons import encode_json
 
 MIB = 1 << 20
 GIB = 1 << 30
@@ -364,6 +367,27 @@ def load(**flags: object) -> Settings:
     except ValidationError as error:
         lines = [f"{_spelled(item['loc'])}: {item['msg']}" for item in error.errors(include_input=False)]
         raise BadSettings("; ".join(lines)) from None
+    except SettingsError as error:
+        raise BadSettings(_unreadable_variable() or str(error)) from None
+
+
+def _unreadable_variable() -> str | None:
+    """Name the variable of a list or map whose text is no JSON: the library tells its group only."""
+    known = {name.upper(): info for name, info in _leaves(Settings).items()}
+    for variable, text in os.environ.items():
+        info = known.get(variable.upper().removeprefix("RUNYARD_"))
+        if (
+            info is None
+            or not variable.upper().startswith("RUNYARD_")
+            or not isinstance(info.default, tuple | dict)
+        ):
+            continue
+        try:
+            msgspec.json.decode(text)
+        except msgspec.DecodeError:
+            example = '["a", "b"]' if isinstance(info.default, tuple) else '{"name": "value"}'
+            return f"{variable} is no JSON; write it as in {variable}='{example}'"
+    return None
 
 
 def _spelled(location: tuple[int | str, ...]) -> str:
@@ -423,7 +447,8 @@ def reference_page() -> str:
         "# Settings",
         "",
         "Flags win over the environment, the environment over the file, the file over the default. The file is TOML:",
-        "`RUNYARD_CONFIG`, else `runyard.toml` in the data folder; groups are its tables. `make docs` writes this page.",
+        "`RUNYARD_CONFIG`, else `runyard.toml` in the data folder; groups are its tables. A list or map in the environment",
+        "is JSON: `RUNYARD_INFRASTRUCTURE__LOCAL_REPOSITORIES='[\"/srv/git\"]'`. `make docs` writes this page.",
         "",
         "| setting | environment | default | meaning |",
         "|---|---|---|---|",
@@ -440,8 +465,8 @@ def _shown(value: object) -> str:
         return "none"
     if isinstance(value, bool):
         return f"`{str(value).lower()}`"
-    if isinstance(value, tuple):
-        return "`" + ", ".join(str(item) for item in value) + "`"
+    if isinstance(value, tuple | dict):
+        return f"`{encode_json(value).decode()}`"
     return f"`{value}`"
 
 

@@ -69,6 +69,29 @@ def test_load_unknown_nested_variable_is_refused_by_name(monkeypatch: pytest.Mon
         load()
 
 
+@pytest.mark.parametrize(
+    ("variable", "text", "example"),
+    [
+        ("RUNYARD_INFRASTRUCTURE__LOCAL_REPOSITORIES", "/srv/git", """='["a", "b"]'"""),
+        ("RUNYARD_RUNTIMES__DIRECTORY_BASES", "alpine=/srv/alpine", """='{"name": "value"}'"""),
+    ],
+)
+def test_load_list_or_map_that_is_no_json_is_refused_with_an_example(
+    monkeypatch: pytest.MonkeyPatch, variable: str, text: str, example: str
+) -> None:
+    monkeypatch.setenv(variable, text)
+    with pytest.raises(BadSettings) as refused:
+        load()
+    assert f"{variable} is no JSON" in refused.value.message
+    assert refused.value.message.endswith(variable + example)
+
+
+def test_load_group_that_is_no_json_is_refused_in_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RUNYARD_RUNTIMES", "{bad")
+    with pytest.raises(BadSettings, match='field "runtimes"'):
+        load()
+
+
 def test_load_flat_variables_of_the_command_line_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RUNYARD_URL", "http://127.0.0.1:1")
     monkeypatch.setenv("RUNYARD_TOKEN", "ry_x")
