@@ -211,7 +211,7 @@ def test_pipeline_reports_its_runs_and_is_judged(server: Server) -> None:
 
         def begun(**more: object) -> str:
             told = {"title": "Add a bucket", "branch": "main", "build_id": "7", **more}
-            return str(api.post(f"{base}/workspaces/{workspace}/reports", told).expect(201).json()["id"])
+            return str(api.post(f"{base}/workspaces/reported/reports", told).expect(201).json()["id"])
 
         def put(run: str, what: str, data: bytes) -> Any:
             return api.request("PUT", f"{base}/runs/{run}/{what}", body=data).expect(200).json()

@@ -409,3 +409,23 @@ async def test_repository_of_a_workspace_is_reached_by_its_integration(wing: Win
     assert await wing.integrations.seal_again() == 1
     with pytest.raises(RunyardError):
         await wing.integrations.delete(await wing.within(project), files.id)
+
+
+async def test_integration_is_named_by_id_or_name_by_projects_below_it_only(wing: Wing) -> None:
+    project = await wing.project("p")
+    new = NewIntegration(name="lab", type="gitlab", url="https://lab.example")
+    above = await wing.integrations.create(wing.caller, new)
+    inside = await wing.within(project)
+    own = NewIntegration(name="own", type="gitlab", url="https://own.example")
+    below = await wing.integrations.create(inside, own)
+    account, root = wing.caller.scope.account_id, wing.caller.scope.project_path
+    for reference in (above.id, "lab"):
+        assert await wing.integrations.usable(account, inside.scope.project_path, reference) == above
+    assert await wing.integrations.usable(account, inside.scope.project_path, "own") == below
+    for path, reference in ((root, "own"), (root, "nowhere")):
+        with pytest.raises(NotFound, match=f"integration '{reference}' not found"):
+            await wing.integrations.usable(account, path, reference)
+    with pytest.raises(NotFound):
+        await wing.integrations.delete(inside, "lab")
+    await wing.integrations.delete(wing.caller, "lab")
+    assert await wing.integrations.list(wing.caller) == [below]

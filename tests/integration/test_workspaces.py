@@ -100,6 +100,16 @@ async def test_workspace_is_found_by_both_ids_and_not_from_elsewhere(parts: Part
     assert again.identifier.startswith("acme_infra_net_")
 
 
+@pytest.mark.parametrize("length", [7, 24, 36])
+async def test_workspace_is_looked_up_by_id_or_by_a_name_of_any_length(parts: Parts, length: int) -> None:
+    """A name as long as an id is a name nevertheless; what is nowhere is named in the refusal."""
+    made = await parts.made("n" * length)
+    for reference in (made.id, made.record_id, made.name):
+        assert await parts.workspaces.look_up(parts.caller.scope, reference) == made
+    with pytest.raises(WorkspaceNotFound, match=r"workspace 'nope' not found"):
+        await parts.workspaces.look_up(parts.caller.scope, "nope")
+
+
 async def test_search_combines_lists_text_and_any_of(parts: Parts) -> None:
     """Any of a list, all members together; `any_of` asks for one of its members; special characters are plain."""
     await parts.made(

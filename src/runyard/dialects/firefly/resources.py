@@ -100,7 +100,7 @@ class ResourceHandlers:
         """Return the workspace of the path. Raises NotFound when the run is of another one."""
         workspace = await self._workspaces.get(call.caller.scope, call.params["workspaceId"])
         if workspace.id != run.workspace_id:
-            raise RunNotFound
+            raise RunNotFound(run.id)
         return workspace
 
 

@@ -251,7 +251,7 @@ class RunnersHandlers:
         workspace = await self._found(call)
         run = await self._runs.get(call.caller.scope, call.params["runId"])
         if run.workspace_id != workspace.id:
-            raise RunNotFound
+            raise RunNotFound(run.id)
         await send_json(call, RunStatusItem(status=run.status.value))
 
     async def _found(self, call: Call) -> Workspace:
@@ -261,7 +261,7 @@ class RunnersHandlers:
         workspace = await self._found(call)
         run = await self._runs.by_task(call.caller.scope, call.params["taskId"].lower())
         if run.workspace_id != workspace.id:
-            raise RunNotFound("task not found")
+            raise RunNotFound(call.params["taskId"])
         task_of(run, call.params["taskId"])
         return run
 

@@ -15,7 +15,7 @@ from runyard.dialects.door import Call, Handler, send_answer
 from runyard.dialects.reading import boolean, decode, integer
 from runyard.dialects.terraform import reading
 from runyard.dialects.terraform.errors import write_locked
-from runyard.dialects.terraform.finding import refuse_manual, workspace, writer_of
+from runyard.dialects.terraform.finding import refuse_manual, writer_of
 from runyard.dialects.terraform.replies import send_json, send_nothing, send_state, time_of
 from runyard.dialects.terraform.services import TerraformServices
 from runyard.identity.model import Permission
@@ -146,7 +146,7 @@ class BackendHandlers:
         identity = self._services.identity
         caller = identity.authenticate_cached(secret) or await identity.authenticate(secret)
         caller.require(permission)
-        return Opened(await workspace(self._services, caller.scope, reference), writer_of(caller))
+        return Opened(await self._services.workspaces.look_up(caller.scope, reference), writer_of(caller))
 
 
 def _lock_id(info: Mapping[str, Any]) -> str | None:

@@ -5,7 +5,6 @@ from typing import Any
 from runyard.dialects.door import Call
 from runyard.dialects.terraform import reading
 from runyard.dialects.terraform.addresses import Addresses, Purpose
-from runyard.dialects.terraform.finding import workspace
 from runyard.dialects.terraform.replies import resource, send_nothing, send_resource
 from runyard.dialects.terraform.services import TerraformServices
 from runyard.infrastructure.configurations.model import Configuration, ConfigurationStatus
@@ -25,7 +24,7 @@ class ConfigurationHandlers:
 
     async def create(self, call: Call) -> None:
         """Announce one."""
-        found = await workspace(self._services, call.caller.scope, call.params["workspace"])
+        found = await self._services.workspaces.look_up(call.caller.scope, call.params["workspace"])
         asked = await reading.read_document(call)
         if reading.attribute(asked, "auto-queue-runs", bool, default=False):
             raise Unimplemented("auto-queue-runs is not implemented: ask for the run when the upload is done")

@@ -1,11 +1,10 @@
-"""Finds what a path names, in the caller's scope: organizations, workspaces by name or id, who writes."""
+"""Finds what a path names, in the caller's scope: the organization; and says who writes, and for whom a lock by hand stands."""
 
 from runyard.dialects.door import Call
 from runyard.dialects.terraform.services import TerraformServices
-from runyard.identity.model import Account, Principal, Scope
+from runyard.identity.model import Account, Principal
 from runyard.infrastructure.state.errors import StateLocked
 from runyard.infrastructure.state.model import HolderKind, Lock, Writer
-from runyard.infrastructure.workspaces.errors import WorkspaceNotFound
 from runyard.infrastructure.workspaces.model import Workspace
 from runyard.kernel.errors import NotFound
 
@@ -16,14 +15,6 @@ async def organization(services: TerraformServices, call: Call) -> Account:
     if call.params["organization"] not in (account.slug, account.name, account.id):
         raise NotFound("organization not found")
     return account
-
-
-async def workspace(services: TerraformServices, scope: Scope, reference: str) -> Workspace:
-    """Return a workspace by its id, else by its name. Raises WorkspaceNotFound."""
-    try:
-        return await services.workspaces.get(scope, reference)
-    except WorkspaceNotFound:
-        return await services.workspaces.find(scope, reference)
 
 
 def writer_of(caller: Principal) -> Writer:

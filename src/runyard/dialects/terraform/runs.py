@@ -13,7 +13,7 @@ from runyard.dialects.reading import integer
 from runyard.dialects.streaming import send_pieces
 from runyard.dialects.terraform import reading
 from runyard.dialects.terraform.addresses import Addresses, Purpose
-from runyard.dialects.terraform.finding import organization, workspace
+from runyard.dialects.terraform.finding import organization
 from runyard.dialects.terraform.reading import Resource
 from runyard.dialects.terraform.replies import HEADERS, resource, send_list, send_nothing, send_resource
 from runyard.dialects.terraform.runviews import (
@@ -72,7 +72,7 @@ class RunHandlers:
         reference = reading.related(asked, "workspace")
         if reference is None:
             raise InvalidArgument("the relationship workspace is needed")
-        found = await workspace(self._services, call.caller.scope, reference)
+        found = await self._services.workspaces.look_up(call.caller.scope, reference)
         made = await self._runs.create(call.caller, found.id, await self._wanted(call, found, asked))
         await send_resource(call, run_view(made, call.caller), 201)
 
@@ -123,7 +123,7 @@ class RunHandlers:
 
     async def list(self, call: Call) -> None:
         """List the runs of a workspace, the newest first."""
-        found = await workspace(self._services, call.caller.scope, call.params["workspace"])
+        found = await self._services.workspaces.look_up(call.caller.scope, call.params["workspace"])
         await self._send_page(call, RunQuery(workspace_id=found.id))
 
     async def queue(self, call: Call) -> None:

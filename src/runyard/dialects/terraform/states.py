@@ -6,7 +6,7 @@ from typing import Any, Final
 from runyard.dialects.door import Call
 from runyard.dialects.terraform import reading
 from runyard.dialects.terraform.addresses import BASE, Addresses, Purpose
-from runyard.dialects.terraform.finding import organization, workspace, writer_of
+from runyard.dialects.terraform.finding import organization, writer_of
 from runyard.dialects.terraform.replies import (
     resource,
     send_list,
@@ -140,7 +140,7 @@ class StateHandlers:
         await send_resource(call, _output(version, name, found, shown=True))
 
     async def _workspace(self, call: Call) -> Workspace:
-        return await workspace(self._services, call.caller.scope, call.params["workspace"])
+        return await self._services.workspaces.look_up(call.caller.scope, call.params["workspace"])
 
     async def _version(self, call: Call) -> StateVersion:
         return await self._states.get(call.caller.scope, call.params["version"])

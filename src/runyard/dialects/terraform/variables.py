@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from runyard.dialects.door import Call
-from runyard.dialects.terraform.finding import workspace
 from runyard.dialects.terraform.replies import resource, send_list
 from runyard.dialects.terraform.services import TerraformServices
 from runyard.infrastructure.variables.literals import NotLiteral, read_collection
@@ -24,7 +23,7 @@ class VariableHandlers:
 
     async def list(self, call: Call) -> None:
         """List the variables that a run of a workspace would get."""
-        found = await workspace(self._services, call.caller.scope, call.params["workspace"])
+        found = await self._services.workspaces.look_up(call.caller.scope, call.params["workspace"])
         values = await self._services.variables.effective(found)
         items = [
             resource(

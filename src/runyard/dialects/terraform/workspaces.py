@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from runyard.dialects.door import Call
 from runyard.dialects.terraform import reading
-from runyard.dialects.terraform.finding import organization, refuse_manual, workspace, writer_of
+from runyard.dialects.terraform.finding import organization, refuse_manual, writer_of
 from runyard.dialects.terraform.reading import Resource
 from runyard.dialects.terraform.replies import resource, send_list, send_nothing, send_resource, time_of
 from runyard.dialects.terraform.runviews import named
@@ -170,7 +170,7 @@ class WorkspaceHandlers:
         await self._delete(call, await self._named(call))
 
     async def _named(self, call: Call) -> Workspace:
-        return await workspace(self._services, call.caller.scope, call.params["workspace"])
+        return await self._services.workspaces.look_up(call.caller.scope, call.params["workspace"])
 
     async def _change(self, call: Call, known: Workspace) -> None:
         asked = await reading.read_document(call)

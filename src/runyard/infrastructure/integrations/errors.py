@@ -8,6 +8,10 @@ class IntegrationNotFound(NotFound):
 
     code = "integration_not_found"
 
+    def __init__(self, reference: str = "") -> None:
+        """Name what was asked for."""
+        super().__init__(f"integration '{reference[:200]}' not found" if reference else None)
+
 
 class RepositoryNotFound(NotFound):
     """Repository or branch not found."""

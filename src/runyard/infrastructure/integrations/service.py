@@ -111,15 +111,27 @@ class IntegrationService:
         async with self._database.read() as tx:
             return await store.listing(tx, caller.scope)
 
-    async def delete(self, caller: Principal, integration_id: str) -> None:
-        """Remove an integration; workspaces that use it can be checked out no more. Raises IntegrationNotFound."""
+    async def usable(self, account_id: str, project_path: str, reference: str) -> Integration:
+        """Return the one of this id or name by which workspaces of a project reach repositories: it is of that project or
+        one above. Raises IntegrationNotFound.
+        """
+        async with self._database.read() as tx:
+            found = await store.look_up(tx, account_id, reference)
+        if found is None or not project_path.startswith(found.project_path):
+            raise IntegrationNotFound(reference)
+        return found
+
+    async def delete(self, caller: Principal, reference: str) -> None:
+        """Remove an integration, by id or name; workspaces that use it can be checked out no more.
+        Raises IntegrationNotFound.
+        """
         caller.require(Permission.ADMIN)
         async with self._database.transaction() as tx:
-            found = await store.get(tx, caller.scope, integration_id)
-            if found is None:
-                raise IntegrationNotFound
-            await store.remove(tx, found[0].id)
-            await tx.record(self._event(caller, found[0], "integration.deleted"))
+            found = await store.look_up(tx, caller.scope.account_id, reference)
+            if found is None or not found.project_path.startswith(caller.scope.project_path):
+                raise IntegrationNotFound(reference)
+            await store.remove(tx, found.id)
+            await tx.record(self._event(caller, found, "integration.deleted"))
 
     async def repositories(self, caller: Principal, kind: str, integration_id: str) -> Sequence[Repository]:
         """List the repositories of an integration: those that it names, else those below its folder.
@@ -186,7 +198,7 @@ class IntegrationService:
         async with self._database.read() as tx:
             found = await store.get(tx, caller.scope, integration_id)
         if found is None or found[0].type != kind:
-            raise IntegrationNotFound
+            raise IntegrationNotFound(integration_id)
         return found[0], self._opened(*found)
 
     def _opened(self, integration: Integration, sealed: bytes | None) -> Credential:

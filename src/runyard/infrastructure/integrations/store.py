@@ -45,6 +45,16 @@ async def of_account(
     return None if row is None else (_integration(row), _bytes(row))
 
 
+async def look_up(tx: Transaction, account_id: str, reference: str) -> Integration | None:
+    """Read one of an account by its id, else by its name."""
+    for column in (_i.id, _i.name):
+        wanted = (_i.account_id == account_id) & (column == reference)
+        row = await tx.one_or_none(select(vcs_integrations).where(wanted))
+        if row is not None:
+            return _integration(row)
+    return None
+
+
 async def listing(tx: Transaction, scope: Scope) -> Sequence[Integration]:
     """Read those of a scope, the oldest first."""
     rows = await tx.all(scoped(select(vcs_integrations), vcs_integrations, scope).order_by(_i.id))

@@ -34,7 +34,7 @@ async def change(
                 lambda before, what: decide(before, what, actor=actor, now=moment),
             )
     except NotFound as error:
-        raise RunNotFound from error
+        raise RunNotFound(run_id) from error
 
 
 def seal_context(run_id: RunId) -> bytes:

@@ -8,6 +8,10 @@ class RunNotFound(NotFound):
 
     code = "run_not_found"
 
+    def __init__(self, reference: str = "") -> None:
+        """Name what was asked for."""
+        super().__init__(f"run '{reference[:200]}' not found" if reference else None)
+
 
 class RunOver(Conflict):
     """The run is over."""

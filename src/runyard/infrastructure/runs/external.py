@@ -82,7 +82,7 @@ class ExternalService:
     async def begin(self, caller: Principal, reference: str, report: NewReport) -> Run:
         """Add a run that a pipeline plans now. Raises WorkspaceNotFound, NotExternal (its runs are executed here)."""
         caller.require(Permission.WORKSPACES_RUN)
-        workspace = await self._runs.workspaces.get(caller.scope, reference)
+        workspace = await self._runs.workspaces.look_up(caller.scope, reference)
         if workspace.managed:
             raise NotExternal
         new = msgspec.structs.replace(

@@ -175,12 +175,12 @@ class RunService:
     async def get(self, scope: Scope, reference: str) -> Run:
         """Return one by its id or its record id. Raises RunNotFound."""
         async with self._database.read() as tx:
-            return _found(await store.get(tx, scope, reference))
+            return _found(await store.get(tx, scope, reference), reference)
 
     async def by_task(self, scope: Scope, task_id: str) -> Run:
         """Return the run whose plan or apply an execution is. Raises RunNotFound."""
         async with self._database.read() as tx:
-            return _found(await store.by_task(tx, scope, task_id))
+            return _found(await store.by_task(tx, scope, task_id), task_id)
 
     async def search(self, scope: Scope, query: RunQuery) -> Sequence[Run]:
         """Return a page. Raises InvalidArgument (limit beyond 1 to 1000, negative offset, unknown order)."""
@@ -278,9 +278,9 @@ def raised(decision: Changed[Run] | Refused) -> Run:
     raise RunOver(decision.reason) if decision.code == OVER else RunNotReady(decision.reason)
 
 
-def _found(run: Run | None) -> Run:
+def _found(run: Run | None, reference: str) -> Run:
     if run is None:
-        raise RunNotFound
+        raise RunNotFound(reference)
     return run
 
 

@@ -8,6 +8,10 @@ class WorkspaceNotFound(NotFound):
 
     code = "workspace_not_found"
 
+    def __init__(self, reference: str = "") -> None:
+        """Name what was asked for."""
+        super().__init__(f"workspace '{reference[:200]}' not found" if reference else None)
+
 
 class WorkspaceExists(AlreadyExists):
     """A workspace with this name already exists."""

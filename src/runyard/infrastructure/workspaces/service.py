@@ -102,26 +102,32 @@ class WorkspaceService:
     async def get(self, scope: Scope, reference: str) -> Workspace:
         """Return one by its id or its record id. Raises WorkspaceNotFound."""
         async with self._database.read() as tx:
-            return _found(await store.get(tx, scope, reference))
+            return _found(await store.get(tx, scope, reference), reference)
 
     async def by_id(self, workspace_id: str) -> Workspace:
         """Return one whoever's it is, for the server itself. Raises WorkspaceNotFound."""
         async with self._database.read() as tx:
-            return _found(await store.by_id(tx, workspace_id))
+            return _found(await store.by_id(tx, workspace_id), workspace_id)
 
     async def find(self, scope: Scope, name: str) -> Workspace:
         """Return one by its name. Raises WorkspaceNotFound."""
         async with self._database.read() as tx:
-            return _found(await store.named(tx, scope, name))
+            return _found(await store.named(tx, scope, name), name)
+
+    async def look_up(self, scope: Scope, reference: str) -> Workspace:
+        """Return one by either of its ids, else by its name, which may look like an id. Raises WorkspaceNotFound."""
+        async with self._database.read() as tx:
+            found = await store.get(tx, scope, reference) or await store.named(tx, scope, reference)
+        return _found(found, reference)
 
     async def find_identifier(self, scope: Scope, project_id: str, identifier: str) -> Workspace:
         """Return one of a visible project by its identifier. Raises WorkspaceNotFound."""
         async with self._database.read() as tx:
-            workspace = _found(await store.identified(tx, project_id, identifier))
+            workspace = _found(await store.identified(tx, project_id, identifier), identifier)
         if workspace.account_id != scope.account_id or not workspace.project_path.startswith(
             scope.project_path
         ):
-            raise WorkspaceNotFound
+            raise WorkspaceNotFound(identifier)
         return workspace
 
     async def search(self, scope: Scope, query: WorkspaceQuery) -> Sequence[Workspace]:
@@ -180,7 +186,7 @@ class WorkspaceService:
                 name = changes.name if isinstance(changes.name, str) else reference
                 raise WorkspaceExists(f"workspace {name[:200]!r} already exists") from error
             except NotFound as error:
-                raise WorkspaceNotFound from error
+                raise WorkspaceNotFound(reference) from error
             assert isinstance(decision, Changed)
             return decision.value
 
@@ -228,7 +234,7 @@ class WorkspaceService:
             try:
                 decision = await transition(tx, store.WorkspaceRows(caller.scope), reference, command, decide)
             except NotFound as error:
-                raise WorkspaceNotFound from error
+                raise WorkspaceNotFound(reference) from error
         if isinstance(decision, Refused):
             if decision.code == _NOT_LOCKED:
                 raise WorkspaceNotLocked(decision.reason)
@@ -272,12 +278,12 @@ class WorkspaceService:
 
 async def locked_row(tx: Transaction, workspace_id: str) -> Workspace:
     """Read a workspace for update within another domain's transaction. Raises WorkspaceNotFound."""
-    return _found(await store.WorkspaceRows().lock(tx, workspace_id))
+    return _found(await store.WorkspaceRows().lock(tx, workspace_id), workspace_id)
 
 
-def _found(workspace: Workspace | None) -> Workspace:
+def _found(workspace: Workspace | None, reference: str) -> Workspace:
     if workspace is None:
-        raise WorkspaceNotFound
+        raise WorkspaceNotFound(reference)
     return workspace
 
 

@@ -16,7 +16,7 @@ from runyard.infrastructure.runs.arguments import split
 from runyard.infrastructure.runs.external import NewReport, kind_of
 from runyard.infrastructure.runs.model import NewRun, Origin, RunQuery, Trigger
 from runyard.infrastructure.runs.pushes import Push, PushService
-from runyard.infrastructure.workspaces.model import Code, NewWorkspace, Workspace, WorkspaceQuery
+from runyard.infrastructure.workspaces.model import NewWorkspace, Workspace, WorkspaceQuery
 from runyard.kernel.errors import TooLarge
 from runyard.server.house import House
 from runyard.server.native.infrawire import (
@@ -28,6 +28,7 @@ from runyard.server.native.infrawire import (
     RunOut,
     WorkspaceIn,
     WorkspaceOut,
+    code_of,
     run_view,
     workspace_view,
 )
@@ -58,12 +59,10 @@ class WorkspaceHandlers:
         self._house = house
         self._workspaces = house.infrastructure.workspaces
         self._runs = house.infrastructure.runs
+        self._integrations = house.infrastructure.integrations
 
     async def _named(self, call: Call) -> Workspace:
-        reference = call.params["workspace"]
-        if len(reference) in (24, 36):
-            return await self._workspaces.get(call.caller.scope, reference)
-        return await self._workspaces.find(call.caller.scope, reference)
+        return await self._workspaces.look_up(call.caller.scope, call.params["workspace"])
 
     async def listing(self, call: Call) -> None:
         """List workspaces, the newest first."""
@@ -79,25 +78,26 @@ class WorkspaceHandlers:
     async def create(self, call: Call) -> None:
         """Add a workspace."""
         body = await reading.read_json(call, _workspace)
-        project = None
+        project_id, path = None, call.caller.scope.project_path
         if body.project is not None:
-            project = (await self._house.identity.find_project(call.caller, body.project)).id
+            project = await self._house.identity.find_project(call.caller, body.project)
+            project_id, path = project.id, project.path
+        code = code_of(body)
+        if body.vcs_integration_id:
+            account = call.caller.scope.account_id
+            found = await self._integrations.usable(account, path, body.vcs_integration_id)
+            code = msgspec.structs.replace(
+                code, vcs_integration_id=found.id, vcs_type=code.vcs_type or found.type
+            )
         new = NewWorkspace(
             name=body.name,
-            project_id=project,
+            project_id=project_id,
             description=body.description,
             labels=body.labels,
             runner_type=body.runner_type,
             iac_type=body.iac_type,
             iac_version=body.iac_version,
-            code=Code(
-                vcs_type=body.vcs_type,
-                vcs_integration_id=body.vcs_integration_id,
-                repository=body.repository,
-                repository_url=body.repository_url,
-                branch=body.branch,
-                working_directory=body.working_directory,
-            ),
+            code=code,
             apply_rule=body.apply_rule,
             cron=body.cron,
         )

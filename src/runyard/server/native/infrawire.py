@@ -6,7 +6,7 @@ from typing import Any, Literal
 import msgspec
 
 from runyard.infrastructure.runs.model import Run, RunKind
-from runyard.infrastructure.workspaces.model import Workspace
+from runyard.infrastructure.workspaces.model import Code, Workspace
 
 
 class WorkspaceIn(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -23,6 +23,7 @@ class WorkspaceIn(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     iac_version: str = ""
     vcs_type: str = ""
     vcs_integration_id: str = ""
+    """Id or name of an integration of its project or one above."""
     repository: str = ""
     repository_url: str = ""
     branch: str = ""
@@ -42,6 +43,8 @@ class WorkspaceOut(msgspec.Struct, kw_only=True):
     runner_type: str
     iac_type: str
     iac_version: str
+    vcs_type: str
+    vcs_integration_id: str
     repository: str
     repository_url: str
     branch: str
@@ -148,6 +151,18 @@ class FailureIn(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     reason: str = ""
 
 
+def code_of(body: WorkspaceIn) -> Code:
+    """Return where the code of a workspace shall be."""
+    return Code(
+        vcs_type=body.vcs_type,
+        vcs_integration_id=body.vcs_integration_id,
+        repository=body.repository,
+        repository_url=body.repository_url,
+        branch=body.branch,
+        working_directory=body.working_directory,
+    )
+
+
 def workspace_view(one: Workspace) -> WorkspaceOut:
     """Return a workspace as the wire has it."""
     return WorkspaceOut(
@@ -159,6 +174,8 @@ def workspace_view(one: Workspace) -> WorkspaceOut:
         runner_type=one.runner_type,
         iac_type=one.iac_type.value,
         iac_version=one.iac_version,
+        vcs_type=one.code.vcs_type,
+        vcs_integration_id=one.code.vcs_integration_id,
         repository=one.code.repository,
         repository_url=one.code.repository_url,
         branch=one.code.branch,

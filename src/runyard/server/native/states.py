@@ -14,7 +14,6 @@ from runyard.dialects.streaming import send_pieces
 from runyard.identity.model import Permission
 from runyard.infrastructure.state.errors import NoState
 from runyard.infrastructure.state.model import Lock, StateVersion, Writer
-from runyard.infrastructure.workspaces.errors import WorkspaceNotFound
 from runyard.infrastructure.workspaces.model import Workspace
 from runyard.kernel.errors import NotFound
 from runyard.server.house import House
@@ -114,11 +113,7 @@ class StateHandlers:
         return version
 
     async def _workspace(self, call: Call) -> Workspace:
-        reference = call.params["workspace"]
-        try:
-            return await self._workspaces.get(call.caller.scope, reference)
-        except WorkspaceNotFound:
-            return await self._workspaces.find(call.caller.scope, reference)
+        return await self._workspaces.look_up(call.caller.scope, call.params["workspace"])
 
 
 def state_routes(h: StateHandlers) -> Iterator[Route]:
