@@ -126,6 +126,30 @@ def test_plan_confirm_discard_save_and_destroy_from_the_terminal(
     assert "correct-horse-battery" not in server.log_path.read_text()
 
 
+def test_saved_plan_holds_up_no_other_run_and_goes_stale(api: Api, code: Callable[[str], Terraform]) -> None:
+    terraform = code(CODE)
+    terraform("plan", "-out=first").ok()
+    terraform("plan", "-out=second").ok()
+    terraform("apply", "second").ok()
+    assert [one["status"] for one in runs(api, terraform)] == ["applied", "planned_and_saved"]
+    stale = terraform("apply", "first")
+    assert stale.code == 1
+    assert "changed by another operation after the plan was created" in stale.out
+    assert versions(api, terraform) == [1]
+
+    terraform("plan", "-out=third", "-var=word=third").ok()
+    saved = runs(api, terraform)[0]["id"]
+    with running(terraform, "apply", "-var=word=fourth") as process:
+        until(lambda: runs(api, terraform)[0]["status"] == "planned")
+        refused = api.post(f"/api/v2/runs/{saved}/actions/apply").expect(409).json()["errors"][0]
+        assert "another run of the workspace" in refused["detail"]
+        assert process.stdin is not None
+        process.stdin.write("yes\n")
+        process.stdin.flush()
+        assert process.wait(SECONDS) == 0
+    assert versions(api, terraform) == [2, 1]
+
+
 NEEDY = """
 variable "word" {}
 variable "words" { type = list(string) }

@@ -120,6 +120,16 @@ def test_plan_ends_or_waits(
     assert (run.status, run.ended, run.held, run.waits) == (status, ended, not ended, not ended)
 
 
+def test_saved_plan_holds_its_workspace_while_it_plans_and_applies_only() -> None:
+    run = after(pending(saved=True), Begin())
+    assert run.held
+    run = after(run, planned())
+    assert (run.waits, run.held) == (True, False)
+    run = after(run, Approve(TASK))
+    assert run.held
+    assert not after(run, Applying(), Applied(changed=True)).held
+
+
 def test_failures_are_named_after_where_they_happen() -> None:
     for commands, status in (
         ((Begin(),), RunStatus.INIT_ERROR),

@@ -100,9 +100,10 @@ class RunHandlers:
             origin=origin,
             arguments=_arguments(asked, destroy=destroy and speculative),
             auto_apply=False if save else auto if isinstance(auto, bool) else None,
+            saved=save,
             variables=_variables(asked),
             door="terraform",
-            extras={EXTRAS: {**extras, "save_plan": True} if save else extras},
+            extras={EXTRAS: extras},
         )
 
     async def get(self, call: Call) -> None:

@@ -68,7 +68,7 @@ def still_applying(run: Run, now: datetime) -> Run:
 def status_of(run: Run) -> str:
     """Return the status of a run."""
     if run.waits:
-        return "planned_and_saved" if own(run).get("save_plan") else "planned"
+        return "planned_and_saved" if run.saved else "planned"
     if run.status is RunStatus.PLAN_SUCCESS and run.ended:
         return "planned_and_finished"
     return _STATUSES[run.status]
@@ -113,7 +113,7 @@ def run_view(run: Run, caller: Principal) -> dict[str, Any]:
         "auto-apply": run.auto_apply,
         "is-destroy": run.kind is RunKind.DESTROY,
         "plan-only": plan_only,
-        "save-plan": bool(own(run).get("save_plan")),
+        "save-plan": run.saved,
         "has-changes": bool(run.has_changes),
         "refresh": "-refresh=false" not in run.arguments,
         "refresh-only": "-refresh-only" in run.arguments,

@@ -181,6 +181,7 @@ def _planned(before: Run, command: Planned, actor: str, now: datetime) -> Decisi
         return _end(before, now, actor, RunStatus.BLOCKED, "a strict guardrail is violated", **facts)
     waiting: dict[str, Any] = {"step": Step.APPROVAL, "expires_at": now + command.window}
     waiting["reason"] = None if before.auto_apply else "it waits for approval"
+    waiting["held"] = not before.saved
     if command.block is Block.FLEXIBLE:
         if before.kind is RunKind.PLAN or not command.has_changes:
             return _end(before, now, actor, RunStatus.BLOCKED, "a guardrail is violated", **facts)
@@ -212,6 +213,7 @@ def _approved(before: Run, task: ExecutionId, actor: str, now: datetime) -> Deci
         actor,
         status=status,
         step=Step.APPLY,
+        held=True,
         reason=None,
         apply_task_id=task,
         approved_by=actor,

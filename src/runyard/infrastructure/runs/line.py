@@ -23,6 +23,7 @@ from runyard.executions.service import ExecutionService
 from runyard.identity.model import Principal
 from runyard.infrastructure.runs import store
 from runyard.infrastructure.runs.changes import (
+    NOT_READY,
     Approve,
     Begin,
     Cancelled,
@@ -50,6 +51,9 @@ _SILENCE: Final = timedelta(hours=24)
 _SILENT: Final = "the pipeline reported nothing for a day"
 _AT_WORK: Final = frozenset({RunStatus.PENDING, RunStatus.PLANNING, RunStatus.APPLYING})
 _DONE: Final = frozenset({RunStatus.APPLY_SUCCESS, RunStatus.APPLY_NO_CHANGES, RunStatus.PLAN_NO_CHANGES})
+_TAKEN: Final = Refused(
+    "another run of the workspace is not over yet; apply this plan again after it", NOT_READY
+)
 _log = structlog.get_logger(__name__)
 
 Consent = Callable[[Transaction], Awaitable[None]]
@@ -229,7 +233,10 @@ class RunLine:
         made: list[Changed[Run]] = []
 
         async def beside(tx: Transaction, execution: Execution) -> None:  # noqa: ARG001
-            decision = await self.decided(tx, run.id, Approve(task_id), actor)
+            try:
+                decision = await self.decided(tx, run.id, Approve(task_id), actor)
+            except UniqueViolation:  # a saved plan, and another run holds the workspace
+                raise _RefusedApproval(_TAKEN) from None
             if isinstance(decision, Refused):
                 raise _RefusedApproval(decision)
             if decision.value.status is RunStatus.ACKNOWLEDGED and consent is not None:

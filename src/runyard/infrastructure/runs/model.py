@@ -129,6 +129,8 @@ class NewRun(msgspec.Struct, frozen=True, kw_only=True):
     """Input variables of this run alone, which win over those of the workspace; kept sealed."""
     then_delete: bool = False
     """Delete the workspace after the destruction."""
+    saved: bool = False
+    """Its plan is kept to be applied whenever somebody wants: it holds up no other run while it waits."""
     door: str = "native"
     extras: Mapping[str, Any] = {}
     """What only one dialect knows, under that dialect's name."""
@@ -166,6 +168,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     auto_apply: bool
     arguments: Sequence[str] = ()
     then_delete: bool = False
+    saved: bool = False
+    """While it waits, its workspace is free for others; what they change makes its plan stale, as the tool says then."""
     plan_task_id: ExecutionId
     """The execution of the plan in the ledger, with its output."""
     apply_task_id: ExecutionId | None = None

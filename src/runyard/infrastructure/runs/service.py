@@ -136,6 +136,7 @@ class RunService:
             auto_apply=auto or new.then_delete,
             arguments=arguments.checked(new.arguments, plan_only=new.kind is RunKind.PLAN),
             then_delete=new.then_delete and new.kind is RunKind.DESTROY,
+            saved=new.saved,
             plan_task_id=ExecutionId.new(),
             block=Block.NONE,
             sealed=sealed,

@@ -1,11 +1,12 @@
 """Tables of runs. Declares columns, keys and indexes; holds no statement.
 
 `holds` is the id of the workspace while the run holds it, else null: its unique index is the invariant that of all
-runs of a workspace at most one plans, waits or applies, however many servers try to begin one. `settled` says that
+runs of a workspace at most one plans, waits or applies, however many servers try to begin one; only a saved plan waits
+beside others. `settled` says that
 what a run left behind after its end (files, state lock) was cleared away.
 """
 
-from sqlalchemy import Boolean, Column, ForeignKey, Index, LargeBinary, String, Table, Text
+from sqlalchemy import Boolean, Column, ForeignKey, Index, LargeBinary, String, Table, Text, false
 
 from runyard.database.metadata import Json, PathText, Timestamp, metadata
 
@@ -37,6 +38,7 @@ runs = Table(
     Column("timed_out", Boolean, nullable=False),
     Column("auto_apply", Boolean, nullable=False),
     Column("then_delete", Boolean, nullable=False),
+    Column("saved", Boolean, nullable=False, server_default=false()),
     Column("settled", Boolean, nullable=False),
     Column("created_at", Timestamp, nullable=False),
     Column("updated_at", Timestamp, nullable=False),

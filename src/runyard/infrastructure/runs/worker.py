@@ -150,6 +150,8 @@ class RunWorker:
             await self._parts.line.settle(after)
         elif after.auto_apply and after.block is Block.NONE:
             await self._parts.line.begin_apply(after, actor=run.actor)
+        elif not after.held:
+            await self._parts.line.advance(after.workspace_id)
         blocked = after.ended and after.status is RunStatus.BLOCKED
         return Outcome(
             status=Status.FAILED if blocked else Status.SUCCEEDED,
