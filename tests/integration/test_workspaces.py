@@ -110,6 +110,22 @@ async def test_workspace_is_looked_up_by_id_or_by_a_name_of_any_length(parts: Pa
         await parts.workspaces.look_up(parts.caller.scope, "nope")
 
 
+async def test_who_may_not_approve_lets_no_workspace_apply_by_itself(parts: Parts) -> None:
+    """Else the rule would approve for them whatever they plan."""
+    some = {Permission.WORKSPACES_READ, Permission.WORKSPACES_WRITE, Permission.WORKSPACES_RUN}
+    planner = replace(parts.caller, permissions=frozenset(some))
+    with pytest.raises(PermissionDenied, match="workspaces:approve"):
+        await parts.workspaces.create(planner, NewWorkspace(name="own", apply_rule="auto"))
+    made = await parts.workspaces.create(planner, NewWorkspace(name="own"))
+    with pytest.raises(PermissionDenied, match="workspaces:approve"):
+        await parts.workspaces.update(planner, made.id, WorkspaceChanges(apply_rule="auto"))
+    await parts.workspaces.update(parts.caller, made.id, WorkspaceChanges(apply_rule="auto"))
+    changed = await parts.workspaces.update(
+        planner, made.id, WorkspaceChanges(apply_rule="auto", description="x")
+    )
+    assert changed.description == "x", "what it is already it may stay"
+
+
 async def test_search_combines_lists_text_and_any_of(parts: Parts) -> None:
     """Any of a list, all members together; `any_of` asks for one of its members; special characters are plain."""
     await parts.made(

@@ -78,6 +78,7 @@ class WorkspaceService:
         )
         check(workspace)
         _check_cron(workspace.cron)
+        _require_rule(caller, ApplyRule.MANUAL, workspace.apply_rule)
         try:
             return await self._add(caller, workspace)
         except UniqueViolation as error:
@@ -173,6 +174,7 @@ class WorkspaceService:
             after = _changed(before, command, project)
             after = msgspec.structs.replace(after, revision=before.revision + 1, updated_at=self._now())
             check(after)
+            _require_rule(caller, before.apply_rule, after.apply_rule)
             if after.cron != before.cron:
                 _check_cron(after.cron)
             return Changed(after, self._event(after, "workspace.changed", caller.actor))
@@ -331,6 +333,12 @@ def _apply_rule(text: str) -> ApplyRule:
         return ApplyRule(text)
     except ValueError:
         raise InvalidWorkspace(f"Apply Rule must be one of {', '.join(ApplyRule)}") from None
+
+
+def _require_rule(caller: Principal, before: ApplyRule, after: ApplyRule) -> None:
+    """Let nobody approve all plans to come who may not approve one. Raises PermissionDenied."""
+    if after is ApplyRule.AUTO and before is not after:
+        caller.require(Permission.WORKSPACES_APPROVE)
 
 
 def _check_cron(cron: str) -> None:
