@@ -373,6 +373,42 @@ def test_variable_set_lives_at_its_level_and_workspaces_use_it(door: Api, level:
     refused(door.get(one), 404, "NotFoundError")
 
 
+def test_key_of_a_project_makes_no_variable_set_above_it(door: Api) -> None:
+    project = {"name": "part", "project": "default/default"}
+    narrow = door.clone(door.post("/runyard/v1/tokens", project).expect(201).json()["secret"])
+    given = {"identifier": f"s{uuid.uuid4().hex[:8]}", "name": "x"}
+    assert narrow.post("/iacm/api/orgs/default/variable-set", given).status == 403
+    door.post("/iacm/api/orgs/default/variable-set", given).expect(201)
+    door.request("DELETE", f"/iacm/api/orgs/default/variable-set/{given['identifier']}").expect(204)
+
+
+def test_resources_show_their_values_to_who_may_read_states_only(door: Api, workspace: str) -> None:
+    # As tools wrote states that did not yet note which attributes are sensitive.
+    instance = {
+        "schema_version": 3,
+        "attributes": {"id": "none", "result": "hunter22"},
+        "sensitive_attributes": [],
+    }
+    resource = {
+        "mode": "managed",
+        "type": "random_password",
+        "name": "p",
+        "provider": "p",
+        "instances": [instance],
+    }
+    state = {
+        "version": 4, "terraform_version": "1.5.0", "serial": 1, "lineage": str(uuid.uuid4()),
+        "outputs": {"plain": {"value": "hunter33", "type": "string"}}, "resources": [resource],
+    }  # fmt: skip
+    door.post(f"{workspace}/terraform-backend", state).expect(200)
+    reader = {"name": "reader", "scopes": ["workspaces:read"]}
+    narrow = door.clone(door.post("/runyard/v1/tokens", reader).expect(201).json()["secret"])
+    for who, shown in ((door, True), (narrow, False)):
+        found = who.get(f"{workspace}/resources").expect(200)
+        assert found.json()["resources"][0]["attributes"].keys() == {"id", "result"}
+        assert (b"hunter22" in found.body, b"hunter33" in found.body) == (shown, shown)
+
+
 def test_what_is_not_built_says_so(door: Api, workspace: str) -> None:
     assert door.get(f"{workspace}/data").status == 501
     path = f"/pipeline/api/pipeline/execute/interrupt/{uuid.uuid4()}?accountIdentifier=default&interruptType="

@@ -1,11 +1,13 @@
 """What a workspace manages, read from its current state: resources, data sources, outputs, modules, types.
 
-Sensitive values are not among what is shown. A state is untrusted and may be large: it is read in a thread, once a call.
+Sensitive values are not among what is shown, and no values at all to callers who may not read states: which of them are
+sensitive, older tools did not write down. A state is untrusted and may be large: it is read in a thread, once a call.
 """
 
 import asyncio
 import fnmatch
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
@@ -53,6 +55,15 @@ class _State(msgspec.Struct):
     outputs: dict[str, _Output] | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What a caller sees."""
+
+    stamp: int
+    values: bool
+    selectors: Sequence[Mapping[str, str]]
+
+
 _state: Final = msgspec.json.Decoder(_State)
 
 
@@ -83,21 +94,13 @@ class ResourceHandlers:
 
     async def _send(self, call: Call, selectors: Sequence[Mapping[str, str]], page: int, limit: int) -> None:
         version, state = await self._state(call)
-        stamp = 0 if version is None else millis(version.created_at)
-        managed = [one for one in _views(state, "managed", stamp) if _fits(one, selectors)]
-        data = [one for one in _views(state, "data", stamp) if _fits(one, selectors)]
+        seen = _Seen(
+            stamp=0 if version is None else millis(version.created_at),
+            values=call.caller.may(Permission.STATE_READ),
+            selectors=selectors,
+        )
         begin = (page - 1) * limit
-        outputs = [
-            {"name": name, "value": _HIDDEN if one.sensitive else one.value, "sensitive": one.sensitive}
-            for name, one in sorted((state.outputs or {}).items())
-        ]
-        document = {
-            "resources": managed[begin : begin + limit],
-            "data_sources": data[begin : begin + limit],
-            "outputs": outputs,
-            "total_resources": len(managed),
-        }
-        await send_json(call, document)
+        await send_json(call, await asyncio.to_thread(_document, state, seen, slice(begin, begin + limit)))
 
     async def modules(self, call: Call) -> None:
         """List the modules that resources come from."""
@@ -138,14 +141,35 @@ def _decoded(body: bytes) -> _State:
         raise BadState("the state of the workspace cannot be read") from None
 
 
-def _views(state: _State, mode: str, stamp: int) -> Iterator[dict[str, Any]]:
+def _document(state: _State, seen: _Seen, page: slice) -> dict[str, Any]:
+    managed, data = (
+        [one for one in _views(state, mode, seen) if _fits(one, seen.selectors)]
+        for mode in ("managed", "data")
+    )
+    outputs = [
+        {
+            "name": name,
+            "value": one.value if seen.values and not one.sensitive else _HIDDEN,
+            "sensitive": one.sensitive,
+        }
+        for name, one in sorted((state.outputs or {}).items())
+    ]
+    return {
+        "resources": managed[page],
+        "data_sources": data[page],
+        "outputs": outputs,
+        "total_resources": len(managed),
+    }
+
+
+def _views(state: _State, mode: str, seen: _Seen) -> Iterator[dict[str, Any]]:
     for resource in state.resources or ():
         if resource.mode != mode:
             continue
         for instance in resource.instances or ():
             attributes = dict(instance.attributes or {})
             hidden = _sensitive(instance)
-            for name in hidden & set(attributes):
+            for name in set(attributes) & hidden if seen.values else tuple(attributes):
                 attributes[name] = _HIDDEN
             index = "" if instance.index_key is None else f"[{encode_json(instance.index_key).decode()}]"
             prefix = f"{resource.module}." if resource.module else ""
@@ -161,8 +185,8 @@ def _views(state: _State, mode: str, stamp: int) -> Iterator[dict[str, Any]]:
                 "drift_attributes": {},
                 "path_id": f"{prefix}{resource.type}.{resource.name}{index}",
                 "resource_id": str(attributes.get("id", "")),
-                "createdAt": stamp,
-                "lastSyncedAt": stamp,
+                "createdAt": seen.stamp,
+                "lastSyncedAt": seen.stamp,
             }
 
 

@@ -21,7 +21,7 @@ from runyard.identity.model import Principal, Project, Scope
 from runyard.infrastructure.variables.errors import VariableSetNotFound
 from runyard.infrastructure.variables.model import NewSet, SetChanges, VariableSet
 from runyard.infrastructure.variables.sets import VariableSetService
-from runyard.kernel.errors import InvalidArgument
+from runyard.kernel.errors import InvalidArgument, PermissionDenied
 
 _body: Final = msgspec.json.Decoder(VariableSetBody)
 _MOST: Final = 1000
@@ -119,9 +119,13 @@ async def ids_of(sets: VariableSetService, caller: Principal, references: Sequen
 
 
 def _at(caller: Principal, place: Project | None) -> Principal:
-    """Return the caller narrowed to a node: what it makes hangs there."""
+    """Return the caller narrowed to a node: what it makes hangs there. Raises PermissionDenied for a node above the
+    caller's own part, which can be named but not written.
+    """
     if place is None:
         return caller
+    if not place.path.startswith(caller.scope.project_path):
+        raise PermissionDenied(f"the key is narrowed to a part of {place.slug}")
     return replace(caller, scope=Scope(caller.scope.account_id, place.id, place.path))
 
 
