@@ -43,7 +43,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """Serve for one file of tests, so that none depends on which files ran before it on the same worker; at the end
     assert a clean exit and that nothing is left on the host.
     """
-    one = Server(tmp_path_factory.mktemp("server"), {"RUNYARD_RUNTIMES__IDLE_SCAN_SECS": "0.25"})
+    one = Server(
+        tmp_path_factory.mktemp("server"), {"RUNYARD_RUNTIMES__IDLE_SCAN_SECS": "0.25"}, compiled=True
+    )
     one.start()
     yield one
     one.close()
@@ -57,10 +59,12 @@ class ServerFactory:
         self._folder = folder
         self.made: list[Server] = []
 
-    def __call__(self, *, start: bool = True, **settings: object) -> Server:
-        """Make a server whose settings are given by name: `limits__x=1` becomes RUNYARD_LIMITS__X."""
+    def __call__(self, *, start: bool = True, compiled: bool = True, **settings: object) -> Server:
+        """Make a server whose settings are given by name: `limits__x=1` becomes RUNYARD_LIMITS__X. One that is not
+        `compiled` finds no data folder and compiles its agent itself.
+        """
         environment = {f"RUNYARD_{name.upper()}": str(value) for name, value in settings.items()}
-        one = Server(self._folder / f"server{len(self.made)}", environment)
+        one = Server(self._folder / f"server{len(self.made)}", environment, compiled=compiled)
         self.made.append(one)
         return one.start() if start else one
 
@@ -81,7 +85,7 @@ def two_organizations(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tupl
         "RUNYARD_ENVIRONMENTS__PACKAGE_BYTES": str(2 << 20),
         "RUNYARD_ENVIRONMENTS__ACCOUNT_PACKAGE_BYTES": str(3 << 20),
     }
-    one = Server(tmp_path_factory.mktemp("organizations"), small)
+    one = Server(tmp_path_factory.mktemp("organizations"), small, compiled=True)
     one.start().stop()
     token = add_account(one, "other")
     one.start()

@@ -36,7 +36,7 @@ class Tenants:
 @pytest.fixture(scope="module")
 def tenants(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tenants]:
     """Serve two accounts."""
-    server = Server(tmp_path_factory.mktemp("tenants"))
+    server = Server(tmp_path_factory.mktemp("tenants"), compiled=True)
     server.start()
     assert server.stop() == 0
     foreign = add_account(server, "other")

@@ -88,7 +88,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     repository = make_repository(folder / "repositories" / "infra")
     repository.commit("First", {"stack/main.tf": CODE, "readme.md": "x", "modules/a/main.tf": ""})
     allowed = json.dumps([str(folder / "repositories")])
-    server = Server(folder, {"RUNYARD_INFRASTRUCTURE__LOCAL_REPOSITORIES": allowed})
+    server = Server(folder, {"RUNYARD_INFRASTRUCTURE__LOCAL_REPOSITORIES": allowed}, compiled=True)
     server.start()
     new = {"name": "local", "type": "github", "url": f"file://{folder}/repositories"}
     with server.api() as api:

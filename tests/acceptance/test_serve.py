@@ -39,7 +39,7 @@ def started_in_vain(server: Server, **settings: str) -> tuple[int, str]:
 def test_first_start_prints_a_token_once_and_says_what_is_enforced(
     fresh_server: Callable[..., Server],
 ) -> None:
-    server = fresh_server(**NO_TOKEN)
+    server = fresh_server(compiled=False, **NO_TOKEN)
     (secret,) = printed_token(server)
     text = server.log_path.read_text()
     assert server.url in text

@@ -24,6 +24,7 @@ from runyard.runtimes.isolation.engine import (
 from runyard.runtimes.isolation.namespaces import NamespacesEngine
 from runyard.runtimes.isolation.options import IsolationOptions
 from runyard.runtimes.isolation.process import ProcessEngine
+from tests.support.agent import compiled_agent
 
 ENV = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root"}
 SECONDS = 30.0
@@ -186,6 +187,8 @@ def new_spec(**fields: object) -> SandboxSpec:
 def make_engine(kind: str, data_dir: Path, **settings: object) -> Engine:
     """Make an engine of a kind; not started."""
     defaults: dict[str, object] = {"data_dir": data_dir, "disk_pool_bytes": 4 << 30, "blank_layers": 1}
+    if kind == "namespaces":
+        defaults["agent_path"] = compiled_agent()
     options = IsolationOptions(**(defaults | settings))  # type: ignore[arg-type]
     return NamespacesEngine(options) if kind == "namespaces" else ProcessEngine(options)
 

@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from pathlib import Path
 from tests.support.server import free_port
 
 PASSWORD = "only-for-tests"
+START_SECONDS = 40.0
 MISSING = "PostgreSQL is not installed; as root run: apt-get install postgresql"
 
 
@@ -91,9 +93,11 @@ def running() -> Iterator[Postgres]:
             process = subprocess.Popen(serve, stdout=log, stderr=log, cwd=folder, **drop)  # type: ignore[call-overload]
         try:
             wait = [str(home / "pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(one.port), "-t", "1"]
-            for _ in range(300):
-                if subprocess.run(wait, check=False).returncode == 0:
-                    break
+            deadline = time.monotonic() + START_SECONDS
+            while subprocess.run(wait, check=False).returncode != 0:
+                assert process.poll() is None, (folder / "log").read_text()
+                assert time.monotonic() < deadline, (folder / "log").read_text()
+                time.sleep(0.05)
             yield one
         finally:
             process.send_signal(signal.SIGINT)  # fast shutdown: clients are cut off

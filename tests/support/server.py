@@ -4,6 +4,7 @@ import contextlib
 import http.client
 import itertools
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -14,19 +15,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.support import leaks
+from tests.support.agent import place_agent
 from tests.support.http import Api
 
 ADMIN_TOKEN = "ry_admin_for_tests_0123456789abcdef0123456789"
 START_SECONDS = 40.0
 STOP_SECONDS = 30.0
+_PORTS = (12_000, 32_000)
 
 
 def free_port() -> int:
-    """Return a loopback port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Return a loopback port on which nobody listens. It is none of those that the kernel gives to outgoing connections,
+    so that none of them takes it before it is bound, or while its server is stopped for a moment.
+    """
+    while True:
+        port = random.randrange(*_PORTS)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 _networks = itertools.count()
@@ -55,6 +61,8 @@ class Server:
     port: int = field(default_factory=free_port)
     network: int = field(default_factory=free_network)
     """The second octet of the addresses that its runtimes get."""
+    compiled: bool = False
+    """Whether a new data folder is given the compiled agent, so that the server need not compile it."""
     process: subprocess.Popen[bytes] | None = None
     traces: leaks.Traces = field(default_factory=leaks.Traces)
 
@@ -110,6 +118,8 @@ class Server:
         """Start the process and wait until it can serve."""
         assert self.process is None, "the server is running already"
         self.folder.mkdir(parents=True, exist_ok=True)
+        if self.compiled:
+            place_agent(self.data_dir)
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(
                 self.command, env=self.environment(), stdin=subprocess.DEVNULL, stdout=log, stderr=log
