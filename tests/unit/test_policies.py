@@ -103,9 +103,15 @@ def test_hostile_policies_are_named_and_hurt_no_other() -> None:
     codes = [*HOSTILE.values(), TRUE[0]]
     document = {**SAMPLE, "many": list(range(400))}
     found, broken = evaluated(codes, document, step_seconds=0.3, total_seconds=60)
-    assert broken.keys() == set(range(len(HOSTILE)))
+    failed = {one.policy: one.message for one in found if one.failed}
+    assert sorted([*broken, *failed]) == list(range(len(HOSTILE)))
     assert all(broken.values())
-    assert [(one.policy, one.failed) for one in found] == [(len(HOSTILE), False)]
+    names = list(HOSTILE)
+    assert {names[index]: text for index, text in failed.items()} == {
+        "calls itself": "Recursion detected in rule body: data.runyard.policies.p2.firefly",
+        "calls what is not there": "there is no function no_such_function",
+    }
+    assert [one.policy for one in found if not one.failed] == [len(HOSTILE)]
 
 
 def test_policies_see_neither_network_nor_environment() -> None:
