@@ -257,6 +257,14 @@ def test_classic_ports_need_the_base_address_only(
         env=environment, capture_output=True, text=True, timeout=60, check=True,
     )  # fmt: skip
     assert "classic\n" in tailed.stdout
+    for port, kind, ending in (
+        (9101, "text/plain", "classic\n"),
+        (9102, "text/event-stream", "event: EOF\ndata: ''\n\n"),
+    ):
+        with Api("127.0.0.1", port, server.token) as api:
+            answer = api.request("GET", "/v1/executions/last/output", None, {"X-Auth-Token": server.token})
+        assert answer.headers["content-type"].startswith(kind)
+        assert answer.body.decode().endswith(ending)
 
 
 def test_what_waits_outlives_a_killed_server_and_what_ran_is_abandoned(

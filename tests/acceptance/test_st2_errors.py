@@ -180,6 +180,12 @@ OTHERS: list[tuple[str, str, Any, int, str]] = [
     ("DELETE", "actions/core.local", None, 400, "Resources belonging to system level packs can't be manipulated"),
     ("GET", "actions/core.zzz", None, 404, 'Resource with a reference or id "core.zzz" not found'),
     ("GET", "actions?exclude_attributes=ref", None, 400, "Invalid or unsupported exclude attribute specified: ref"),
+    ("GET", "actions?id=bad", None, 400, "'bad' is not a valid ObjectId"),
+    ("GET", "actions/views/overview?id=bad", None, 400, "'bad' is not a valid ObjectId"),
+    ("GET", "traces?include_attributes=nope", None, 400,
+     'Invalid or unsupported include attribute specified: Cannot resolve field "nope"'),
+    ("POST", "apikeys", {"key_hash": "0" * 128}, 400, "An API key cannot be loaded by its hash"),
+    ("POST", "apikeys", {"user": "nobody-there"}, 400, "The API key cannot be made: there is no user 'nobody-there'."),
     ("GET", "actions?include_attributes=nope", None, 400, "Invalid or unsupported include attribute specified"),
     ("GET", "runnertypes/nope", None, 404, 'Resource with a name or id "nope" not found'),
     ("GET", "packs/nopack", None, 404, 'Resource with a ref or id "nopack" not found'),
@@ -218,7 +224,7 @@ def test_published_error_of_other_resources_has_its_status_and_text(
 def test_lists_have_the_limits_and_headers_of_their_kind(world: World) -> None:
     for path, limit in (
         ("executions", "100"), ("actions", None), ("apikeys", "50"), ("traces", "100"), ("inquiries", "20"),
-        ("triggerinstances", "100"), ("packs", None), ("runnertypes", None),
+        ("triggerinstances", "100"), ("packs", "100"), ("runnertypes", "100"), ("configs", "100"), ("config_schemas", "100"),
     ):  # fmt: skip
         answer = world.door("GET", f"/v1/{path}").expect(200)
         assert answer.headers.get("x-limit") == limit, path

@@ -181,6 +181,26 @@ def test_output_stream_is_filtered_by_kind_and_has_an_end(door: Door, server: Se
         assert {data["output_type"] for _, data in found[:-1]} <= {"stdout", "stderr"}
 
 
+def test_every_line_has_an_id_of_its_own_that_all_listeners_get(
+    door: Door, server: Server, listen: Listen
+) -> None:
+    made = [create(door, "echo a; sleep 0.1; echo b >&2; echo c; printf d") for _ in range(3)]
+    given: dict[str, str] = {}
+    for name in made:
+        door.ended(name)
+        for kind in ("", "?output_type=stdout", "?output_type=stderr"):
+            listener = listen(server, f"/stream/v1/executions/{name}/output{kind}", door.token)
+            for word, data in listener.events():
+                if word == OUTPUT:
+                    line = name + data["data"]
+                    assert len(data["id"]) == 24
+                    assert given.setdefault(data["id"], line) == line
+            listener.close()
+    assert sorted(given.values()) == sorted(
+        name + line for name in made for line in ("a\n", "b\n", "c\n", "d")
+    )
+
+
 def test_endless_line_is_sent_in_pieces_between_characters(
     door: Door, server: Server, listen: Listen
 ) -> None:

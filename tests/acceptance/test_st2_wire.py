@@ -397,6 +397,24 @@ def test_delayed_execution_is_canceled_at_once(door: Door) -> None:
     assert door("DELETE", path).expect(200).json()["status"] == "canceled"
 
 
+def test_running_execution_tells_at_once_who_cancels_it(door: Door) -> None:
+    made = door("POST", "/v1/executions", local(cmd="sleep 50")).expect(201).json()
+    path = f"/v1/executions/{made['id']}"
+    deadline = time.monotonic() + 10
+    while door("GET", path).json()["status"] != "running" and time.monotonic() < deadline:
+        time.sleep(0.02)
+    ending = door("DELETE", path).expect(200).json()
+    assert ending["status"] in ("canceling", "canceled")
+    assert ending["result"] == {"message": "Action canceled by user.", "user": "admin"}
+    assert ending["context"]["cancelled_by"] == "admin"
+    assert door.ended(made["id"])["result"] == ending["result"]
+
+
+def test_service_registry_has_no_groups_and_no_members(door: Door) -> None:
+    assert door("GET", "/v1/service_registry/groups").expect(200).json() == {"groups": []}
+    assert door("GET", "/v1/service_registry/groups/api/members").expect(200).json() == {"members": []}
+
+
 def test_runta_keeps_its_paths_beside_this_door(api: Api) -> None:
     assert api.get("/v1/runtimes").status == 200
     assert "faultstring" not in api.get("/v1/nothing").expect(404).json()

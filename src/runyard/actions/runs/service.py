@@ -335,7 +335,8 @@ class RunService:
         result = execution.result
         if result is None and run.inquiry and execution.status is Status.WAITING:
             result = run.inquiry
-        if result is None and execution.status is Status.CANCELED and run.context.get("cancelled_by"):
+        ending = execution.status in (Status.CANCELING, Status.CANCELED)
+        if result is None and ending and run.context.get("cancelled_by"):
             result = canceled_result(str(run.context["cancelled_by"]))
         if secrets and run.sealed_result is not None:
             result = msgspec.json.decode(self._vault.open(run.sealed_result, seal_context(execution.id)))

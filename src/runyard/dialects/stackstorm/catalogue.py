@@ -45,12 +45,13 @@ class CatalogueHandlers:
     async def actions(self, call: Call) -> None:
         """List actions."""
         values = reading.query(call)
+        _check_ids(values)
         found = [
             action_view(one)
             for one in await self._catalogue.actions(call.caller.scope.account_id)
             if _fits(one, values)
         ]
-        await _page(call, values, found, ACTION_FIELDS, ("parameters", "notify"))
+        await _page(call, values, found, ACTION_FIELDS, ("parameters", "notify"), None)
 
     async def action(self, call: Call) -> None:
         """Get an action."""
@@ -112,9 +113,10 @@ class CatalogueHandlers:
     async def overviews(self, call: Call) -> None:
         """Show all actions with their merged parameters."""
         values = reading.query(call)
+        _check_ids(values)
         found = await self._catalogue.actions(call.caller.scope.account_id)
         shown = [self._overview(one) for one in found if _fits(one, values)]
-        await _page(call, values, shown, ACTION_FIELDS, ("parameters", "notify"))
+        await _page(call, values, shown, ACTION_FIELDS, ("parameters", "notify"), None)
 
     def _overview(self, stored: StoredAction) -> dict[str, Any]:
         return {**action_view(stored), "parameters": dict(self._catalogue.parameters(stored).schemas)}
@@ -151,7 +153,7 @@ class CatalogueHandlers:
             for name in names
             if values.get("name") in (None, "", name)
         ]
-        await _page(call, values, found, RUNNER_FIELDS, ())
+        await _page(call, values, found, RUNNER_FIELDS)
 
     async def runner(self, call: Call) -> None:
         """Get a runner type."""
@@ -180,7 +182,7 @@ class CatalogueHandlers:
         for name in ("name", "ref"):
             if values.get(name):
                 found = [one for one in found if one[name] == values[name]]
-        await _page(call, values, found, PACK_FIELDS, ())
+        await _page(call, values, found, PACK_FIELDS)
 
     async def pack(self, call: Call) -> None:
         """Get a pack."""
@@ -217,7 +219,7 @@ class CatalogueHandlers:
         """List the schemas of configurations."""
         packs = await self._catalogue.packs(call.caller.scope.account_id)
         found = [{"id": one.id, **one.schema.as_dict()} for one in packs if one.schema is not None]
-        await _page(call, reading.query(call), found, ("id", "pack", "attributes"), ())
+        await _page(call, reading.query(call), found, ("id", "pack", "attributes"))
 
     async def config_schema(self, call: Call) -> None:
         """Get the schema of a pack's configuration."""
@@ -234,7 +236,7 @@ class CatalogueHandlers:
             await self._shown(call, pack, config_id, given)
             for pack, config_id, given in await self._catalogue.configs(account)
         ]
-        await _page(call, reading.query(call), found, ("id", "pack", "values"), ())
+        await _page(call, reading.query(call), found, ("id", "pack", "values"))
 
     async def config(self, call: Call) -> None:
         """Get the configuration of a pack."""
@@ -286,6 +288,12 @@ def _kind(word: str) -> str:
     raise InvalidArgument(f"'{word}' is not one of {['all', *_KINDS]}")
 
 
+def _check_ids(values: Mapping[str, str]) -> None:
+    """Refuse a filter by what cannot be an id. Raises InvalidArgument."""
+    for word in reading.words(values, "id"):
+        reading.object_id(word)
+
+
 def _fits(stored: StoredAction, values: Mapping[str, str]) -> bool:
     action = stored.action
     for name, value in (("name", action.name), ("pack", action.pack), ("id", stored.id)):
@@ -301,11 +309,12 @@ async def _page(
     values: Mapping[str, str],
     found: list[dict[str, Any]],
     fields: Iterable[str],
-    excludable: tuple[str, ...],
+    excludable: tuple[str, ...] = (),
+    default: int | None = 100,
 ) -> None:
-    """Send a page of a list that is held in memory."""
+    """Send a page of a list that is held in memory; `default` items, None for all, unless the query says how many."""
     included, excluded = reading.attributes(values, tuple(fields), excludable)
-    offset, limit = reading.paging(call, values, None)
+    offset, limit = reading.paging(call, values, default)
     for word in reversed(reading.words(values, "sort")):
         name = word.lstrip("+-")
         if name in fields:

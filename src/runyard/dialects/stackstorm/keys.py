@@ -11,7 +11,7 @@ from runyard.dialects.door import Call
 from runyard.dialects.stackstorm import granting, reading
 from runyard.dialects.stackstorm.replies import send_json, send_list, send_nothing, time_of
 from runyard.dialects.stackstorm.services import StackStormServices
-from runyard.dialects.stackstorm.views import trace_view
+from runyard.dialects.stackstorm.views import TRACE_FIELDS, trace_view
 from runyard.kernel.errors import InvalidArgument, NotFound, PermissionDenied
 
 _SCOPES: Final = {"system": "system", "user": "user", "st2kv.system": "system", "st2kv.user": "user"}
@@ -166,6 +166,7 @@ class TraceHandlers:
     async def list(self, call: Call) -> None:
         """List traces."""
         values = reading.query(call)
+        included, excluded = reading.attributes(values, TRACE_FIELDS, ())
         offset, limit = reading.paging(call, values, 100)
         kind, object_id = None, None
         for name in ("execution", "rule", "trigger_instance"):
@@ -180,7 +181,8 @@ class TraceHandlers:
             limit=limit,
         )
         found, total = await self._traces.list(call.caller.scope.account_id, wanted)
-        await send_list(call, [trace_view(one) for one in found], total, limit)
+        items = [reading.narrowed(trace_view(one), included, excluded) for one in found]
+        await send_list(call, items, total, limit)
 
     async def get(self, call: Call) -> None:
         """Get a trace."""

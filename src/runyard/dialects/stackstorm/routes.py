@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator
 from typing import Any, Final
 
-from runyard.dialects.door import Call, Door, Route
+from runyard.dialects.door import Call, Door, Handler, Route
 from runyard.dialects.stackstorm import reading
 from runyard.dialects.stackstorm.absent import ABSENT, absent
 from runyard.dialects.stackstorm.catalogue import CatalogueHandlers
@@ -29,6 +29,8 @@ _READ, _WRITE, _RUN = Permission.ACTIONS_READ, Permission.ACTIONS_WRITE, Permiss
 _KEYS, _SET_KEYS = Permission.KEYS_READ, Permission.KEYS_WRITE
 _TOKENS = Permission.TOKENS_MANAGE
 _NAME = re.compile(r"[^A-Za-z0-9]+")
+STREAM_PORT: Final = 9102
+"""Where the published stream service listens."""
 RESOURCES: Final = (
     "actions", "executions", "runnertypes", "packs", "config_schemas", "configs", "keys", "traces", "inquiries",
     "tokens", "apikeys", "user", "stream", "rules", "triggertypes", "triggers", "triggerinstances",
@@ -163,7 +165,7 @@ def _executions(h: ExecutionHandlers, s: StreamHandlers) -> Iterator[Route]:
         f"{one}/output",
         "getOutput",
         "Send the output so far.",
-        handler=h.output,
+        handler=_output(h, s),
         response=bytes,
         **read,
     )
@@ -177,6 +179,16 @@ def _executions(h: ExecutionHandlers, s: StreamHandlers) -> Iterator[Route]:
     for prefix, name in (("/stream/v1", "streamOutput"), ("/stream", "streamOutputUnversioned")):
         path = f"{prefix}/executions/{{execution}}/output"
         yield _route("GET", path, name, "Send output as it comes.", handler=s.output, **read)
+
+
+def _output(h: ExecutionHandlers, s: StreamHandlers) -> Handler:
+    """Return the handler of a path that two of the published services have: on the port of the stream, it streams."""
+
+    async def handler(call: Call) -> None:
+        _, port = call.scope.get("server") or ("", None)
+        await (s.output if port == STREAM_PORT else h.output)(call)
+
+    return handler
 
 
 def _rest(k: KeyHandlers, t: TraceHandlers, i: InquiryHandlers) -> Iterator[Route]:
@@ -226,6 +238,10 @@ def _few() -> Iterator[Route]:
     yield _route(
         "GET", "/v1/service_registry/groups", "listGroups", "List groups of services.", handler=_groups
     )
+    yield _route(
+        "GET", "/v1/service_registry/groups/{group}/members", "listGroupMembers", "List the members of a group.",
+        handler=_members,
+    )  # fmt: skip
     for group, path, methods in ABSENT:
         for method in methods.split():
             name = f"absent{method.capitalize()}{_NAME.sub('_', path).rstrip('_')}"
@@ -241,6 +257,10 @@ async def _version(call: Call) -> None:
 
 async def _groups(call: Call) -> None:
     await send_json(call, {"groups": []})
+
+
+async def _members(call: Call) -> None:
+    await send_json(call, {"members": []})
 
 
 def register(services: StackStormServices) -> Door:

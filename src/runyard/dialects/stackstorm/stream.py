@@ -288,7 +288,8 @@ def as_of(record: Record, event: Event) -> Record:
         result=None,
     )
     history = [one for one in record.history if one.at <= event.at]
-    result = record.result if word == Status.WAITING else None
+    canceled = word == Status.CANCELING and execution.status is Status.CANCELED
+    result = record.result if word == Status.WAITING or canceled else None
     return msgspec.structs.replace(record, execution=then, history=history, result=result)
 
 
@@ -297,13 +298,12 @@ async def _lines(
 ) -> AsyncIterator[dict[str, Any]]:
     """Yield the output of an execution line by line until its end; a last line without its end comes at the end."""
     rest: dict[Stream, bytes] = {}
-    number = 0
-    last: Chunk | None = None
+    last: dict[Stream, Chunk] = {}
     async for chunk in services.output.follow(record.execution.id):
         word = _WORDS.get(chunk.stream)
         if word is None or kind not in (None, "all", word):
             continue
-        last = chunk
+        place = chunk.offset - len(rest.get(chunk.stream, b""))
         *whole, left = (rest.get(chunk.stream, b"") + chunk.data).split(b"\n")
         if len(left) > LONGEST_LINE:
             head = left[: -_unfinished(left)] if _unfinished(left) else left
@@ -311,14 +311,13 @@ async def _lines(
             ends = [b"\n"] * (len(whole) - 1) + [b""]
         else:
             ends = [b"\n"] * len(whole)
-        rest[chunk.stream] = left
+        rest[chunk.stream], last[chunk.stream] = left, chunk
         for line, end in zip(whole, ends, strict=True):
-            number += 1
-            yield _output(record, chunk, line + end, number)
+            place += len(line + end)
+            yield _output(record, chunk, line + end, place)
     for stream, left in rest.items():
-        if left and last is not None:
-            number += 1
-            yield _output(record, Chunk(last.offset, stream, last.time, left), left, number)
+        if left:
+            yield _output(record, last[stream], left, last[stream].end)
 
 
 def _unfinished(data: bytes) -> int:
@@ -331,9 +330,13 @@ def _unfinished(data: bytes) -> int:
     return 0
 
 
-def _output(record: Record, chunk: Chunk, data: bytes, number: int) -> dict[str, Any]:
+def _output(record: Record, chunk: Chunk, data: bytes, place: int) -> dict[str, Any]:
+    """Show a line that ends at a place in the log of its execution. Its id follows from that: everybody gets the same
+    one, and none is given twice.
+    """
+    name = record.execution.id
     return {
-        "id": f"{record.execution.id[:16]}{number:08x}",
+        "id": f"{name[:8]}{name[-6:]}{place:010x}",
         "execution_id": record.execution.id,
         "action_ref": record.run.action_ref,
         "runner_ref": record.run.runner,

@@ -112,10 +112,16 @@ class ApiKeyHandlers:
         if not isinstance(metadata, dict):
             raise InvalidArgument(f"{metadata!r} is not of type 'object'")
         enabled = body.get("enabled", True) is not False
+        if body.get("key_hash"):
+            # A key that nobody has the secret of would look like the loaded one and not work.
+            raise InvalidArgument("An API key cannot be loaded by its hash: Runyard keeps another one.")
         user = reading.optional_text(body, "user")
         # A role must not be a way to a key of somebody who may do more elsewhere.
         require_self(call.caller, user, call.caller.may(Permission.ADMIN))
-        made, secret = await self._keys.create(acting(call), metadata, user, enabled=enabled)
+        try:
+            made, secret = await self._keys.create(acting(call), metadata, user, enabled=enabled)
+        except NotFound as error:
+            raise InvalidArgument(f"The API key cannot be made: {error.message}.") from None
         await send_json(call, {**_key_view(made, secrets=False), "key": secret}, 201)
 
     async def update(self, call: Call) -> None:

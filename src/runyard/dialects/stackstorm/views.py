@@ -22,6 +22,9 @@ EXECUTION_FIELDS: Final = (
     "workflow_execution", "log", "delay", "web_url", "trigger", "trigger_type", "trigger_instance", "rule",
 )  # fmt: skip
 """The members that an execution can have."""
+TRACE_FIELDS: Final = (
+    "id", "uid", "trace_tag", "start_timestamp", "action_executions", "rules", "trigger_instances",
+)  # fmt: skip
 _ALWAYS_OF_ACTION: Final = ("parameters", "output_schema", "pack", "uid", "ref")
 _RUNNERS: dict[str, dict[str, Any]] = {}
 
