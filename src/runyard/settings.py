@@ -46,7 +46,7 @@ class Limits(_Group):
     upload_bytes: Annotated[int, Field(ge=0)] = 0
     """Largest file upload, in bytes; 0 means that only the disk limit of the runtime counts."""
     requests_at_once: Annotated[int, Field(ge=1, le=100_000)] = 4096
-    """Connections served at once; more are answered 503."""
+    """Requests served at once; more are answered 503. One account has seven eighths of them at most."""
     runtimes_per_account: Annotated[int, Field(ge=1, le=1_000_000)] = 10_000
     """Runtimes of one account, whatever their state."""
     execs_per_runtime: Annotated[int, Field(ge=1, le=10_000)] = 256

@@ -1,5 +1,7 @@
 """Two tenants on one server: nothing of the one exists for the other, and a narrow token does only what it may."""
 
+import contextlib
+import socket
 from collections.abc import Callable
 from typing import Any
 
@@ -116,3 +118,26 @@ def test_narrow_token_does_only_what_it_may(fresh_server: Callable[..., Server])
         assert api.delete(f"{ledger.ROOT}/tokens/{identity}").status in (200, 204)
         with api.clone(secret) as reader:
             assert reader.get(f"/v1/runtimes/{runtime}").status == 401
+
+
+def test_tenant_that_opens_streams_without_end_leaves_room_for_others(
+    fresh_server: Callable[..., Server],
+) -> None:
+    server = fresh_server(start=False, limits__requests_at_once="16")
+    server.start()
+    assert server.stop() == 0
+    token = add_account(server, "greedy")
+    server.start()
+    with contextlib.ExitStack() as stack:
+        api = stack.enter_context(server.api())
+        greedy = stack.enter_context(api.clone(token))
+        begin = f"GET /v1/stream HTTP/1.1\r\nHost: x\r\nX-Auth-Token: {token}\r\n\r\n".encode()
+        answers = []
+        for _ in range(20):
+            connection = stack.enter_context(socket.create_connection(("127.0.0.1", server.port), 10))
+            connection.sendall(begin)
+            answers.append(connection.recv(12)[9:12])
+        assert answers == [b"200"] * 14 + [b"503"] * 6
+        assert greedy.get(f"{ledger.ROOT}/executions").status == 503
+        assert api.get(f"{ledger.ROOT}/executions").status == 200
+        assert api.anonymous().get("/healthz").status == 200

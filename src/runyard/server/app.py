@@ -36,6 +36,31 @@ class InternalError(RunyardError):
     """The server made a mistake; its log has the details under this request id."""
 
 
+class Shares:
+    """How many requests each account has open. One alone must not fill the server, with streams that it never reads to
+    their end or bodies that it never sends: an eighth is left for the others, for health checks and for log-ins.
+    """
+
+    def __init__(self, at_once: int) -> None:
+        """Take the limit of all together."""
+        self._most = max(1, at_once - at_once // 8)
+        self._open: dict[str | None, int] = {}
+
+    def enter(self, account: str | None) -> None:
+        """Count one in; None stands for all without a credential. Raises Unavailable."""
+        count = self._open.get(account, 0)
+        if count >= self._most:
+            raise Unavailable("the account is at its limit of requests at once; end some of its streams")
+        self._open[account] = count + 1
+
+    def leave(self, account: str | None) -> None:
+        """Count one out."""
+        if self._open[account] == 1:
+            del self._open[account]
+        else:
+            self._open[account] -= 1
+
+
 class App:
     """The ASGI application."""
 
@@ -55,6 +80,7 @@ class App:
         self._metrics = metrics
         self._body_limit = body_limit
         self._at_once = at_once
+        self._shares = Shares(at_once)
         self._in_flight = 0
         metrics.read("runyard_http_requests_in_flight", lambda: self._in_flight)
 
@@ -133,7 +159,12 @@ class App:
             _limit_body(call, limit)
             if call.scope["method"] == "HEAD":
                 call.send = _without_body(call.send)
-        await route.handler(call)
+        account = None if call.principal is None else call.principal.scope.account_id
+        self._shares.enter(account)
+        try:
+            await route.handler(call)
+        finally:
+            self._shares.leave(account)
 
     async def _refuse(self, call: Call, door: Door, error: RunyardError) -> None:
         if call.started:
