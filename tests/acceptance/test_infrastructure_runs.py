@@ -77,6 +77,11 @@ RULE = {
         }
     },
 }
+STRICT = {
+    "name": "nothing created",
+    "scope": {**RULE["scope"], "workspaces": EVERYTHING},  # type: ignore[dict-item]
+    "criteria": {"resource": {**RULE["criteria"]["resource"], "specificResources": ["*"]}},  # type: ignore[index]
+}
 
 
 @pytest.fixture
@@ -279,5 +284,11 @@ def test_command_line_plans_and_applies(served: Server, repository: Repository, 
     assert held["status"] == "pending"
     assert "cancelled" in cli("cancel", held["id"])
     cli("unlock", "told")
+    with served.api() as api:
+        api.post("/v2/guardrails", {**RULE, **STRICT}).expect(200)
+    stopped = json.loads(cli("apply", "told", "--auto", "--json", status=5))
+    assert (stopped["status"], stopped["block"]) == ("blocked", "strict")
+    assert "nothing created" in cli("verdict", stopped["id"], status=5)
+    assert "1 create" in cli("run", stopped["id"])
     cli("delete", "told", "--yes")
     cli("get", "told", status=3)

@@ -84,6 +84,7 @@ class NativeServer:
         self.projects: dict[str, dict[str, Any]] = {}
         self.users: list[dict[str, Any]] = []
         self.integrations: dict[str, dict[str, Any]] = {}
+        self.workspaces: dict[str, dict[str, Any]] = {}
         self.action_roles: dict[str, Any] = {"roles": [], "assignments": []}
         self.images: dict[str, dict[str, Any]] = {}
         self.files: dict[tuple[str, str], bytes] = {}
@@ -318,6 +319,7 @@ class Routes:
             "users": self.users,
             "action-roles": self.action_roles,
             "integrations": self.integrations,
+            "workspaces": self.workspaces,
             "health": lambda: (200, {"status": "ready", "version": "9.9.9", "checks": []}),
         }
         return nouns[self.rest[0]]()
@@ -459,6 +461,15 @@ class Routes:
             del known[self.rest[1]]
             return 204, None
         return 200, {"items": list(known.values())}
+
+    def workspaces(self) -> tuple[int, object]:
+        """Serve workspaces, to read; lists go by offset."""
+        if len(self.rest) == 2:
+            return 200, _find(self.fake.workspaces, "workspace", self.rest[1])
+        start = int(self.seen.query["offset"])
+        return 200, {
+            "items": list(self.fake.workspaces.values())[start : start + int(self.seen.query["limit"])]
+        }
 
     def action_roles(self) -> tuple[int, object]:
         """Serve roles of actions."""

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from runyard.cli.kit.commands import LazyGroup, Member, command
+from runyard.cli.kit.known import complete_integrations
 from runyard.cli.kit.options import confirm, yes_option
 from runyard.cli.kit.refs import reference
 from runyard.cli.kit.state import State
@@ -31,7 +32,6 @@ integration = LazyGroup(
 
 @command(
     "create",
-    names=False,
     examples=(
         "runyard integration create github --type github --username x --password < token.txt",
         "runyard integration create forge --type git --url git@forge.example: --ssh-key ~/.ssh/deploy",
@@ -102,7 +102,6 @@ def create(
 
 @command(
     "list",
-    names=False,
     examples=("runyard integration list", "runyard integration list --json | jq -r '.items[].id'"),
 )
 @click.pass_obj
@@ -116,12 +115,16 @@ def list_(state: State, /) -> None:
     print_list(state, rows, INTEGRATION_COLUMNS, name=lambda one: one.id, empty="there are no integrations")
 
 
-@command("remove", names=False, examples=("runyard integration remove 6745a2f09b1c8e5d3f7a0b12 --yes",))
-@click.argument("integrations", metavar="ID...", nargs=-1, required=True)
+@command(
+    "remove", examples=("runyard integration remove github", "runyard integration remove github forge --yes")
+)
+@click.argument(
+    "integrations", metavar="INTEGRATION...", nargs=-1, required=True, shell_complete=complete_integrations
+)
 @yes_option()
 @click.pass_obj
 def remove(state: State, /, integrations: tuple[str, ...], yes: bool) -> None:
-    """Remove integrations. Workspaces that use one can be checked out no more."""
+    """Remove integrations, by name or id. Workspaces that use one can be checked out no more."""
     from runyard.cli.kit.output import print_deleted
 
     wanted = [reference(one) for one in integrations]

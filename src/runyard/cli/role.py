@@ -27,7 +27,7 @@ role = LazyGroup(
 )
 
 
-@command("list", names=False, examples=("runyard role list", "runyard role list --json"))
+@command("list", examples=("runyard role list", "runyard role list --json"))
 @click.pass_obj
 def list_(state: State, /) -> None:
     """List the roles that were applied. With --json: also their grants and who holds them."""

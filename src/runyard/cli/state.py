@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from runyard.cli.kit.commands import LazyGroup, Member, command
-from runyard.cli.kit.options import confirm, limit_option, yes_option
+from runyard.cli.kit.options import confirm, limit_option, workspace_argument, yes_option
 from runyard.cli.kit.refs import reference
 from runyard.cli.kit.state import State
 
@@ -30,7 +30,7 @@ state = LazyGroup(
 @command(
     "history", examples=("runyard state history network-prod", "runyard state history network-prod --json")
 )
-@click.argument("workspace")
+@workspace_argument()
 @limit_option()
 @click.pass_obj
 def history(state: State, /, workspace: str, limit: int) -> None:
@@ -51,7 +51,7 @@ def history(state: State, /, workspace: str, limit: int) -> None:
         "runyard state pull network-prod --version 12 --to before.json",
     ),
 )
-@click.argument("workspace")
+@workspace_argument()
 @click.option(
     "--version", "number", type=click.IntRange(min=1), help="Number of the version; default: the newest."
 )
@@ -84,7 +84,7 @@ def pull(state: State, /, workspace: str, number: int | None, to: Path | None) -
     "lock",
     examples=("runyard state lock network-prod", "runyard state lock network-prod --json | jq -r .who"),
 )
-@click.argument("workspace")
+@workspace_argument()
 @click.pass_obj
 def lock(state: State, /, workspace: str) -> None:
     """Show who holds the lock on a workspace's state. The exit status says when nobody does."""
@@ -100,7 +100,7 @@ def lock(state: State, /, workspace: str) -> None:
     "unlock",
     examples=("runyard state unlock network-prod", "runyard state unlock network-prod --id 3f6a... --yes"),
 )
-@click.argument("workspace")
+@workspace_argument()
 @click.option("--id", "lock_id", metavar="LOCK", help="Only the lock of this id.")
 @yes_option()
 @click.pass_obj

@@ -21,9 +21,7 @@ user = LazyGroup(
 )
 
 
-@command(
-    "list", names=False, examples=("runyard user list", "runyard user list --json | jq -r '.items[].name'")
-)
+@command("list", examples=("runyard user list", "runyard user list --json | jq -r '.items[].name'"))
 @click.pass_obj
 def list_(state: State, /) -> None:
     """List the users of your account. Needs the permission admin."""
@@ -37,7 +35,6 @@ def list_(state: State, /) -> None:
 
 @command(
     "create",
-    names=False,
     examples=("runyard user create bob --role operator", "runyard user create robot --service --json"),
 )
 @click.argument("name")

@@ -16,7 +16,7 @@ from runyard.client.models import (
 )
 from runyard.client.states import StateLock, StateVersion
 from runyard.client.tasks import PushedTask
-from runyard.client.workspaces import Run, Workspace
+from runyard.client.workspaces import Run, Violation, Workspace
 
 RUNTIME_COLUMNS: tuple[Column[Runtime], ...] = (
     Column("NAME", lambda one: one.name, flexible=True),
@@ -104,6 +104,18 @@ WORKSPACE_COLUMNS: tuple[Column[Workspace], ...] = (
     Column("CRON", lambda one: one.cron or None, wide=True),
 )
 
+WORKSPACE_DETAILS: tuple[Column[Workspace], ...] = (
+    *WORKSPACE_COLUMNS,
+    Column("FOLDER", lambda one: one.working_directory),
+    Column("INTEGRATION", lambda one: one.vcs_integration_id),
+    Column("RUNNER", lambda one: one.runner_type),
+    Column("APPLIES", lambda one: one.apply_rule),
+    Column("LABELS", lambda one: ", ".join(one.labels)),
+    Column("LOCK REASON", lambda one: one.lock_reason),
+    Column("PROJECT", lambda one: one.project_id),
+    Column("CREATED", lambda one: one.created_at),
+)
+
 RUN_COLUMNS: tuple[Column[Run], ...] = (
     Column("ID", lambda one: one.id),
     Column("KIND", lambda one: one.kind),
@@ -115,6 +127,26 @@ RUN_COLUMNS: tuple[Column[Run], ...] = (
     Column("APPLY", lambda one: one.apply_task_id, wide=True),
     Column("ACTOR", lambda one: one.actor, wide=True),
     Column("REASON", lambda one: one.reason, flexible=True, wide=True),
+)
+
+RUN_DETAILS: tuple[Column[Run], ...] = (
+    *RUN_COLUMNS,
+    Column("WORKSPACE", lambda one: one.workspace_name),
+    Column("TRIGGER", lambda one: one.trigger),
+    Column("BRANCH", lambda one: one.branch),
+    Column("COMMIT", lambda one: one.commit),
+    Column("TOOL", lambda one: f"{one.iac_type} {one.iac_version}".strip()),
+    Column("VIOLATIONS", lambda one: len(one.violations) or None),
+    Column("APPROVED BY", lambda one: one.approved_by),
+    Column("ENDED", lambda one: one.ended_at),
+)
+
+VIOLATION_COLUMNS: tuple[Column[Violation], ...] = (
+    Column("SEVERITY", lambda one: one.severity),
+    Column("GUARDRAIL", lambda one: one.rule_name, flexible=True),
+    Column("ADDRESS", lambda one: one.address or None, flexible=True),
+    Column("MESSAGE", lambda one: one.message, flexible=True),
+    Column("ID", lambda one: one.rule_id, wide=True),
 )
 
 STATE_COLUMNS: tuple[Column[StateVersion], ...] = (
@@ -203,7 +235,11 @@ EVENT_COLUMNS: tuple[Column[Event], ...] = (
 )
 
 
+_SUMS_AND_IDLE = frozenset({"add", "change", "destroy", "read", "no_op"})
+
+
 def _changes(run: Run) -> str | None:
-    """Return the planned actions in short, the most telling ones first."""
-    shown = [f"{count} {name}" for name, count in run.counts.items() if count]
+    """Return the planned actions in short; sums of several actions, and what changes nothing, are left out."""
+    told = {name: count for name, count in run.counts.items() if count and name not in _SUMS_AND_IDLE}
+    shown = [f"{count} {name}" for name, count in sorted(told.items(), key=lambda one: one[0] == "outputs")]
     return ", ".join(shown) or None

@@ -53,5 +53,5 @@ class Integrations:
         return self._transport.call(Request("POST", path_of("integrations"), json=new), Integration)
 
     def delete(self, integration: str) -> None:
-        """Remove an integration by its id; workspaces that use it can be checked out no more."""
+        """Remove an integration by its id or name; workspaces that use it can be checked out no more."""
         self._transport.send(Request("DELETE", path_of("integrations", integration)))

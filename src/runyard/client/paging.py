@@ -1,4 +1,4 @@
-"""Following cursors. Owns the loop over the pages of a list."""
+"""Following lists. Owns the loops over their pages: by cursor, and by offset where the server counts."""
 
 from collections.abc import Iterator, Mapping
 from typing import TypeVar
@@ -29,3 +29,18 @@ def each(
         if page.next_cursor == cursor:
             raise InvalidAnswer("the server gave the same cursor twice")
         cursor = page.next_cursor
+
+
+def each_at(
+    transport: Transport, path: str, into: type[Page[Item]], query: Mapping[str, str], limit: int
+) -> Iterator[Item]:
+    """Yield the items of all pages of a list that is read by offset, at most `limit`."""
+    seen = 0
+    while seen < limit:
+        wanted = min(PAGE, limit - seen)
+        full = {**query, "offset": str(seen), "limit": str(wanted)}
+        page = transport.call(Request("GET", path, query=full, repeatable=True), into)
+        yield from page.items
+        seen += len(page.items)
+        if len(page.items) < wanted:
+            return

@@ -6,6 +6,7 @@ from typing import Any
 
 from runyard.client.http import Request, Transport, path_of
 from runyard.client.models import Page, Wire
+from runyard.client.paging import each_at
 
 
 class Workspace(Wire, frozen=True, kw_only=True):
@@ -19,6 +20,8 @@ class Workspace(Wire, frozen=True, kw_only=True):
     runner_type: str = ""
     iac_type: str = ""
     iac_version: str = ""
+    vcs_type: str = ""
+    vcs_integration_id: str = ""
     repository: str = ""
     repository_url: str = ""
     branch: str = ""
@@ -71,6 +74,40 @@ class Run(Wire, frozen=True, kw_only=True):
         )  # fmt: skip
 
 
+class Violation(Wire, frozen=True, kw_only=True):
+    """Something that a guardrail forbids; without an address it is about the plan as a whole."""
+
+    rule_id: str
+    rule_name: str
+    type: str
+    severity: str
+    address: str
+    message: str
+
+
+class RuleResult(Wire, frozen=True, kw_only=True):
+    """What one guardrail found in all."""
+
+    rule_id: str
+    rule_name: str
+    type: str
+    severity: str
+    violations: int
+
+
+class Verdict(Wire, frozen=True, kw_only=True):
+    """What guardrails say of the plan of a run."""
+
+    run_id: str
+    blocked: str
+    stops: bool
+    rules: list[RuleResult]
+    violations: list[Violation]
+    judged_at: datetime
+    acknowledged_by: str | None = None
+    acknowledged_at: datetime | None = None
+
+
 class Workspaces:
     """Workspaces of the token's part of the tree, by id or name."""
 
@@ -80,9 +117,7 @@ class Workspaces:
 
     def list(self, *, text: str = "", limit: int = 50) -> Sequence[Workspace]:
         """Return workspaces, the newest first; `text` is a part of name, repository or a label."""
-        query = {"text": text, "limit": str(limit)}
-        request = Request("GET", path_of("workspaces"), query=query, repeatable=True)
-        return self._transport.call(request, Page[Workspace]).items
+        return list(each_at(self._transport, path_of("workspaces"), Page[Workspace], {"text": text}, limit))
 
     def get(self, workspace: str) -> Workspace:
         """Return one workspace."""
@@ -110,9 +145,7 @@ class Workspaces:
 
     def runs(self, workspace: str, *, limit: int = 50) -> Sequence[Run]:
         """Return the runs of a workspace, the newest first."""
-        path = path_of("workspaces", workspace, "runs")
-        request = Request("GET", path, query={"limit": str(limit)}, repeatable=True)
-        return self._transport.call(request, Page[Run]).items
+        return list(each_at(self._transport, path_of("workspaces", workspace, "runs"), Page[Run], {}, limit))
 
     def start(self, workspace: str, body: Mapping[str, object]) -> Run:
         """Ask for a run; the body has the members that the native API documents."""
@@ -122,6 +155,11 @@ class Workspaces:
     def run(self, run: str) -> Run:
         """Return one run."""
         return self._transport.call(Request("GET", path_of("runs", run), repeatable=True), Run)
+
+    def verdict(self, run: str) -> Verdict:
+        """Return what guardrails say of the plan of a run."""
+        request = Request("GET", path_of("runs", run, "guardrails"), repeatable=True)
+        return self._transport.call(request, Verdict)
 
     def decide(self, run: str, verb: str) -> Run:
         """Do one of `approve`, `discard` and `cancel` to a run."""

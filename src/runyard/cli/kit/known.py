@@ -27,6 +27,7 @@ Proposal: TypeAlias = tuple[str, str]
 """A value and a word about it."""
 Items: TypeAlias = "list[CompletionItem]"
 Ask: TypeAlias = "Callable[[Client], Iterable[Proposal]]"
+Completion: TypeAlias = "Callable[[click.Context, click.Parameter, str], Items]"
 
 
 def _runtimes(client: "Client") -> Iterable[Proposal]:
@@ -66,39 +67,34 @@ def _projects(client: "Client") -> Iterable[Proposal]:
         yield one.path, one.name or ""
 
 
-def complete_runtimes(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> Items:
-    """Propose names and ids of runtimes."""
-    return _propose("runtimes", _runtimes, incomplete)
+def _workspaces(client: "Client") -> Iterable[Proposal]:
+    for one in client.workspaces.list(limit=MOST):
+        yield one.name, one.last_run_status
 
 
-def complete_executions(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> Items:
-    """Propose ids of the newest executions."""
-    return _propose("executions", _executions, incomplete)
+def _integrations(client: "Client") -> Iterable[Proposal]:
+    for one in client.integrations.list():
+        yield one.name, one.url
 
 
-def complete_checkpoints(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> Items:
-    """Propose names and ids of checkpoints."""
-    return _propose("checkpoints", _checkpoints, incomplete)
+def _completion(kind: str, ask: Ask) -> Completion:
+    """Make what click calls for proposals of one kind, from what a client is asked."""
+
+    def complete(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> Items:
+        return _propose(kind, ask, incomplete)
+
+    return complete
 
 
-def complete_images(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> Items:
-    """Propose names of bases."""
-    return _propose("images", _images, incomplete)
-
-
-def complete_secrets(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> Items:
-    """Propose names of secrets."""
-    return _propose("secrets", _secrets, incomplete)
-
-
-def complete_projects(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> Items:
-    """Propose slug paths of projects."""
-    return _propose("projects", _projects, incomplete)
-
-
-def complete_tokens(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> Items:
-    """Propose ids of tokens."""
-    return _propose("tokens", _tokens, incomplete)
+complete_runtimes = _completion("runtimes", _runtimes)
+complete_executions = _completion("executions", _executions)
+complete_checkpoints = _completion("checkpoints", _checkpoints)
+complete_images = _completion("images", _images)
+complete_secrets = _completion("secrets", _secrets)
+complete_projects = _completion("projects", _projects)
+complete_tokens = _completion("tokens", _tokens)
+complete_workspaces = _completion("workspaces", _workspaces)
+complete_integrations = _completion("integrations", _integrations)
 
 
 def complete_profiles(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> Items:

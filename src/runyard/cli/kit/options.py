@@ -12,6 +12,7 @@ from runyard.cli.kit.known import (
     complete_executions,
     complete_runtimes,
     complete_tokens,
+    complete_workspaces,
 )
 from runyard.client.errors import ClientError
 
@@ -86,6 +87,11 @@ def checkpoint_argument() -> Decorator:
 def token_argument() -> Decorator:
     """Add an argument that names one token by its id."""
     return click.argument("token", metavar="TOKEN_ID", shell_complete=complete_tokens)
+
+
+def workspace_argument() -> Decorator:
+    """Add an argument that names one workspace."""
+    return click.argument("workspace", metavar="WORKSPACE", shell_complete=complete_workspaces)
 
 
 def limit_option(default: int = 50) -> Decorator:

@@ -4,7 +4,7 @@ from urllib.parse import unquote, urlsplit
 
 from runyard.client.errors import InvalidUse
 
-NOUNS = ("runtimes", "executions", "checkpoints", "tokens", "secrets", "projects", "runs")
+NOUNS = ("runtimes", "executions", "checkpoints", "tokens", "secrets", "projects", "workspaces", "runs")
 
 
 def reference(text: str) -> str:
