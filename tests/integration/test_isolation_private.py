@@ -67,7 +67,8 @@ async def test_pack_of_a_hostile_tree_holds_only_plain_files(boxes: list[Sandbox
         box,
         "mkdir -p /out/in; echo a > /out/a; echo b > /out/in/b; ln -s /etc/passwd /out/link; mkfifo /out/fifo;"
         "ln -s /etc /out/folder; chmod 4755 /out/a; ln -s ../a /out/in/inner; ln -s in/../../etc /out/outer; ln -s ../../../../../etc/hostname /tmp/escape;"
-        "ln -s .. /out/in/up; ln -s up/../etc/passwd /out/in/far",
+        "ln -s .. /out/in/up; ln -s up/../etc/passwd /out/in/far; ln -s /out/in/b /out/in/whole;"
+        "ln -s /out/in/../../etc/passwd /out/in/around; ln -s / /out/root; ln -s /outside /out/beside",
     )
     target = io.BytesIO()
     absent = await box.pack(["/out", "/nowhere", "/tmp/escape"], target, 1 << 20)
@@ -77,7 +78,8 @@ async def test_pack_of_a_hostile_tree_holds_only_plain_files(boxes: list[Sandbox
         inside = found.extractfile("tmp/escape")
         assert inside is not None
         assert inside.read() == b"box\n"
-    assert set(names) == {"out", "out/a", "out/in", "out/in/b", "out/in/inner", "out/in/up", "tmp/escape"}
+    inner = {f"out/in/{name}" for name in ("b", "inner", "up", "whole")}
+    assert set(names) == {"out", "out/a", "out/in", *inner, "tmp/escape"}
     assert names["out/a"].mode == 0o755
     assert absent == ["/nowhere"]
 

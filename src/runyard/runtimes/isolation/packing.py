@@ -74,27 +74,29 @@ class Packer:
             os.close(fd)
 
     def _link(self, fd: int, child: str, name: str) -> None:
-        """Keep a link that stays below the path that was asked for: any other would mean something else elsewhere.
-        `..` counts at the beginning only: after a name, which may be a link itself, it leads to nobody knows where.
-        """
+        """Keep a link that stays below the path that was asked for: any other would mean something else elsewhere."""
         target = os.readlink(child, dir_fd=fd)
-        if target.startswith("/"):
+        if not self._stays(target, [] if target.startswith("/") else name.split("/")[:-1]):
             return
-        parts, named = name.split("/")[:-1], False
-        for part in target.split("/"):
-            if part == "..":
-                if named:
-                    return
-                del parts[-1:]
-            elif part not in ("", "."):
-                named = True
-                parts.append(part)
-            if parts[: len(self._top)] != self._top:
-                return
         self._count(0)
         entry = tarfile.TarInfo(name)
         entry.type, entry.linkname = tarfile.SYMTYPE, target
         self._tar.addfile(entry)
+
+    def _stays(self, target: str, parts: list[str]) -> bool:
+        """Tell whether the way that a link says, from a folder on, is below the path at its end and at every `..`. Those
+        count at the beginning only: after a name, which may be a link itself, one leads to nobody knows where.
+        """
+        named = False
+        for part in target.split("/"):
+            if part == "..":
+                del parts[-1:]
+                if named or parts[: len(self._top)] != self._top:
+                    return False
+            elif part not in ("", "."):
+                named = True
+                parts.append(part)
+        return parts[: len(self._top)] == self._top
 
     def _add(self, fd: int, name: str, depth: int) -> None:
         about = os.fstat(fd)
