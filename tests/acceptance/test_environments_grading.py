@@ -1,5 +1,7 @@
 """Grading attacks: whatever the agent does to its environment, the reward says what it achieved."""
 
+import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -124,6 +126,74 @@ def test_output_that_leads_to_the_judges_files_earns_nothing(server: Server, tmp
         ):
             made.sh(f"cd /home/user/task; rm -rf answer a tests data; {attack}")
             assert made.verify()["reward"] == 0.0, attack
-        made.sh("cd /home/user/task; rm -rf answer tests; mkdir real; echo 42 > real/a; ln -s real/a answer")
-        assert made.verify()["reward"] == 1.0
+        for honest in ("real/a", "$PWD/real/a"):
+            made.sh(
+                f"cd /home/user/task; rm -rf answer tests real; mkdir real; echo 42 > real/a; ln -s {honest} answer"
+            )
+            assert made.verify()["reward"] == 1.0
         made.delete()
+
+
+def test_project_of_many_files_and_links_is_carried(box: Made) -> None:
+    box.sh("mkdir -p /work/bin /work/lib; cd /work/lib; seq 2000 | xargs touch; echo 42 > answer")
+    box.sh(
+        "cd /work/bin; for i in $(seq 600); do ln -s ../lib/$i $i; done; ln -s /work/lib/answer /work/answer"
+    )
+    assert box.verify()["reward"] == 1.0
+
+
+SLOW = {
+    "task.yaml": "outputs: [/work]\nverification: {method: script, script: verify.sh, timeout: 600}\n",
+    "verify.sh": "#!/bin/bash\nsleep 500\n",
+}
+
+
+@pytest.fixture
+def slow(server: Server, tmp_path: Path) -> Iterator[Made]:
+    """Provision a task whose judge takes minutes."""
+    with server.api() as api:
+        made = ready(api, upload(api, tmp_path, "slowly-judged", SLOW))
+        yield made
+        made.delete()
+
+
+def ask(made: Made) -> socket.socket:
+    """Ask for a verification and wait for nothing."""
+    link = socket.create_connection((made.api.host, made.api.port), timeout=30)
+    head = f"POST {made.path('verify')} HTTP/1.1\r\nHost: x\r\nX-API-Key: {made.api.token}\r\nContent-Length: 2\r\n\r\n{{}}"
+    link.sendall(head.encode())
+    return link
+
+
+def judging(made: Made, status: str) -> None:
+    """Wait until the verification of an environment has a status."""
+    deadline = time.monotonic() + 20
+    while True:
+        found = (
+            made.api.get(f"/runyard/v1/executions?place=environment:{made.id}&kind=verify").expect(200).json()
+        )
+        if [one["status"] for one in found["items"]] == [status]:
+            return
+        assert time.monotonic() < deadline, found
+        time.sleep(0.05)
+
+
+def test_long_verification_keeps_its_client_and_ends_with_its_environment(slow: Made) -> None:
+    with ask(slow) as link:
+        began = time.monotonic()
+        text = link.recv(65536)
+        assert time.monotonic() - began < 25
+        assert text.startswith(b"HTTP/1.1 200")
+        slow.delete()
+        while b"0\r\n\r\n" not in text:
+            text += link.recv(65536)
+    assert b'"reward":null' in text
+    assert b"is torn_down" in text
+    judging(slow, "canceled")
+
+
+def test_verification_of_a_client_that_left_is_given_up(slow: Made) -> None:
+    with ask(slow):
+        judging(slow, "running")
+    judging(slow, "canceled")
+    assert slow.get()["state"] == "ready"

@@ -4,7 +4,7 @@ import contextlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Generic, Protocol, TypeVar
 
 from runyard.environments.errors import EnvironmentNotReady
 from runyard.environments.keeper import place_of
@@ -27,6 +27,8 @@ TIMEOUT_DEFAULT: Final = 30
 TIMEOUT_MAX: Final = 600
 NAME_LIMIT: Final = 80
 STDIN_MAX: Final = 16 << 20
+R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,22 +59,38 @@ class CommandRequest:
         check_words((self.command,), self.env)
 
 
+class Runner(Protocol[R_co]):
+    """What runs in an environment, and how that ended."""
+
+    @property
+    def done(self) -> R_co | None:
+        """Return what came of it; None until then, and when nothing did."""
+        ...
+
+    @property
+    def error(self) -> RunyardError | None:
+        """Return what whoever waits must hear instead."""
+        ...
+
+
 @dataclass(slots=True)
-class Pending:
-    """A command that was accepted."""
+class Pending(Generic[R]):
+    """A command or a verification that was accepted."""
 
     handle: ExecutionHandle
-    runner: "CommandRunner"
+    runner: Runner[R]
     resident: Resident
     _open: bool = True
 
-    async def result(self) -> Done:
+    async def result(self) -> R:
         """Wait for the end. Raises EnvironmentNotReady, Unavailable."""
         ended = await self.handle.finished()
         self._leave()
         if self.runner.error is not None:
             raise self.runner.error
         if self.runner.done is None:
+            if self.resident.environment.ended:
+                raise EnvironmentNotReady(not_ready(self.resident.environment))
             raise Unavailable(ended.status_reason or "the command was not run")
         return self.runner.done
 
@@ -141,7 +159,7 @@ class EnvironmentCommands:
 
     async def begin(
         self, caller: Principal, resident: Resident, request: CommandRequest, request_id: str
-    ) -> Pending:
+    ) -> Pending[Done]:
         """Start a command when it is its turn. Raises TooManyExecutes, EnvironmentNotReady, InvalidArgument."""
         sandbox = _place(resident, request.service)
         await resident.gate.enter()

@@ -43,7 +43,7 @@ from runyard.environments.resident import Gate, Living, Resident
 from runyard.executions.model import Kind, NewExecution, Outcome, Place, Status
 from runyard.executions.output.redact import mask_text
 from runyard.executions.service import ExecutionService
-from runyard.executions.worker import RunContext
+from runyard.executions.worker import RunContext, until_cancelled
 from runyard.identity.model import Scope
 from runyard.kernel.clock import utc_now
 from runyard.kernel.crypto import CannotUnseal, Vault
@@ -214,7 +214,9 @@ class EnvironmentKeeper:
             request_id=request_id,
         )
         resident.provision = await self._executions.start(
-            new, lambda context: self._run(resident, context), secrets=resident.masks
+            new,
+            lambda context: until_cancelled(context, self._provision(resident, context)),
+            secrets=resident.masks,
         )
 
     async def _again(self, resident: Resident) -> None:
@@ -226,19 +228,6 @@ class EnvironmentKeeper:
                 await self.provision(resident, execution_id, "server", None)
         except (RunyardError, OSError) as error:
             await self.fail(resident, f"the environment could not be provisioned again: {error}")
-
-    async def _run(self, resident: Resident, context: RunContext) -> Outcome:
-        """Provision to the end, unless the environment or the server ends before."""
-        work = asyncio.ensure_future(self._provision(resident, context))
-        cancelled = asyncio.ensure_future(context.cancelled.wait())
-        await asyncio.wait((work, cancelled), return_when=asyncio.FIRST_COMPLETED)
-        cancelled.cancel()
-        if not work.done():
-            work.cancel()
-            await asyncio.wait((work,))
-        if work.cancelled():
-            return Outcome(status=Status.CANCELED, reason=context.cancel_reason)
-        return work.result()
 
     async def _provision(self, resident: Resident, context: RunContext) -> Outcome:
         try:

@@ -29,7 +29,6 @@ class Verdict:
     """What a judge tells apart."""
     outputs: Sequence[str] = ()
     """What was carried into the copy."""
-    execution_id: str = ""
 
     @property
     def passed(self) -> bool:

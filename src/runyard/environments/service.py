@@ -26,6 +26,7 @@ from runyard.environments.packages.model import TaskPackage
 from runyard.environments.packages.service import PackageService
 from runyard.environments.resident import Resident
 from runyard.environments.rewards import Verdict, translated
+from runyard.environments.running import Done
 from runyard.environments.usersecrets.service import UserSecretService
 from runyard.environments.variables import filled
 from runyard.environments.verification import Verifier
@@ -197,7 +198,7 @@ class EnvironmentService:
 
     async def execute(
         self, caller: Principal, environment: Environment, request: CommandRequest, request_id: str
-    ) -> Pending:
+    ) -> Pending[Done]:
         """Begin a command in an environment. Raises InvalidArgument, EnvironmentNotReady, TooManyExecutes."""
         request.validate()
         return await self._parts.commands.begin(caller, await self.ready(environment), request, request_id)
@@ -246,12 +247,14 @@ class EnvironmentService:
         outputs: Sequence[str] | None,
         request_id: str,
         door: str,
-    ) -> Verdict:
-        """Judge the outcome of a ready environment. Raises EnvironmentNotReady, VerificationUnsupported, Unavailable."""
+    ) -> Pending[Verdict]:
+        """Begin to judge the outcome of a ready environment. Raises EnvironmentNotReady, VerificationUnsupported,
+        InvalidArgument, TooManyExecutes.
+        """
         resident = await self.ready(environment)
-        return await self._parts.verifier.verify(caller, resident, outputs, request_id, door)
+        return await self._parts.verifier.begin(caller, resident, outputs, request_id, door)
 
-    def follow(self, pending: Pending) -> AsyncIterator[Chunk]:
+    def follow(self, pending: Pending[Done]) -> AsyncIterator[Chunk]:
         """Follow the output of a command as it is kept."""
         return self._parts.output.follow(pending.handle.execution.id)
 

@@ -5,21 +5,21 @@ script runs in a fresh, offline sandbox made of the task's own image, into which
 """
 
 import asyncio
-import contextlib
+import functools
 import hashlib
 import hmac
 import os
 import posixpath
-import tarfile
-import tempfile
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import IO, Any, Final
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Final
 
 from runyard.environments.building.context import Entry
-from runyard.environments.building.files import make_folders, put_content, put_entries, read_file
+from runyard.environments.building.files import make_folders, put_entries, read_file
 from runyard.environments.building.model import Image, ImageConfig, Materials
+from runyard.environments.carrying import Carrier, Reserved
+from runyard.environments.commands import Pending
 from runyard.environments.errors import VerificationUnsupported
 from runyard.environments.keeper import EnvironmentKeeper, place_of
 from runyard.environments.options import EnvironmentOptions
@@ -32,15 +32,14 @@ from runyard.environments.staging import TASK_FOLDER, package_files, script_argv
 from runyard.environments.variables import command_variables, text_of
 from runyard.executions.model import Kind, NewExecution, Outcome, Status
 from runyard.executions.service import ExecutionService
-from runyard.executions.worker import RunContext
+from runyard.executions.worker import RunContext, until_cancelled
 from runyard.identity.model import Principal
-from runyard.kernel.errors import InvalidArgument, NotFound, TooLarge, Unavailable
+from runyard.kernel.errors import InvalidArgument, NotFound, RunyardError, TooLarge
 from runyard.runtimes.injection import BASE_ENVIRONMENT
 from runyard.runtimes.isolation.engine import Engine, Network, Sandbox, SandboxSpec
 
 FLAG_BYTES: Final = 1 << 20
 OUTPUT_BYTES: Final = 256 << 10
-LINKS_MAX: Final = 500
 
 
 class Verifier:
@@ -64,11 +63,11 @@ class Verifier:
         """Give back what was opened."""
         os.close(self._devnull)
 
-    async def verify(
+    async def begin(
         self, caller: Principal, resident: Resident, outputs: Sequence[str] | None, request_id: str, door: str
-    ) -> Verdict:
-        """Judge, as an execution of the ledger. `outputs` stand for what the task declares. Raises
-        VerificationUnsupported, InvalidArgument, TooManyExecutes, Unavailable.
+    ) -> Pending[Verdict]:
+        """Begin to judge, as an execution of the ledger. `outputs` stand for what the task declares. Raises
+        VerificationUnsupported, InvalidArgument, TooManyExecutes.
         """
         package = await self._keeper.package(resident.environment)
         judged = package.manifest.verification
@@ -100,12 +99,11 @@ class Verifier:
         await resident.gate.enter()
         try:
             handle = await self._executions.start(new, work, secrets=resident.masks)
-            ended = await handle.finished()
-        finally:
+        except BaseException:
             resident.gate.leave()
-        if work.verdict is None:
-            raise Unavailable(ended.status_reason or "the verification was not run")
-        return replace(work.verdict, execution_id=str(ended.id))
+            raise
+        resident.commands.add(handle)
+        return Pending(handle, work, resident)
 
     # --- flags -----------------------------------------------------------------------------------------------------
 
@@ -148,8 +146,12 @@ class Verifier:
         sandbox = await self._engine.create(spec)
         try:
             judges = await asyncio.to_thread(_judges_files, package)
+            source = resident.living.main
+            assert source is not None
+            reserved = Reserved.of(judges, _reward_folder(package))
+            carrier = Carrier(source, sandbox, functools.partial(self._program, sandbox), reserved)
             try:
-                carried = await self._carry(resident, sandbox, outputs, Reserved.of(judges, package))
+                carried = await carrier.carry(outputs, self._options.folder, self._options.outputs_bytes)
             except (TooLarge, InvalidArgument) as error:
                 # What the agent left cannot be carried: its own doing, and no failure of the judge.
                 return Verdict(reward=0.0, method="script", detail=f"outputs: {error.message}")
@@ -159,51 +161,6 @@ class Verifier:
             return replace(verdict, outputs=carried, output=done.output.text)
         finally:
             await sandbox.destroy(keep_layer=False)
-
-    async def _carry(
-        self, resident: Resident, copy: Sandbox, outputs: Sequence[str], reserved: "Reserved"
-    ) -> Sequence[str]:
-        """Carry what is below the declared paths, and nothing else; return the paths at which there was something."""
-        source = resident.living.main
-        assert source is not None
-        if not outputs:
-            return ()
-        self._options.folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=self._options.folder) as packed:
-            absent = await source.pack(outputs, packed, self._options.outputs_bytes)
-            packed.seek(0)
-            # What the agent removed must not be there again.
-            await self._program(copy, ("/bin/rm", "-rf", "--", *outputs))
-            await self._unpack(copy, packed, reserved)
-        return [path for path in outputs if path not in absent]
-
-    async def _unpack(self, copy: Sandbox, packed: IO[bytes], reserved: "Reserved") -> None:
-        with tarfile.open(fileobj=packed, mode="r:") as archive:
-            folders: list[str] = []
-            links: list[tuple[str, str]] = []
-            for member in archive:
-                target = f"/{member.name}"
-                if member.isdir():
-                    folders.append(target)
-                elif member.issym():
-                    links.append((member.linkname, target))
-                elif not reserved.holds(target):
-                    content = archive.extractfile(member)
-                    assert content is not None
-                    # A name that cannot be written, or where something else is in the image, is passed over.
-                    with contextlib.suppress(InvalidArgument):
-                        await put_content(copy, target, content, member.mode & 0o777)
-            for folder in folders:
-                if not reserved.holds(folder, folder=True):
-                    with contextlib.suppress(InvalidArgument):
-                        await make_folders(copy, [folder])
-            if len(links) > LINKS_MAX:
-                raise TooLarge(f"there are more than {LINKS_MAX} links")
-            # Last, so that no file is written through one.
-            for content_of, target in links:
-                if not reserved.holds(target) and not reserved.is_led_to(content_of, target):
-                    with contextlib.suppress(InvalidArgument):
-                        await self._program(copy, ("/bin/ln", "-sfn", "--", content_of, target))
 
     async def _program(self, sandbox: Sandbox, argv: Sequence[str]) -> None:
         await Run(sandbox, Job(argv=argv, env=BASE_ENVIRONMENT, cwd="/"), self._devnull).quietly()
@@ -253,42 +210,6 @@ class Verifier:
         return await rewarded(sandbox, folder)
 
 
-@dataclass(frozen=True, slots=True)
-class Reserved:
-    """The places of the judge in the copy. An output must not be at one, nor lead to one: a link of the agent that ends at
-    the expected answer would be the right answer.
-    """
-
-    places: frozenset[str]
-    """Files of the judge, and the folder of its reward with all below."""
-    above: frozenset[str]
-    """The folders that lead to them."""
-
-    @classmethod
-    def of(cls, judges: Sequence[Entry], package: KeptTask) -> "Reserved":
-        """Reserve the places of a judge's files and that of its reward."""
-        rewards = _reward_folder(package)
-        given = [entry.target for entry in judges] + ([rewards] if rewards else [])
-        # Two slashes at the begin are kept by normpath.
-        places = {f"/{posixpath.normpath(path).lstrip('/')}" for path in given}
-        return cls(frozenset(places), frozenset(up for place in places for up in _folders_above(place)))
-
-    def holds(self, path: str, *, folder: bool = False) -> bool:
-        """Tell whether something at a path would be in the judge's way."""
-        if path in self.places or (path in self.above and not folder):
-            return True
-        return any(up in self.places for up in _folders_above(path))
-
-    def is_led_to(self, link: str, path: str) -> bool:
-        """Tell whether a link at a path ends at a place, or at a folder from which one goes on to it."""
-        return self.holds(posixpath.normpath(posixpath.join(posixpath.dirname(path), link)))
-
-
-def _folders_above(path: str) -> Iterator[str]:
-    while (path := posixpath.dirname(path)) != "/":
-        yield path
-
-
 class _Work:
     """One verification; the runner of its execution."""
 
@@ -305,14 +226,18 @@ class _Work:
         self._package = package
         self._judged = judged
         self._outputs = outputs
-        self.verdict: Verdict | None = None
+        self.done: Verdict | None = None
+        self.error: RunyardError | None = None
 
     async def __call__(self, context: RunContext) -> Outcome:
+        return await until_cancelled(context, self._judge(context))
+
+    async def _judge(self, context: RunContext) -> Outcome:
         if self._judged.method == "flag":
             verdict = await self._verifier.judge_flag(self._resident, self._judged)
         else:
             verdict = await self._verifier.judge_script(self._resident, self._package, self._outputs, context)
-        self.verdict = verdict
+        self.done = verdict
         status = Status.FAILED if verdict.reward is None else Status.SUCCEEDED
         result = {"reward": verdict.reward, "passed": verdict.passed, "detail": verdict.detail}
         return Outcome(status=status, reason=verdict.detail, result=result)

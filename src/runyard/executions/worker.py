@@ -5,8 +5,8 @@ because its runner failed.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Protocol
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any, Protocol
 
 import msgspec
 import structlog
@@ -78,6 +78,21 @@ class RunContext:
             return OutputTotals()
         summary = self._writer.close()
         return OutputTotals(summary.total_bytes, summary.truncated, summary.ref)
+
+
+async def until_cancelled(context: RunContext, work: Coroutine[Any, Any, Outcome]) -> Outcome:
+    """Do a runner's work to its end, or give it up as soon as the execution shall end, and say so."""
+    working, ending = asyncio.ensure_future(work), asyncio.ensure_future(context.cancelled.wait())
+    try:
+        await asyncio.wait((working, ending), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        ending.cancel()
+        if not working.done():
+            working.cancel()
+            await asyncio.wait((working,))
+    if working.cancelled():
+        return Outcome(status=Status.CANCELED, reason=context.cancel_reason)
+    return working.result()
 
 
 class Ending:

@@ -8,7 +8,7 @@ from typing import Any, Final
 from runyard.dialects.door import Call, Parameter, Route
 from runyard.dialects.dreadnode import places, reading
 from runyard.dialects.dreadnode.declaring import route
-from runyard.dialects.dreadnode.executing import ExecuteHandlers
+from runyard.dialects.dreadnode.executing import DOOR, TOKEN_HEADER, ExecuteHandlers
 from runyard.dialects.dreadnode.replies import send_json, send_nothing, time_of
 from runyard.dialects.dreadnode.services import DreadnodeServices
 from runyard.dialects.reading import header
@@ -20,8 +20,6 @@ from runyard.kernel.errors import InvalidArgument
 
 BASE: Final = "/org/{org}/ws/{ws}/environments"
 ONE: Final = f"{BASE}/{{environment}}"
-DOOR: Final = "dreadnode"
-TOKEN_HEADER: Final = b"x-environment-token"
 _SMALL: Final = 4 << 20
 _SCOPE_SECS: Final = 5.0
 """How long a workspace that was removed may still be named."""
@@ -88,7 +86,7 @@ class EnvironmentHandlers:
         new = NewEnvironment(
             task_ref=reading.text(body, "task_ref", most=400),
             inputs=_object(body, "inputs"),
-            secret_ids=_texts(body, "secret_ids"),
+            secret_ids=reading.texts(body, "secret_ids"),
             timeout_secs=_whole(body, "timeout_sec"),
             models=_models(body),
         )
@@ -143,25 +141,6 @@ class EnvironmentHandlers:
         if seconds is None:
             raise InvalidArgument("timeout_sec: field required", loc=["body", "timeout_sec"])
         await send_json(call, self._view(await self._environments.extend(call.caller, environment, seconds)))
-
-    async def verify(self, call: Call) -> None:
-        """Judge the outcome in a separate, offline copy."""
-        environment = await self.find(call)
-        body = await reading.read_object(call)
-        outputs = _texts(body, "outputs") if body.get("outputs") is not None else None
-        verdict = await self._environments.verify(call.caller, environment, outputs, call.request_id, DOOR)
-        await send_json(
-            call,
-            {
-                "reward": verdict.reward,
-                "passed": verdict.passed,
-                "method": verdict.method,
-                "detail": verdict.detail,
-                "output": verdict.output,
-                "outputs": list(verdict.outputs),
-                "execution_id": verdict.execution_id,
-            },
-        )
 
     async def get_file(self, call: Call) -> None:
         """Send the bytes of a file."""
@@ -254,19 +233,6 @@ def _models(body: Mapping[str, Any]) -> Mapping[str, str]:
     return value
 
 
-def _texts(body: Mapping[str, Any], name: str) -> Sequence[str]:
-    value = body.get(name)
-    if value is None:
-        return ()
-    if (
-        not isinstance(value, list)
-        or len(value) > 256
-        or not all(isinstance(one, str) and reading.keepable(one) for one in value)
-    ):
-        raise InvalidArgument(f"{name}: must be a list of texts", loc=["body", name])
-    return value
-
-
 def _whole(body: Mapping[str, Any], name: str) -> int | None:
     value = body.get(name)
     if value is None:
@@ -330,7 +296,7 @@ def environment_routes(services: DreadnodeServices) -> Iterator[Route]:
     yield route("GET", f"{ONE}/logs", "getEnvironmentLogs", "Read its logs.", h.logs, **read)
     yield route("DELETE", ONE, "deleteEnvironment", "Tear it down.", h.delete, status=204, **write)
     yield route("POST", f"{ONE}/extend", "extendEnvironment", "Let it live longer.", h.extend, **write)
-    yield route("POST", f"{ONE}/verify", "verifyEnvironment", "Judge the outcome.", h.verify, **write)
+    yield route("POST", f"{ONE}/verify", "verifyEnvironment", "Judge the outcome.", e.verify, **write)
     yield route(
         "GET", f"{ONE}/files", "getEnvironmentFile", "Read a file.", h.get_file, parameters=(token, path),
         response=bytes, **run,

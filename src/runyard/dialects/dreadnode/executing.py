@@ -1,4 +1,4 @@
-"""Handlers of commands in environments. Owns their words and the stream of output; `waiting` owns how a client that gives
+"""Handlers of commands in environments and of their judging. Owns their words and the stream of output; `waiting` owns how a client that gives
 up after 30 seconds of silence is kept, and missed.
 """
 
@@ -13,12 +13,14 @@ from runyard.dialects.dreadnode.errors import plain, status_and_type
 from runyard.dialects.dreadnode.replies import encode
 from runyard.dialects.reading import header
 from runyard.environments.commands import CommandRequest, Pending
+from runyard.environments.rewards import Verdict
 from runyard.environments.running import Done
 from runyard.environments.service import EnvironmentService
 from runyard.executions.output.model import Stream
 from runyard.identity.model import Scope
 from runyard.kernel.errors import InvalidArgument, RunyardError
 
+DOOR: Final = "dreadnode"
 TOKEN_HEADER: Final = b"x-environment-token"
 
 
@@ -61,7 +63,7 @@ class ExecuteHandlers:
             if pending.unfinished:
                 await asyncio.shield(pending.abandon("the client disconnected"))
 
-    async def _send_stream(self, call: Call, pending: Pending) -> None:
+    async def _send_stream(self, call: Call, pending: Pending[Done]) -> None:
         pause = self._environments.options.keep_alive_secs
         output = self._environments.follow(pending)
         upcoming: asyncio.Future[Any] | None = None
@@ -87,7 +89,21 @@ class ExecuteHandlers:
             await _send_line(call, {"type": "end", **end})
         await waiting.send_last(call, b"")
 
-    async def _begin(self, call: Call) -> Pending:
+    async def verify(self, call: Call) -> None:
+        """Judge the outcome in a separate, offline copy."""
+        environment = await self._environments.get(await self._scope(call), call.params["environment"])
+        body = await reading.read_object(call)
+        outputs = None if body.get("outputs") is None else reading.texts(body, "outputs")
+        pending = await self._environments.verify(call.caller, environment, outputs, call.request_id, DOOR)
+        await waiting.answer_result(
+            call,
+            pending,
+            self._environments.options.keep_alive_secs,
+            lambda verdict: encode(verdict_view(verdict, pending)),
+            lambda error: encode(verdict_view(_not_judged(error), pending) | {"error": _error_view(error)}),
+        )
+
+    async def _begin(self, call: Call) -> Pending[Done]:
         environment = await self._environments.admit(
             await self._scope(call), call.params["environment"], header(call, TOKEN_HEADER)
         )
@@ -120,7 +136,7 @@ def command_of(body: Mapping[str, Any]) -> CommandRequest:
     )
 
 
-def done_view(done: Done, pending: Pending) -> dict[str, Any]:
+def done_view(done: Done, pending: Pending[Done]) -> dict[str, Any]:
     """Return how a command ended in the dialect's words."""
     view: dict[str, Any] = {
         "exit_code": done.code,
@@ -135,16 +151,38 @@ def done_view(done: Done, pending: Pending) -> dict[str, Any]:
     return view
 
 
+def verdict_view(verdict: Verdict, pending: Pending[Verdict]) -> dict[str, Any]:
+    """Return how a task was judged in the dialect's words."""
+    return {
+        "reward": verdict.reward,
+        "passed": verdict.passed,
+        "method": verdict.method,
+        "detail": verdict.detail,
+        "output": verdict.output,
+        "outputs": list(verdict.outputs),
+        "execution_id": pending.handle.execution.id,
+    }
+
+
+def _not_judged(error: RunyardError) -> Verdict:
+    """Return no outcome, for an answer that had begun with 200 when the judging failed."""
+    return Verdict(reward=None, method="none", detail=plain(error.message))
+
+
 def _failure(error: RunyardError) -> dict[str, Any]:
     """Return a failure whose status line, 200, is gone: as a failed command, with the error beside it."""
-    status, kind = status_and_type(type(error))
     return {
         "exit_code": waiting.LOST_CODE,
         "output": f"{plain(error.message)}\n",
         "timed_out": False,
         "truncated": False,
-        "error": {"code": status, "detail": plain(error.message), "type": kind},
+        "error": _error_view(error),
     }
+
+
+def _error_view(error: RunyardError) -> dict[str, Any]:
+    status, kind = status_and_type(type(error))
+    return {"code": status, "detail": plain(error.message), "type": kind}
 
 
 async def _send_line(call: Call, document: Mapping[str, Any]) -> None:

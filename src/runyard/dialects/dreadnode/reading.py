@@ -95,6 +95,20 @@ def optional_flag(body: Mapping[str, Any], name: str) -> bool | None:
     raise InvalidArgument(f"{name}: must be true or false", loc=["body", name])
 
 
+def texts(body: Mapping[str, Any], name: str, *, most: int = 256) -> Sequence[str]:
+    """Return a list of texts of a body, an empty one when it is absent or null. Raises InvalidArgument."""
+    value = body.get(name)
+    if value is None:
+        return ()
+    if (
+        not isinstance(value, list)
+        or len(value) > most
+        or not all(isinstance(one, str) and keepable(one) for one in value)
+    ):
+        raise InvalidArgument(f"{name}: must be a list of texts", loc=["body", name])
+    return value
+
+
 def keepable(value: str) -> bool:
     """Tell whether every database can hold a text: no NUL, no half of a surrogate pair."""
     if "\0" in value:
