@@ -116,7 +116,7 @@ def test_timeout_ends_the_whole_group_and_keeps_what_was_printed(box: Made) -> N
 def test_background_processes_neither_hold_a_command_nor_end_with_it(box: Made) -> None:
     began = time.monotonic()
     box.sh("setsid sleep 301 & echo started")
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30
     assert box.sh("pgrep -fc '^sleep 301'") == "1"
 
 
@@ -132,17 +132,16 @@ def test_output_beyond_the_limit_keeps_head_and_tail(box: Made) -> None:
 
 
 def test_a_silent_command_keeps_its_client_by_blanks(box: Made) -> None:
-    body = json.dumps({"command": "sleep 6; echo done"})
+    body = json.dumps({"command": "until [ -e /tmp/heard ]; do sleep 0.05; done; echo done"})
     head = (
         f"POST {box.path('execute')} HTTP/1.1\r\nHost: x\r\nX-API-Key: {box.api.token}\r\n"
         f"X-Environment-Token: {box.token}\r\nContent-Length: {len(body)}\r\n\r\n{body}"
     )
     with socket.create_connection((box.api.host, box.api.port), timeout=30) as link:
         link.sendall(head.encode())
-        began = time.monotonic()
         first = link.recv(65536)
-        assert time.monotonic() - began < 5.9
         assert first.startswith(b"HTTP/1.1 200")
+        box.sh("touch /tmp/heard")
         text = first
         while b"0\r\n\r\n" not in text:
             text += link.recv(65536)

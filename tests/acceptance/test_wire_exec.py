@@ -196,7 +196,7 @@ def test_exec_timeout_kills_what_ignores_term(api: Api, runtime: str) -> None:
 def test_exec_background_child_holds_nothing_and_lives_on(api: Api, runtime: str) -> None:
     began = time.monotonic()
     data = api.exec(runtime, "sleep 444 & echo started")
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30
     assert (data["exit_code"], data["stdout"]) == (0, "started\n")
     assert api.sh(runtime, "pgrep -fx 'sleep 444' | wc -l").strip() == "1"
 

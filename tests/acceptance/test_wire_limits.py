@@ -38,16 +38,18 @@ def test_limits_are_settings_and_answer_clearly(fresh_server: Callable[..., Serv
 
         def busy(_: int) -> Answer:
             with server.api() as client:
-                return client.post(f"/v1/runtimes/{first}/exec", {"command": "sleep 2"})
+                waits = "until [ -e /root/go ]; do sleep 0.05; done"
+                return client.post(f"/v1/runtimes/{first}/exec", {"command": waits})
 
         with ThreadPoolExecutor(2) as pool:
             running = pool.map(busy, range(2))
-            deadline = time.monotonic() + 5
+            deadline = time.monotonic() + 30
             while len(ledger.executions(api, status="running")) < 2:
                 assert time.monotonic() < deadline
                 time.sleep(0.02)
             answer = api.post(f"/v1/runtimes/{first}/exec", {"command": "true"})
             assert_rate_limited(answer)
+            api.write_file(first, "/root/go", b"")
             assert [one.status for one in running] == [200, 200]
         assert len(api.exec(first, "head -c 600 /dev/zero | tr '\\0' x")["stdout"]) == 500
         for body in ({"command": "true", "timeout_secs": 61}, {"command": "true", "max_output_bytes": 1001}):
