@@ -135,6 +135,38 @@ def test_wrong_queries_are_refused_or_taken(door: Door, path: str) -> None:
             assert_answered(door, "GET", f"/v1/{path}?{name}={quote(text)}")
 
 
+def test_token_of_a_project_learns_nothing_of_executions_elsewhere(api: Api, door: Door) -> None:
+    parameters = {"parameters": {"cmd": "echo elsewhere-only"}}
+    notify = {"notify": {"on-complete": {"routes": ["r"], "data": {"said": "{{ action_results.stdout }}"}}}}
+    made = door("POST", "/v1/executions", {"action": "core.local", **parameters, **notify}).expect(201).json()
+    ended = door.ended(made["id"])
+    trace = door("GET", f"/v1/traces?execution={ended['id']}").json()[0]["id"]
+    deadline = time.monotonic() + 15
+    while not (found := door("GET", "/v1/triggerinstances?limit=1").json()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    with api.clone(narrowed(api)) as client:
+        narrow = Door(client)
+        for path, status in (
+            (f"/v1/executions/{ended['id']}", 404), (f"/v1/traces/{trace}", 404),
+            ("/v1/triggerinstances", 403), (f"/v1/triggerinstances/{found[0]['id']}", 403),
+        ):  # fmt: skip
+            answer = narrow("GET", path)
+            assert (answer.status, b"elsewhere-only" in answer.body) == (status, False), path
+        assert ended["id"] not in narrow("GET", "/v1/traces").expect(200).body.decode()
+        own = narrow.run("echo own")
+        (mine,) = narrow("GET", f"/v1/traces?execution={own['id']}").expect(200).json()
+        assert narrow("GET", f"/v1/traces/{mine['id']}").status == 200
+        below = {"action": "core.noop", "context": {"trace_context": {"id_": trace}}}
+        assert narrow("POST", "/v1/executions", below).status == 400
+
+
+def narrowed(api: Api) -> str:
+    """Return a token of a project below the root."""
+    body = {"name": "narrow", "project": "default"}
+    made: str = api.post("/runyard/v1/tokens", body).expect(201).json()["secret"]
+    return made
+
+
 def test_other_tenants_find_nothing_of_an_account(fresh_server: ServerFactory) -> None:
     server = fresh_server()
     assert server.stop() == 0

@@ -36,7 +36,7 @@ async def test_run_is_a_row_of_the_ledger_with_all_that_actions_add(wing: Wing) 
     types = [event.type for event in ended.history]
     assert types == [f"execution.{name}" for name in ("requested", "scheduled", "running", "succeeded")]
     (trace,), total = await wing.traces.list(
-        wing.caller.scope.account_id, TraceFilter(kind="execution", object_id=ended.execution.id)
+        wing.caller.scope, TraceFilter(kind="execution", object_id=ended.execution.id)
     )
     assert (trace.tag, total) == (f"execution-{ended.run.liveaction_id}", 1)
 

@@ -5,15 +5,17 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import Row, bindparam, func, insert, select
+from sqlalchemy import ColumnElement, Row, bindparam, func, insert, select
 
 from runyard.actions.ids import TraceId
 from runyard.actions.tables import trace_parts, traces
 from runyard.actions.values import JsonObject
 from runyard.database.engine import Database, Prepared, Transaction
+from runyard.executions.tables import executions
+from runyard.identity.model import Scope
+from runyard.identity.scoping import is_whole_account, visible
 from runyard.kernel.clock import unix_micros
 from runyard.kernel.errors import NotFound
-from runyard.kernel.ids import AccountId
 from runyard.kernel.jsons import encode_json
 
 _t, _p = traces.c, trace_parts.c
@@ -60,18 +62,18 @@ class TraceService:
         """Read and write a database."""
         self._database = database
 
-    async def get(self, account: AccountId, trace_id: str) -> Trace:
-        """Read a trace. Raises NotFound."""
+    async def get(self, scope: Scope, trace_id: str) -> Trace:
+        """Read a trace that has an execution of a scope. Raises NotFound."""
         async with self._database.read() as tx:
-            row = await tx.one_or_none(select(traces).where((_t.account_id == account) & (_t.id == trace_id)))
+            row = await tx.one_or_none(select(traces).where(_t.id == trace_id, *_seen(scope)))
             if row is None:
                 raise NotFound(f'Unable to identify resource with id "{trace_id}".')
             return (await _with_parts(tx, [row]))[0]
 
-    async def list(self, account: AccountId, wanted: TraceFilter) -> tuple[list[Trace], int]:
-        """List traces and count all that the filter matches."""
+    async def list(self, scope: Scope, wanted: TraceFilter) -> tuple[list[Trace], int]:
+        """List the traces that have an execution of a scope, and count all that the filter matches."""
         statement, counted = select(traces), select(func.count()).select_from(traces)
-        conditions = [_t.account_id == account]
+        conditions = _seen(scope)
         if wanted.tag is not None:
             conditions.append(_t.tag == wanted.tag)
         if wanted.kind is not None and wanted.object_id is not None:
@@ -92,6 +94,16 @@ class TraceService:
                 select(_p.trace_id).where(_p.kind == "execution", _p.object_id == execution_id)
             )
         return None if found is None else str(found)
+
+
+def _seen(scope: Scope) -> list[ColumnElement[bool]]:
+    """Return the conditions of a trace that a scope may see; a trace itself hangs on no project."""
+    found = [_t.account_id == scope.account_id]
+    if not is_whole_account(scope):
+        own = select(executions.c.id).where(visible(executions, scope))
+        parts = select(_p.trace_id).where(_p.kind == "execution", _p.object_id.in_(own))
+        found.append(_t.id.in_(parts))
+    return found
 
 
 async def add_trace(tx: Transaction, account: str, tag: str, now: datetime) -> str:

@@ -172,7 +172,7 @@ class RunService:
         if not isinstance(named, Mapping) or not named.get("id_"):
             return None
         try:
-            return (await self.traces.get(caller.scope.account_id, str(named["id_"]))).id
+            return (await self.traces.get(caller.scope, str(named["id_"]))).id
         except NotFound:
             raise InvalidArgument(
                 f"Unable to find the TraceDB instance. {{'id': '{named['id_']}'}}"

@@ -7,6 +7,7 @@ from runyard.dialects.door import Call
 from runyard.dialects.stackstorm import granting, reading
 from runyard.dialects.stackstorm.replies import send_json, send_list, time_of
 from runyard.dialects.stackstorm.services import StackStormServices
+from runyard.identity.scoping import is_whole_account
 from runyard.kernel.errors import PermissionDenied
 
 _FIELDS: Final = ("id", "trigger", "occurrence_time", "payload", "status")
@@ -21,7 +22,7 @@ class InstanceHandlers:
 
     async def list(self, call: Call) -> None:
         """List trigger instances, the newest first."""
-        _refuse_isolated(call)
+        _refuse_partial(call)
         values = reading.query(call)
         included, excluded = reading.attributes(values, _FIELDS, ())
         offset, limit = reading.paging(call, values, 100)
@@ -39,16 +40,18 @@ class InstanceHandlers:
 
     async def get(self, call: Call) -> None:
         """Get a trigger instance."""
-        _refuse_isolated(call)
+        _refuse_partial(call)
         granting.require(call, "trigger_view", f"trigger_instance:{call.params['instance']}")
         found = await self._followups.instance(call.caller.scope.account_id, call.params["instance"])
         await send_json(call, instance_view(found))
 
 
-def _refuse_isolated(call: Call) -> None:
-    """Refuse who may see the own executions only: an instance tells of anybody's. Raises PermissionDenied."""
+def _refuse_partial(call: Call) -> None:
+    """Refuse who may see the own executions, or those of a project, only: an instance tells of anybody's, with the result.
+    Raises PermissionDenied.
+    """
     access = granting.access_of(call)
-    if access.owner is not None:
+    if access.owner is not None or not is_whole_account(call.caller.scope):
         raise PermissionDenied(
             f'User "{access.user}" doesn\'t have access to resource "trigger_instance" due to resource permission '
             "isolation."

@@ -180,16 +180,14 @@ class TraceHandlers:
             offset=offset,
             limit=limit,
         )
-        found, total = await self._traces.list(call.caller.scope.account_id, wanted)
+        found, total = await self._traces.list(call.caller.scope, wanted)
         items = [reading.narrowed(trace_view(one), included, excluded) for one in found]
         await send_list(call, items, total, limit)
 
     async def get(self, call: Call) -> None:
         """Get a trace."""
         granting.require(call, "trace_view", f"trace:{call.params['trace']}")
-        await send_json(
-            call, trace_view(await self._traces.get(call.caller.scope.account_id, call.params["trace"]))
-        )
+        await send_json(call, trace_view(await self._traces.get(call.caller.scope, call.params["trace"])))
 
 
 class InquiryHandlers:

@@ -21,6 +21,7 @@ from runyard.dialects.stackstorm.services import StackStormServices
 from runyard.dialects.stackstorm.views import execution_view
 from runyard.executions.model import BEFORE_START, TERMINAL, Status
 from runyard.executions.output.model import Chunk, Stream
+from runyard.identity.scoping import is_whole_account
 from runyard.kernel.clock import monotonic, utc_now
 from runyard.kernel.errors import NotFound
 from runyard.kernel.events import Event
@@ -213,7 +214,8 @@ class _Listener:
     async def _instance(self, event: Event) -> None:
         """Tell of a trigger instance, to whoever may see those of all."""
         access = granting.access_of(self._call)
-        if access.owner is None and access.allows("trigger_view"):
+        everything = access.owner is None and is_whole_account(self._call.caller.scope)
+        if everything and access.allows("trigger_view"):
             shown = {"id": event.subject_id, "occurrence_time": time_of(event.at), **(event.body or {})}
             await self._emit("st2.trigger_instance__create", shown)
 
