@@ -98,6 +98,7 @@ def test_output_is_combined_in_order_and_told_apart_on_demand(box: Made) -> None
 def test_commands_are_for_bash_and_find_their_variables(box: Made) -> None:
     assert box.sh("[[ abc == a* ]] && echo ${BASH_VERSION:+bash} <(true) | cut -c1-8") == "bash /de"
     assert box.sh("echo $word $WORD $FLAG $list; pwd") == "deep deep true [1,2]\n/root"
+    assert box.sh("cd /home/user/task && pwd") == "/home/user/task"  # even where a task has no files to show
     assert box.sh("cat; echo $MORE", stdin="given", env={"MORE": "more"}, cwd="/tmp") == "givenmore"
     assert box.execute("kill -9 $$").json()["exit_code"] == 137
     assert box.execute("nosuchprogram").json()["exit_code"] == 127

@@ -107,6 +107,18 @@ def test_flag_in_the_way_of_the_engine_earns_nothing(server: Server, tmp_path: P
         made.delete()
 
 
+def test_relative_flag_is_meant_from_where_commands_run(server: Server, tmp_path: Path) -> None:
+    verification = "verification: {method: flag, path: answers/flag.txt, value: 'FLAG{a}'}\n"
+    compose = "services:\n  main:\n    image: python:3.11-alpine\n    working_dir: /srv\n"
+    files = {"task.yaml": verification, "docker-compose.yaml": compose}
+    with server.api() as api:
+        made = ready(api, upload(api, tmp_path, "relative-flag", files))
+        assert "/srv/answers/flag.txt" in made.verify()["detail"]
+        made.sh("mkdir answers; echo 'FLAG{a}' > answers/flag.txt")
+        assert made.verify()["reward"] == 1.0
+        made.delete()
+
+
 def test_output_that_leads_to_the_judges_files_earns_nothing(server: Server, tmp_path: Path) -> None:
     files = {
         "task.yaml": "outputs: [/home/user/task]\nhidden: [tests]\nverification: {method: script, script: verify.sh}\n",

@@ -38,8 +38,10 @@ class EnvironmentOptions:
     """After this an environment that is not ready counts as failed, its build included."""
     settle_secs: float = 0.2
     """How long a create waits for an environment that needs no build, so that most are ready in the first answer."""
-    ready_secs: float = 60.0
-    """How long a command is held while the environment comes back after a restart of the server."""
+    ready_secs: float = 20.0
+    """How long a command is held while the environment comes back after a restart of the server; clients give up after
+    30 seconds of silence, and must not hear of it by that.
+    """
     execs_at_once: int = 16
     """Commands that run at once in one environment."""
     execs_waiting: int = 64

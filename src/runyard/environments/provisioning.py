@@ -297,10 +297,8 @@ class Provisioner:
         """
         living, package = resident.living, materials.package
         assert living.main is not None
-        entries = list(package_files(package.root, materials.blueprint.hidden))
-        if entries:
-            await make_folders(living.main, [TASK_FOLDER])
-            await put_entries(living.main, entries)
+        await make_folders(living.main, [TASK_FOLDER])
+        await put_entries(living.main, package_files(package.root, materials.blueprint.hidden))
         self.set_variables(resident, service_urls, {})
         use: ScriptUse | None = package.manifest.provision
         if use is None:

@@ -112,10 +112,12 @@ class Verifier:
         assert judged.path is not None
         sandbox = resident.living.main
         assert sandbox is not None
+        # A relative one is meant from where commands run.
+        path = posixpath.join(resident.living.cwd, judged.path)
         try:
-            content = await read_file(sandbox, judged.path, FLAG_BYTES)
+            content = await read_file(sandbox, path, FLAG_BYTES)
         except NotFound:
-            return Verdict(reward=0.0, method="flag", detail=f"there is no file {judged.path}")
+            return Verdict(reward=0.0, method="flag", detail=f"there is no file {path}")
         except (InvalidArgument, TooLarge) as error:
             return Verdict(reward=0.0, method="flag", detail=error.message)
         found = content.strip()
