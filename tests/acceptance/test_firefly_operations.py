@@ -89,6 +89,11 @@ def test_projects_refuse_what_the_tree_does_not_allow(firefly: Firefly, tree: di
     firefly.post("/v2/runners/projects", {"name": "ops-too-deep", "parentId": deepest}, 400)
     firefly.delete(f"/v2/runners/projects/{tree['leaf']}", status=409)
     firefly.delete(f"/v2/runners/projects/{tree['root']}", status=409)
+    assert firefly.ask("PATCH", f"/v2/runners/projects/{tree['root']}", {"name": "ours"}).status == 400
+    same = {"name": "global", "description": "All of it"}
+    assert firefly.patch(f"/v2/runners/projects/{tree['root']}", same)["description"] == "All of it"
+    found = firefly.get("/v2/runners/projects/list?searchQuery=global")["data"]
+    assert [one["id"] for one in found] == [tree["root"]]
     firefly.delete(f"/v2/runners/projects/{deepest}")
     firefly.post("/v2/runners/projects", {"name": "x", "parentId": "6745a2f09b1c8e5d3f7a0b12"}, 404)
     same = {"name": "ops-left", "parentId": tree["right"]}

@@ -15,7 +15,7 @@ from runyard.identity.members import MemberService
 from runyard.identity.model import Permission, Principal, Project, Scope
 from runyard.identity.service import IdentityService
 from runyard.infrastructure.projects import store
-from runyard.infrastructure.projects.errors import ProjectExists, ProjectInUse
+from runyard.infrastructure.projects.errors import InvalidProject, ProjectExists, ProjectInUse
 from runyard.infrastructure.projects.model import (
     NewProject,
     Placed,
@@ -145,6 +145,8 @@ class ProjectService:
             settings = msgspec.structs.replace(before, **given)
             name = project.name if changes.name is msgspec.UNSET else changes.name
             check(name, settings)
+            if project.parent_id is None and slug_of(name) != project.slug:
+                raise InvalidProject(f"Name is not valid: the root project is called {project.slug}")
             if settings.cron != before.cron:
                 _check_cron(settings.cron, utc_now())
             if name != project.name:
