@@ -266,6 +266,23 @@ def test_variable_sets_are_listed_bound_attached_and_in_conflict(
     firefly.delete(f"/v2/runners/workspaces/{workspace['id']}?destroy=false&description=done", status=200)
 
 
+def test_runs_show_the_pages_of_their_repository_and_commit(server: Server, firefly: Firefly) -> None:
+    made = firefly.workspace("ops-pages", runnerType="jenkins", vcsType="gitlab", repo="acme/one")
+    path = f"/runyard/v1/workspaces/{made['id']}"
+    told = ({"commit": "b9a342a"}, {"commit": "b9a342a", "commit_url": "https://elsewhere.test/x"}, {})
+    with server.api() as api:
+        for one in told:
+            run = api.post(f"{path}/reports", one).expect(201).json()["id"]
+            api.post(f"/runyard/v1/runs/{run}/failed", {}).expect(200)
+    found = firefly.post(f"/workspaces/{made['id']}/runs/search", {})
+    page = "https://gitlab.com/acme/one"
+    assert [one["repoUrl"] for one in found] == [page] * 3
+    assert [one["commitUrl"] for one in found] == [
+        "", "https://elsewhere.test/x", f"{page}/-/commit/b9a342a"
+    ]  # fmt: skip
+    firefly.delete(f"/workspaces/{made['id']}", status=200)
+
+
 def test_update_of_a_workspace_is_done_whole_or_not_at_all(firefly: Firefly, tree: dict[str, str]) -> None:
     sets = [
         firefly.post(
@@ -346,6 +363,10 @@ def test_workspaces_are_searched_filtered_sorted_and_projected(
     ) == ["b"]
     assert names(filters={"status": ["plan_success"]}) == names(filters={"isManagedWorkflow": False}) == []
     assert len(names(filters={"isManagedWorkflow": True})) == 3
+    pages = [one["repoUrl"] for one in firefly.post("/workspaces/search", {"searchValue": "ops-s-"})]
+    assert pages == [
+        "https://github.com/acme/three", "https://github.com/acme/two", "https://gitlab.com/acme/one"
+    ]  # fmt: skip
     few = firefly.post(
         "/workspaces/search", {"searchValue": "ops-s-a", "projection": ["workspaceName", "labels", "zip"]}
     )

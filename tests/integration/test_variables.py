@@ -383,6 +383,12 @@ async def test_repository_of_a_workspace_is_reached_by_its_integration(wing: Win
         "u", project, vcs_integration_id="64f0c0ffee0123456789abcd", vcs_type="github", repository="a/b"
     )
     assert (await wing.integrations.access(unknown)).url == "https://github.com/a/b.git"
+    own = await wing.workspace("o", project, repository_url="https://own.example/x")
+    odd = await wing.workspace("d", project, vcs_type="github", repository="no repository!")
+    bare = await wing.workspace("n", project, vcs_type="codecommit", repository="a/b")
+    pages = await wing.integrations.pages([workspace, unknown, own, odd, bare])
+    known = ["https://lab.example/acme/infra", "https://github.com/a/b", "https://own.example/x"]
+    assert pages == [*known, "", ""]
     hidden = await wing.workspace("h", project, repository_url="file:///etc")
     with pytest.raises(RepositoryRefused):
         await wing.integrations.access(hidden)

@@ -24,7 +24,9 @@ from runyard.infrastructure.integrations.model import (
     check_branch,
     check_repository,
     check_url,
+    commit_page,
     nested,
+    page_of,
 )
 from runyard.infrastructure.projects.model import ProjectSettings, inherited, slug_of
 from runyard.kernel.errors import AlreadyExists, Conflict, InvalidArgument, NotFound, RunyardError
@@ -140,11 +142,37 @@ def test_settings_are_inherited_from_the_nearest_project_that_has_them() -> None
         ("https://lab.example/", "a/b.git", "https://lab.example/a/b.git"),
         ("git@forge.example:", "a/b", "git@forge.example:a/b.git"),
         ("file:///srv/git", "a/b", "file:///srv/git/a/b"),
+        ("https://github.com", "https://github.com/acme/infra.git", "https://github.com/acme/infra.git"),
+        ("https://lab.example/", "https://lab.example/a/b", "https://lab.example/a/b.git"),
     ],
 )
 def test_address_of_a_repository(base: str, repository: str, url: str) -> None:
     check_url(base)
     assert address(base, repository) == url
+
+
+def test_address_of_a_repository_elsewhere_is_refused() -> None:
+    for elsewhere in ("https://other.example/a/b", "https://lab.example.evil/a/b", "git@lab.example:a/b"):
+        with pytest.raises(InvalidIntegration):
+            address("https://lab.example", elsewhere)
+
+
+@pytest.mark.parametrize(
+    ("kind", "url", "page"),
+    [
+        ("github", "https://github.com/acme/infra.git", "https://github.com/acme/infra/commit/"),
+        ("github", "git@github.com:acme/infra.git", "https://github.com/acme/infra/commit/"),
+        ("gitlab", "ssh://git@gitlab.com/a/b/c.git", "https://gitlab.com/a/b/c/-/commit/"),
+        ("bitbucket", "https://bitbucket.org/a/b", "https://bitbucket.org/a/b/commits/"),
+        ("azuredevops", "https://dev.azure.com/a/p/_git/b", "https://dev.azure.com/a/p/_git/b/commit/"),
+        ("gitlab", "git@forge.example:a/b.git", ""),
+        ("github", "file:///srv/git/a/b", ""),
+        ("git", "https://forge.example/a/b.git", ""),
+    ],
+)
+def test_page_of_a_commit_is_below_that_of_its_repository(kind: str, url: str, page: str) -> None:
+    assert commit_page(kind, page_of(url), "b9a342a") == (page and f"{page}b9a342a")
+    assert commit_page(kind, page_of(url), "") == ""
 
 
 @pytest.mark.parametrize(

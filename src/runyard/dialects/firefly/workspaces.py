@@ -24,6 +24,7 @@ from runyard.dialects.firefly.workspacewire import (
 )
 from runyard.infrastructure.guardrails.model import Guardrail
 from runyard.infrastructure.guardrails.service import GuardrailFilter
+from runyard.infrastructure.integrations.model import commit_page
 from runyard.infrastructure.runs.model import Run, RunQuery
 from runyard.infrastructure.workspaces.model import (
     MANAGED,
@@ -70,6 +71,7 @@ class WorkspaceHandlers:
         self._workspaces = services.workspaces
         self._runs = services.runs
         self._guardrails = services.guardrails
+        self._integrations = services.integrations
 
     async def search(self, call: Call) -> None:
         """List workspaces."""
@@ -88,7 +90,9 @@ class WorkspaceHandlers:
         rules: Sequence[Guardrail] = ()
         if found and (not body.projection or "guardrails" in body.projection):
             rules = await self._guardrails.search(call.caller.scope, GuardrailFilter(), 0, MOST_RULES)
-        await send_projected(call, [workspace_item(one, rules) for one in found], body.projection)
+        pages = await self._integrations.pages(found)
+        items = [workspace_item(one, rules, page) for one, page in zip(found, pages, strict=True)]
+        await send_projected(call, items, body.projection)
 
     async def delete(self, call: Call) -> None:
         """Remove a workspace with its runs."""
@@ -133,7 +137,17 @@ class WorkspaceHandlers:
             limit=limit,
         )
         found = await self._runs.search(call.caller.scope, query)
-        await send_projected(call, [run_item(one) for one in found], body.projection)
+        pages = await self._integrations.pages([_at(workspace, one) for one in found])
+        items = [run_item(one, page) for one, page in zip(found, pages, strict=True)]
+        await send_projected(call, items, body.projection)
+
+
+def _at(workspace: Workspace, run: Run) -> Workspace:
+    """Return a workspace with the repository that it had when it ran."""
+    code = msgspec.structs.replace(
+        workspace.code, repository=run.repository, repository_url=run.repository_url, vcs_type=run.vcs_type
+    )
+    return msgspec.structs.replace(workspace, code=code)
 
 
 def _match(given: WorkspaceMatch | None) -> Match:
@@ -163,8 +177,10 @@ def _order(given: Any, known: Mapping[str, str]) -> Sequence[tuple[str, bool]]: 
     return [(known[name], not descends) for name, descends in reading.sorting(given, known)]
 
 
-def workspace_item(one: Workspace, rules: Sequence[Guardrail]) -> WorkspaceItem:
-    """Return a workspace as a listing has it, with the names of those of some guardrails that are for it."""
+def workspace_item(one: Workspace, rules: Sequence[Guardrail], page: str) -> WorkspaceItem:
+    """Return a workspace as a listing has it, with the names of those of some guardrails that are for it and the page of
+    its repository.
+    """
     return WorkspaceItem(
         id=one.record_id,
         account_id=one.account_id,
@@ -173,7 +189,7 @@ def workspace_item(one: Workspace, rules: Sequence[Guardrail]) -> WorkspaceItem:
         workspace_id=one.id,
         workspace_name=one.name,
         repo=one.code.repository,
-        repo_url=one.code.repository_url,
+        repo_url=one.code.repository_url or page,
         vcs_type=one.code.vcs_type,
         runner_type=one.runner_type,
         last_run_status=one.last_run_status,
@@ -209,8 +225,8 @@ def _backend(one: Workspace) -> BackendSummary | UnsetType:
     )
 
 
-def run_item(one: Run) -> RunItem:
-    """Return a run as a listing has it."""
+def run_item(one: Run, page: str) -> RunItem:
+    """Return a run as a listing has it, with the page of its repository."""
     origin = one.origin
     return RunItem(
         id=one.record_id,
@@ -226,14 +242,14 @@ def run_item(one: Run) -> RunItem:
         pull_request_url=origin.pull_request_url,
         branch=origin.branch,
         commit_id=origin.commit,
-        commit_url=origin.commit_url,
+        commit_url=origin.commit_url or commit_page(one.vcs_type, page, origin.commit),
         runner_type=one.runner_type,
         build_id=origin.build_id,
         build_url=origin.build_url,
         build_name=origin.build_name,
         vcs_type=one.vcs_type,
         repo=one.repository,
-        repo_url=one.repository_url,
+        repo_url=one.repository_url or page,
         title=origin.commit_title or one.title,
         terraform_version=one.iac_version,
         iac_type=one.iac_type,

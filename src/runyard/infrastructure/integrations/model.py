@@ -19,6 +19,15 @@ PUBLIC: Final = {
     "azuredevops": "https://dev.azure.com",
 }
 """Where repositories of a kind are when no integration says otherwise."""
+_COMMITS: Final = {
+    "github": "/commit/",
+    "gitlab": "/-/commit/",
+    "bitbucket": "/commits/",
+    "bitbucketdc": "/commits/",
+    "azuredevops": "/commit/",
+}
+_SSH: Final = re.compile(r"(?:ssh://)?git@(github\.com|gitlab\.com|bitbucket\.org)[:/](.+?)(?:\.git)?\Z")
+"""Addresses by ssh of hosts that show the same repository under the same name."""
 SCHEMES: Final = ("https", "http", "ssh", "file")
 _SCP: Final = re.compile(
     r"(?:[A-Za-z0-9._-]+@)?[A-Za-z0-9][A-Za-z0-9.-]*:(?!//)[^\s:-][^\s]*\Z|[A-Za-z0-9._-]+@[A-Za-z0-9.-]+:\Z"
@@ -165,7 +174,8 @@ def check_branch(name: str) -> None:
 
 
 def address(base: str, repository: str) -> str:
-    """Return the address of a repository below a base."""
+    """Return the address of a repository below a base; clients name it by its whole address too."""
+    repository = repository.removeprefix(f"{base.rstrip('/')}/")
     check_repository(repository)
     if base.endswith(":"):
         return f"{base}{repository}.git"
@@ -173,6 +183,19 @@ def address(base: str, repository: str) -> str:
         "" if base.startswith("file:") or repository.endswith(".git") or "dev.azure.com" in base else ".git"
     )
     return f"{base.rstrip('/')}/{repository}{suffix}"
+
+
+def page_of(url: str) -> str:
+    """Return the page on which people see a repository; empty when its address tells none."""
+    if url.startswith(("https://", "http://")):
+        return url.removesuffix(".git")
+    found = _SSH.match(url)
+    return f"https://{found[1]}/{found[2]}" if found is not None else ""
+
+
+def commit_page(kind: str, page: str, commit: str) -> str:
+    """Return the page of a commit; empty when the repository has none."""
+    return f"{page}{_COMMITS[kind]}{commit}" if page and commit and kind in _COMMITS else ""
 
 
 def nested(paths: Sequence[tuple[str, bool]], *, include_files: bool) -> Node:

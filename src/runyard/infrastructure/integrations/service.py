@@ -35,6 +35,7 @@ from runyard.infrastructure.integrations.model import (
     check_branch,
     check_url,
     nested,
+    page_of,
 )
 from runyard.infrastructure.runs.ports import RepositoryAccess
 from runyard.infrastructure.workspaces.model import Workspace
@@ -192,6 +193,16 @@ class IntegrationService:
             self._below_roots(url)
         return RepositoryAccess(url=url)
 
+    async def pages(self, workspaces: Sequence[Workspace]) -> Sequence[str]:
+        """Return for each of some workspaces of one account the page of its repository; empty when none is known."""
+        named = {one.code.vcs_integration_id for one in workspaces if one.code.vcs_integration_id}
+        known: dict[str, Integration] = {}
+        if named:
+            async with self._database.read() as tx:
+                found = await store.some_of_account(tx, workspaces[0].account_id, named)
+            known = {str(one.id): one for one in found}
+        return [_page(one, known.get(one.code.vcs_integration_id)) for one in workspaces]
+
     async def _visible(
         self, caller: Principal, kind: str, integration_id: str
     ) -> tuple[Integration, Credential]:
@@ -253,6 +264,21 @@ class IntegrationService:
             at=self._now(),
             body={"name": integration.name, "url": integration.url},
         )
+
+
+def _page(workspace: Workspace, integration: Integration | None) -> str:
+    """Return the page of a repository as a run would reach it."""
+    code = workspace.code
+    if integration is None or not workspace.project_path.startswith(integration.project_path):
+        if code.repository_url:
+            return code.repository_url
+        base = PUBLIC.get(code.vcs_type, "")
+    else:
+        base = integration.url
+    try:
+        return page_of(address(base, code.repository)) if base else ""
+    except InvalidIntegration:
+        return ""
 
 
 def _public(kind: str) -> str:

@@ -1,6 +1,6 @@
 """SQL of integrations. Owns every statement on their table; decides nothing and never commits."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -43,6 +43,14 @@ async def of_account(
     wanted = (_i.account_id == account_id) & (_i.id == integration_id)
     row = await tx.one_or_none(select(vcs_integrations).where(wanted))
     return None if row is None else (_integration(row), _bytes(row))
+
+
+async def some_of_account(
+    tx: Transaction, account_id: str, integration_ids: Collection[str]
+) -> Sequence[Integration]:
+    """Read those of an account that there are of some ids, for the server itself."""
+    wanted = (_i.account_id == account_id) & _i.id.in_(list(integration_ids))
+    return [_integration(row) for row in await tx.all(select(vcs_integrations).where(wanted))]
 
 
 async def look_up(tx: Transaction, account_id: str, reference: str) -> Integration | None:
