@@ -1,6 +1,7 @@
 """Remote plans as the two command-line clients do them: their timings, their ways to end, and what they print."""
 
 import concurrent.futures
+import json
 import os
 import shutil
 import subprocess
@@ -67,6 +68,13 @@ VARIABLES = {
     "word": {"value": "visible-word", "value_type": "string"},
     "password": {"value": "open-sesame-77", "value_type": "secret"},
 }
+LOCAL_STATE = json.dumps(
+    {
+        "version": 4, "terraform_version": "1.11.4", "serial": 3, "lineage": str(uuid.uuid4()), "resources": [],
+        "outputs": {"left": {"value": "behind", "type": "string"}},
+    }
+)  # fmt: skip
+OTHER_BACKEND = {"version": 3, "backend": {"type": "http", "config": {"address": "http://x"}, "hash": 1}}
 SCENARIOS = {
     "targets": Scenario(
         {"main.tf": TWO}, {"target": ["terraform_data.two"], "replace": ["terraform_data.two"]}
@@ -83,6 +91,16 @@ SCENARIOS = {
             "main.tf": 'variable "word" {}\nvariable "password" {}\noutput "both" {\n  value = "${var.word} ${var.password}"\n}\n'
         },
         workspace={"terraform_variables": VARIABLES},
+    ),
+    "used": Scenario(
+        {
+            "net/main.tf": f'{TWO}terraform {{\n  cloud {{\n    organization = "x"\n  }}\n}}\n',
+            "net/terraform.tfstate": LOCAL_STATE,
+            "net/terraform.tfstate.backup": LOCAL_STATE,
+            "net/terraform.tfstate.d/prod/terraform.tfstate": LOCAL_STATE,
+            "net/.terraform/terraform.tfstate": json.dumps(OTHER_BACKEND),
+        },
+        workspace={"repository_path": "net"},
     ),
     "folder": Scenario(
         {"net/prod/main.tf": TWO, "main.tf": "no code"}, workspace={"repository_path": "net/prod"}
@@ -152,6 +170,13 @@ def test_code_in_the_repository_path_is_what_runs(outcomes: Outcomes) -> None:
     for outcome in outcomes["folder"]:
         assert outcome.code == 0, outcome
         assert "Plan: 2 to add, 0 to change, 0 to destroy." in outcome.lines
+
+
+def test_states_that_the_tool_left_in_the_code_are_not_used(outcomes: Outcomes) -> None:
+    for outcome in outcomes["used"]:
+        assert outcome.code == 0, outcome
+        assert "Plan: 2 to add, 0 to change, 0 to destroy." in outcome.lines
+        assert "left out: terraform.tfstate; the state is kept by this server" in outcome.lines
 
 
 def test_remote_plans_stand_in_the_ledger(door: Api, outcomes: Outcomes) -> None:

@@ -7,7 +7,7 @@ left out elsewhere. Nothing is ever read through a link. Blocking: call it in a 
 import os
 import stat
 import tarfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Final
 
@@ -17,6 +17,8 @@ from runyard.kernel.errors import TooLarge
 _FOLDER: Final = 0o755
 _SKIPPED: Final = frozenset({".git", "errored.tfstate"})
 """The latter is what a tool leaves that could not write the state: one of the code must not pass for it."""
+_STATES: Final = ("terraform.tfstate", "terraform.tfstate.d")
+"""What a tool without a backend keeps its state in: it would ask whether to move that here, and there is nobody to answer."""
 
 
 def working_folder(root: Path, working_directory: str) -> str:
@@ -34,8 +36,15 @@ def working_folder(root: Path, working_directory: str) -> str:
     return "" if relative in ("", ".") else relative
 
 
+def local_states(root: Path, working: str) -> Sequence[Path]:
+    """Return what is in the working directory of the states of a tool without a backend."""
+    folder = root / (root / working).resolve().relative_to(root.resolve())
+    return [folder / name for name in _STATES if os.path.lexists(folder / name)]
+
+
 def pack(root: Path, target: IO[bytes], *, working: str, limit: int) -> Sequence[str]:
-    """Write the tree as a tar; whoever owns its files outside, root does inside. Return the links that were left out.
+    """Write the tree without local states as a tar; whoever owns its files outside, root does inside. Return the links
+    that were left out.
     Raises CheckoutFailed (a link out of the tree in the working directory), TooLarge.
     """
     top = root.resolve()
@@ -43,7 +52,7 @@ def pack(root: Path, target: IO[bytes], *, working: str, limit: int) -> Sequence
     dropped: list[str] = []
     left = limit
     with tarfile.open(fileobj=target, mode="w|", format=tarfile.PAX_FORMAT) as archive:
-        for path, about in _walk(root):
+        for path, about in _walk(root, local_states(root, working)):
             name = os.fspath(path.relative_to(root))
             item = tarfile.TarInfo(name)
             item.mtime = about.st_mtime
@@ -77,16 +86,16 @@ def _stays(path: Path, top: Path) -> bool:
         return False
 
 
-def _walk(root: Path) -> Iterator[tuple[Path, os.stat_result]]:
+def _walk(root: Path, without: Collection[Path]) -> Iterator[tuple[Path, os.stat_result]]:
     """Yield everything below a folder, parents first, never entering a link."""
     waiting = [root]
     while waiting:
         folder = waiting.pop()
         for entry in sorted(os.scandir(folder), key=lambda one: one.name):
-            if entry.name in _SKIPPED:
+            path = Path(entry.path)
+            if entry.name in _SKIPPED or path in without:
                 continue
             about = entry.stat(follow_symlinks=False)
-            path = Path(entry.path)
             yield path, about
             if stat.S_ISDIR(about.st_mode):
                 waiting.append(path)

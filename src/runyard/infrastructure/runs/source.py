@@ -13,7 +13,7 @@ from typing import IO
 import msgspec
 
 from runyard.infrastructure.provisioner.git import Checkout, Git
-from runyard.infrastructure.provisioner.trees import pack, working_folder
+from runyard.infrastructure.provisioner.trees import local_states, pack, working_folder
 from runyard.infrastructure.runs.errors import CheckoutFailed
 from runyard.infrastructure.runs.job import Job
 from runyard.infrastructure.runs.model import Archive, Origin, Run
@@ -86,11 +86,14 @@ class Sources:
             await self._unpacked(origin.archive, folder)
             wanted = f"{origin.archive.folder.strip('/')}/{wanted.strip('/')}"
 
-        def work() -> tuple[str, Sequence[str]]:
+        def work() -> tuple[str, Sequence[Path], Sequence[str]]:
             working = working_folder(folder, wanted)
-            return working, pack(folder, tar, working=working, limit=self._limit)
+            states = local_states(folder, working)
+            return working, states, pack(folder, tar, working=working, limit=self._limit)
 
-        working, dropped = await asyncio.to_thread(work)
+        working, states, dropped = await asyncio.to_thread(work)
+        for state in states:
+            job.say(f"left out: {state.name}; the state is kept by this server")
         for link in dropped[:20]:
             job.say(f"left out: the link {link} leads out of the repository")
         return Code(tar=tar, working=working, origin=origin, aside=aside)
