@@ -22,6 +22,7 @@ if [ "$(cat /work/answer 2>/dev/null)" = 42 ]; then echo 1 > /logs/verifier/rewa
 elif [ -e /work/crash ]; then exit 1
 elif [ -e /work/odd ]; then echo nan > /logs/verifier/reward.txt
 elif [ -e /work/several ]; then echo '{"speed": 0.5, "right": 1}' > /logs/verifier/reward.json
+  if [ -e /work/both ]; then echo 0 > /logs/verifier/reward.txt; fi
 else echo 0 > /logs/verifier/reward.txt; fi
 """,
 }
@@ -80,6 +81,8 @@ def test_failing_judge_is_no_zero(box: Made) -> None:
     assert box.verify()["reward"] is None
     box.sh("rm /work/odd; touch /work/several")
     assert box.verify()["reward"] == 0.75
+    box.sh("touch /work/both")
+    assert box.verify()["reward"] == 0.0
 
 
 def test_too_much_output_earns_nothing_and_says_so(box: Made) -> None:

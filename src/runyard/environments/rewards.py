@@ -37,8 +37,10 @@ class Verdict:
 
 
 async def rewarded(sandbox: Sandbox, folder: str) -> Verdict:
-    """Read the reward that a judge wrote: one finite number, or several by name. Anything else is its failure."""
-    for name in ("reward.json", "reward.txt"):
+    """Read the reward that a judge wrote: one finite number, or several by name. Anything else is its failure. The text
+    counts where there are both, as in Harbor: the other file tells then what it was made of.
+    """
+    for name in ("reward.txt", "reward.json"):
         try:
             text = (await read_file(sandbox, f"{folder}/{name}", REWARD_BYTES)).decode("utf-8", "replace")
         except NotFound:

@@ -11,7 +11,8 @@ from runyard.environments.packages.model import Verification
 
 DIGITS: Final[Mapping[str, int]] = {"sha256": 64, "sha512": 128, "sha1": 40, "md5": 32}
 """Hexadecimal digits by algorithm of a flag's hash."""
-LONGEST: Final = 3600
+LONGEST: Final = 8 * 3600
+"""Seconds that a script may ask for to judge: no environment lives longer unless an operator lets it."""
 _HEX: Final = re.compile(r"[0-9a-f]+\Z")
 _ALIASES: Final = {"flag_hash": "hash", "submission_path": "path"}
 _NEEDS: Final[Mapping[str, tuple[str, ...]]] = {
