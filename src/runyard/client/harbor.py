@@ -51,8 +51,14 @@ def _read(source: Path) -> _Toml:
         raise BadTask("tasks of several steps are not supported")
     if _table(document, "environment").get("os", "linux") != "linux":
         raise BadTask("only tasks for Linux are supported")
-    if _table(document, "environment").get("gpus"):
-        raise BadTask("tasks with GPUs are not supported")
+    if _table(document, "environment").get("gpus") or _table(document, "environment").get("tpu"):
+        raise BadTask("tasks with GPUs or TPUs are not supported")
+    for name, what in (
+        ("environment", "a verifier with an environment of its own"),
+        ("collect", "verifier.collect"),
+    ):
+        if _table(document, "verifier").get(name):
+            raise BadTask(f"{what} is not supported: the judge works in a copy of the task's own environment")
     return document
 
 
@@ -72,7 +78,7 @@ def _manifest(
         },
         "reward_folder": REWARDS,
         "verifier_files": {"tests": "/tests"},
-        "outputs": document.get("artifacts") or [_workdir(source, environment, compose)],
+        "outputs": _artifacts(document) or [_workdir(source, environment, compose)],
         "hidden": ["tests", "solution"],
         "source": "harbor",
     }
@@ -80,12 +86,11 @@ def _manifest(
         manifest["solution"] = {"script": "solution/solve.sh"}
     if verifier.get("env"):
         manifest["verifier_env"] = _defaults(verifier["env"])
-    network = environment.get("network_mode")
-    if network == "no-network" or environment.get("allow_internet") is False:
-        manifest["egress"] = {"allow": []}
-    elif environment.get("allowed_hosts"):
-        manifest["egress"] = {"allow": list(environment["allowed_hosts"])}
-    timeout = _table(document, "agent").get("timeout_sec")
+    agent = _table(document, "agent")
+    allowed = _allowed(agent, environment)
+    if allowed is not None:
+        manifest["egress"] = {"allow": allowed}
+    timeout = agent.get("timeout_sec")
     if timeout:
         manifest["max_agent_timeout_sec"] = int(timeout)
     difficulty = metadata.get("difficulty")
@@ -97,6 +102,54 @@ def _manifest(
     if description := task.get("description") or metadata.get("description"):
         manifest["description"] = str(description)
     return manifest
+
+
+def _allowed(agent: _Toml, environment: _Toml) -> list[str] | None:
+    """Return the only hosts that the agent may reach, None for all: what its own phase says counts before what the
+    environment does. Raises BadTask.
+    """
+    scope = next((one for one in (agent, environment) if one.get("network_mode")), None)
+    if scope is None:
+        # The older form, and lists without a mode.
+        hosts = agent.get("allowed_hosts") or environment.get("allowed_hosts")
+        if environment.get("allow_internet") is False:
+            return []
+        return list(hosts) if hosts else None
+    mode = scope["network_mode"]
+    if mode not in ("no-network", "public", "allowlist"):
+        raise BadTask(f"the network mode {mode!r} is not known")
+    if mode == "public":
+        return None
+    return [] if mode == "no-network" else list(scope.get("allowed_hosts") or ())
+
+
+def _artifacts(document: _Toml) -> list[str]:
+    """Return the paths that the judge gets. Raises BadTask."""
+    found: list[str] = []
+    for one in document.get("artifacts") or ():
+        entry = one if isinstance(one, dict) else {"source": one}
+        if entry.get("service") not in (None, "main"):
+            raise BadTask("artifacts of other services than main are not supported")
+        found.append(str(entry.get("source", "")))
+    return found
+
+
+def _health(check: _Toml) -> dict[str, Any]:
+    """Return the check of a task as compose files write it."""
+    return {
+        "test": ["CMD-SHELL", str(check.get("command", ""))],
+        "interval": f"{check.get('interval_sec', 5)}s",
+        "timeout": f"{check.get('timeout_sec', 30)}s",
+        "start_period": f"{check.get('start_period_sec', 0)}s",
+        "retries": int(check.get("retries", 3)),
+    }
+
+
+def _memory(environment: _Toml) -> str | None:
+    if environment.get("memory_mb"):
+        return f"{int(environment['memory_mb'])}m"
+    # The older form, such as 2G.
+    return str(environment["memory"]).strip().lower() if environment.get("memory") else None
 
 
 def _compose(folder: Path, environment: _Toml) -> dict[str, Any]:
@@ -127,8 +180,10 @@ def _compose(folder: Path, environment: _Toml) -> dict[str, Any]:
         main["environment"] = {**_defaults(environment["env"]), **_mapping(main.get("environment"))}
     if environment.get("workdir"):
         main.setdefault("working_dir", str(environment["workdir"]))
-    if environment.get("memory_mb"):
-        main.setdefault("mem_limit", f"{int(environment['memory_mb'])}m")
+    if memory := _memory(environment):
+        main.setdefault("mem_limit", memory)
+    if check := _table(environment, "healthcheck"):
+        main.setdefault("healthcheck", _health(check))
     if environment.get("cpus"):
         main.setdefault("cpus", float(environment["cpus"]))
     return dict(compose)
