@@ -22,7 +22,7 @@ from runyard.kernel.clock import utc_now
 from runyard.kernel.crypto import Vault
 from runyard.kernel.errors import InvalidArgument, NotFound
 from runyard.kernel.ids import AccountId
-from tests.support.wing import Wing, started
+from tests.support.wing import Wing
 
 
 async def test_run_is_a_row_of_the_ledger_with_all_that_actions_add(wing: Wing) -> None:
@@ -142,10 +142,9 @@ async def test_unresolved_parameters_leave_a_failed_execution(wing: Wing) -> Non
 
 
 async def test_cancel_waits_for_the_runner_and_names_who_did_it(wing: Wing) -> None:
-    started.clear()
     made = await wing.runs.create(wing.caller, NewRun(action="core.http", parameters={"url": "http://x"}))
     scope = wing.caller.scope
-    await asyncio.wait_for(started.wait(), 10)
+    await asyncio.wait_for(wing.reluctant.started.wait(), 10)
     assert (await wing.changes.cancel(wing.caller, made.execution.id)).execution.status in (
         Status.CANCELING,
         Status.CANCELED,
@@ -156,6 +155,29 @@ async def test_cancel_waits_for_the_runner_and_names_who_did_it(wing: Wing) -> N
     done = await wing.run("core.noop")
     with pytest.raises(RunRefused, match="State = succeeded"):
         await wing.changes.cancel(wing.caller, done.execution.id)
+
+
+async def test_execution_that_is_being_canceled_shows_who_did_it_and_can_be_asked_for_it_again(
+    wing: Wing,
+) -> None:
+    wing.reluctant.released.clear()
+    scope = wing.caller.scope
+    try:
+        made = await wing.runs.create(wing.caller, NewRun(action="core.http", parameters={"url": "http://x"}))
+        name = made.execution.id
+        await asyncio.wait_for(wing.reluctant.started.wait(), 10)
+        canceling = await wing.changes.cancel(wing.caller, name)
+        assert canceling.execution.status is Status.CANCELING
+        assert canceling.result == {"message": "Action canceled by user.", "user": "admin"}
+        for status in ("canceling", "canceled"):
+            again = await wing.changes.set_status(wing.caller, name, status, None)
+            assert again.execution.status is Status.CANCELING
+        with pytest.raises(RunRefused, match="State = canceling"):
+            await wing.changes.cancel(wing.caller, name)
+    finally:
+        wing.reluctant.released.set()
+    await wing.runs.executions.wait(scope, name)
+    assert (await wing.runs.get(scope, name)).execution.status is Status.CANCELED
 
 
 async def test_inquiry_waits_as_a_row_and_ends_by_its_answer(wing: Wing) -> None:

@@ -44,16 +44,22 @@ async def echo(job: Job, context: RunContext) -> Outcome:
     return outcome(Status.SUCCEEDED, {"given": dict(job.given.runner), "user": job.run.user_name})
 
 
-started = asyncio.Event()
-"""Set by `until_ended` when it runs."""
+class Reluctant:
+    """A runner that runs until it is canceled, and obeys when tests let it."""
 
+    def __init__(self) -> None:
+        """Obey at once."""
+        self.started = asyncio.Event()
+        self.released = asyncio.Event()
+        self.released.set()
 
-async def until_ended(job: Job, context: RunContext) -> Outcome:
-    """Run until somebody ends it."""
-    del job
-    started.set()
-    await context.cancelled.wait()
-    return Outcome(status=Status.CANCELED, reason=context.cancel_reason)
+    async def __call__(self, job: Job, context: RunContext) -> Outcome:
+        """Run until somebody ends it."""
+        del job
+        self.started.set()
+        await context.cancelled.wait()
+        await self.released.wait()
+        return Outcome(status=Status.CANCELED, reason=context.cancel_reason)
 
 
 @dataclass
@@ -68,6 +74,8 @@ class Wing:
     caller: Principal
     clock: Clock
     folder: Path
+    reluctant: Reluctant
+    """What runs `http-request`."""
 
     async def run(self, action: str, **parameters: object) -> Record:
         """Run an action to its end."""
@@ -88,8 +96,9 @@ async def open_wing(database: Database, folder: Path) -> AsyncIterator[Wing]:
     catalogue.start()
     datastore, traces = DatastoreService(database, vault, clock), TraceService(database)
     runs = RunService(database, executions, catalogue, datastore, traces, vault)
-    runners: dict[str, JobRunner] = {"local-shell-cmd": echo, "noop": noop, "http-request": until_ended}
+    reluctant = Reluctant()
+    runners: dict[str, JobRunner] = {"local-shell-cmd": echo, "noop": noop, "http-request": reluctant}
     ActionWorker(database, runs, catalogue, identity, runners).register()
     await executions.recover()
-    yield Wing(catalogue, datastore, traces, runs, RunChanges(runs), caller, clock, folder)
+    yield Wing(catalogue, datastore, traces, runs, RunChanges(runs), caller, clock, folder, reluctant)
     await executions.stop(5)

@@ -106,6 +106,8 @@ class RunChanges:
             raise RunRefused("Execution is already in completed state.")
         if status == shown_status(record):
             return record
+        if status == "canceled" and execution.status is Status.CANCELING:
+            return record  # it is as soon as its processes are gone
         if status in ("canceling", "canceled"):
             return await self.cancel(caller, execution_id)
         if status in ("pausing", "paused"):

@@ -77,7 +77,11 @@ class CatalogueHandlers:
 
     async def delete_action(self, call: Call) -> None:
         """Remove an action."""
-        granting.require_action(call, "action_delete", (await self._stored(call)).action)
+        body = await reading.read_object(call)
+        stored = await self._stored(call)
+        granting.require_action(call, "action_delete", stored.action)
+        if body.get("remove_files") is True and stored.action.metadata_file:
+            raise InvalidArgument("Files of actions cannot be removed through the API in this version.")
         await self._catalogue.delete(call.caller.scope.account_id, call.params["action"])
         await send_nothing(call)
 
