@@ -147,3 +147,16 @@ def test_remote_script_runs_from_its_folder_and_is_taken_away(
     path = f"{tmp_path}/{made['id']}/tell.sh"
     assert ended["result"]["127.0.0.1"]["stdout"] == f"{path} --loud it's one\n/usr"
     assert not list(tmp_path.iterdir())
+
+
+def test_keys_of_the_servers_own_user_are_not_offered(server: Server, door: Door, sshd: Sshd) -> None:
+    own = server.folder / ".ssh" / "id_ed25519"
+    own.parent.mkdir(mode=0o700)
+    own.write_text(sshd.key)
+    own.chmod(0o600)
+    try:
+        ended = remote(door, sshd, private_key=None, cmd="echo in")
+    finally:
+        shutil.rmtree(own.parent)
+    assert ended["status"] == "failed"
+    assert "Failed connecting to host 127.0.0.1" in ended["result"]["127.0.0.1"]["error"]

@@ -1,7 +1,7 @@
 """remote-shell-cmd and remote-shell-script: on other hosts over SSH, all at once. Owns connections and their results.
 
 As published, host keys are not compared with anything unless a file of known hosts is configured. Nothing is started on
-this host: the client speaks the protocol itself.
+this host: the client speaks the protocol itself, with the password or key that it was given and no other.
 """
 
 import asyncio
@@ -138,6 +138,8 @@ class RemoteRunner:
             "connect_timeout": CONNECT_SECONDS,
             "config": None,
             "agent_path": None,
+            # Else the keys of the server's own user would be offered to whatever host a caller names.
+            "client_keys": None,
         }
         if job.text("username"):
             chosen["username"] = job.text("username")
@@ -146,8 +148,6 @@ class RemoteRunner:
         if key:
             passphrase = job.text("passphrase") or None
             chosen["client_keys"] = [asyncssh.import_private_key(key, passphrase)]
-        elif password:
-            chosen["client_keys"] = None
         return chosen
 
     @asynccontextmanager
