@@ -104,7 +104,7 @@ class Runtimes(_Group):
     network_cidr: str = "10.83.0.0/16"
     """Addresses of runtimes with outgoing network."""
     block_private: bool = False
-    """Refuse connections of runtimes to private address ranges."""
+    """Refuse connections of runtimes, and of the action runner `http-request`, to private address ranges."""
     nameservers: tuple[str, ...] = ()
     """Resolvers inside runtimes; empty means the host's own."""
     idle_scan_secs: Annotated[float, Field(ge=0.05, le=3600)] = 5.0

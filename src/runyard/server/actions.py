@@ -116,7 +116,7 @@ def make_actions(settings: Settings, shared: Shared) -> ActionHouse:
         "local-shell-cmd": ShellRunner(places),
         "local-shell-script": ScriptRunner(places),
         "python-script": PythonRunner(places, virtualenvs, answers),
-        "http-request": HttpRunner(),
+        "http-request": HttpRunner(block_private=settings.runtimes.block_private),
         "remote-shell-cmd": _Remote(script=False, known_hosts=settings.actions.known_hosts),
         "remote-shell-script": _Remote(script=True, known_hosts=settings.actions.known_hosts),
         "noop": noop,

@@ -6,13 +6,13 @@ The client speaks for the server, so its time, its redirects and the size of wha
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 import httpx2
 
 from runyard import __version__
 from runyard.actions.errors import InvalidParameters
 from runyard.actions.runners.job import Job, canceled, failed, outcome
+from runyard.actions.runners.outward import Outward, judged
 from runyard.actions.values import Json
 from runyard.executions.model import Outcome, Status
 from runyard.executions.output.model import Stream
@@ -26,15 +26,25 @@ _REDIRECTS: Final = 10
 class HttpRunner:
     """Sends requests."""
 
+    def __init__(self, *, block_private: bool = False) -> None:
+        """Take whether private addresses are out of reach."""
+        self._block_private = block_private
+
     async def __call__(self, job: Job, context: RunContext) -> Outcome:
         """Send the request of the job. Raises InvalidParameters for a host that it may not reach."""
         given = {**job.given.runner, **job.given.action}
         url = str(given.get("url") or "")
-        check_host(url, given.get("url_hosts_blacklist") or [], given.get("url_hosts_whitelist") or [])
+        lists = given.get("url_hosts_blacklist") or [], given.get("url_hosts_whitelist") or []
+        check_host(url, *lists)
+
+        async def check_redirect(request: httpx2.Request) -> None:
+            check_host(str(request.url), *lists)
+
         timeout = given.get("timeout")
         limit = float(timeout) if isinstance(timeout, int | float) else DEFAULT_TIMEOUT
         try:
-            async with httpx2.AsyncClient(**_options(given, limit)) as client:
+            options = await _options(given, limit, block_private=self._block_private)
+            async with httpx2.AsyncClient(**options, event_hooks={"request": [check_redirect]}) as client:
                 request = client.build_request(**_request(job, given, url))
                 return await self._sent(client, request, given, context)
         except httpx2.TimeoutException as error:
@@ -82,22 +92,30 @@ def check_host(url: str, refused: Sequence[Json], allowed: Sequence[Json]) -> No
             '"url_hosts_blacklist" and "url_hosts_whitelist" parameters are mutually exclusive. '
             "Only one should be provided."
         )
-    host = urlsplit(url if "://" in url else f"http://{url}").hostname or ""
+    try:
+        # By the parser of the client: where two of them differ, one of the lists could be got round.
+        host = httpx2.URL(url if "://" in url else f"http://{url}").host
+    except httpx2.InvalidURL:
+        raise InvalidParameters(f'URL "{url}" is not valid') from None
     if host in [str(one).lower() for one in refused]:
         raise InvalidParameters(f'URL "{url}" is blacklisted')
     if allowed and host not in [str(one).lower() for one in allowed]:
         raise InvalidParameters(f'URL "{url}" is not whitelisted')
 
 
-def _options(given: Mapping[str, Json], limit: float) -> dict[str, Any]:
-    mounts = {
-        f"{scheme}://": httpx2.AsyncHTTPTransport(proxy=str(given[f"{scheme}_proxy"]))
-        for scheme in ("http", "https")
-        if given.get(f"{scheme}_proxy")
-    }
+async def _options(given: Mapping[str, Json], limit: float, *, block_private: bool) -> dict[str, Any]:
+    verify = given.get("verify_ssl_cert") is not False
+    mounts: dict[str, httpx2.AsyncBaseTransport] = {}
+    for scheme in ("http", "https"):
+        if given.get(f"{scheme}_proxy"):
+            proxy = httpx2.URL(str(given[f"{scheme}_proxy"]))
+            address = await judged(proxy.host, proxy.port, block_private=block_private)
+            mounts[f"{scheme}://"] = httpx2.AsyncHTTPTransport(
+                proxy=proxy.copy_with(host=address), verify=verify, trust_env=False
+            )
     return {
         "timeout": limit,
-        "verify": given.get("verify_ssl_cert") is not False,
+        "transport": Outward(block_private=block_private, verify=verify, trust_env=False),
         "mounts": mounts,
         "max_redirects": _REDIRECTS,
         "trust_env": False,

@@ -5,7 +5,6 @@ leads there. The address that was judged is the one that is connected to, so tha
 """
 
 import asyncio
-import ipaddress
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from urllib.parse import urlsplit
 
 from runyard.infrastructure.guardrails.wildcards import matches
 from runyard.infrastructure.notifications.errors import DestinationRefused
+from runyard.kernel.addresses import is_public
 
 MAX_URL = 2048
 
@@ -78,21 +78,6 @@ async def resolve(url: str, options: DestinationOptions) -> Target:
     parts = urlsplit(url)
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     return Target(scheme, host, addresses[0], port, parts.netloc, path)
-
-
-def is_public(address: str) -> bool:
-    """Tell whether an address is one of the open internet."""
-    ip = ipaddress.ip_address(address.partition("%")[0])
-    if isinstance(ip, ipaddress.IPv6Address):
-        inner = ip.ipv4_mapped or ip.sixtofour or (ip.teredo[1] if ip.teredo else None)
-        if inner is not None:
-            return is_public(str(inner))
-        if ip in _NAT64:
-            return is_public(str(ipaddress.IPv4Address(int(ip) & 0xFFFF_FFFF)))
-    return ip.is_global and not ip.is_multicast
-
-
-_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 
 
 def _check_literal(host: str, options: DestinationOptions) -> None:
