@@ -3,14 +3,14 @@
 Knows no dialect's words; a door adds its own helpers beside its wire types.
 """
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import TypeVar
 from urllib.parse import parse_qsl
 
 import msgspec
 
 from runyard.dialects.door import Call, ClientGone, Scope
-from runyard.kernel.errors import InvalidArgument, MalformedRequest, Unauthenticated
+from runyard.kernel.errors import InvalidArgument, MalformedRequest, TooLarge, Unauthenticated
 
 Body = TypeVar("Body")
 
@@ -47,6 +47,28 @@ async def read_body(call: Call) -> bytes:
         if not message.get("more_body", False):
             return b"".join(parts)
         message = await call.receive()
+
+
+async def pieces(call: Call, limit: int | None = None) -> AsyncIterator[bytes]:
+    """Yield a body as it comes, at most `limit` bytes of it; what declares more is refused before any. Raises TooLarge,
+    ClientGone.
+    """
+    declared = header(call, b"content-length") or ""
+    if limit is not None and declared.isdigit() and int(declared) > limit:
+        raise TooLarge(f"the body has more than {limit} bytes", limit=limit)
+    seen = 0
+    more = True
+    while more:
+        message = await call.receive()
+        if message["type"] != "http.request":
+            raise ClientGone
+        piece = message.get("body", b"")
+        seen += len(piece)
+        if limit is not None and seen > limit:
+            raise TooLarge(f"the body has more than {limit} bytes", limit=limit)
+        if piece:
+            yield piece
+        more = message.get("more_body", False)
 
 
 def decode(decoder: msgspec.json.Decoder[Body], body: bytes) -> Body:

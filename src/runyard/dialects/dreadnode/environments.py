@@ -11,7 +11,7 @@ from runyard.dialects.dreadnode.declaring import route
 from runyard.dialects.dreadnode.executing import DOOR, TOKEN_HEADER, ExecuteHandlers
 from runyard.dialects.dreadnode.replies import send_json, send_nothing, time_of
 from runyard.dialects.dreadnode.services import DreadnodeServices
-from runyard.dialects.reading import header
+from runyard.dialects.reading import header, pieces
 from runyard.environments.model import Environment, State
 from runyard.environments.service import NewEnvironment
 from runyard.identity.model import Permission, Project, Scope
@@ -161,13 +161,8 @@ class EnvironmentHandlers:
         """Take the bytes of a file and publish it when the last one has come."""
         environment = await self._admitted(call)
         async with self._environments.writing(environment, _path(call), _mode(call)) as writer:
-            while True:
-                message = await call.receive()
-                if message["type"] != "http.request":
-                    return  # the client went away: leaving the context drops what came
-                await writer.write(message.get("body", b""))
-                if not message.get("more_body", False):
-                    break
+            async for piece in pieces(call):  # a client that goes away raises, and leaving drops what came
+                await writer.write(piece)
             await writer.publish()
         await send_nothing(call)
 

@@ -4,11 +4,11 @@ import re
 import secrets
 from typing import BinaryIO, Final
 
-from runyard.dialects.door import Answer, Call, ClientGone, send_answer
+from runyard.dialects.door import Answer, Call, send_answer
 from runyard.dialects.dreadnode import places, reading
 from runyard.dialects.dreadnode.replies import send_json
 from runyard.dialects.dreadnode.services import DreadnodeServices
-from runyard.dialects.reading import header, read_body
+from runyard.dialects.reading import header, pieces, read_body
 from runyard.environments.packages.errors import BadPackage
 from runyard.environments.packages.model import NAME
 from runyard.environments.packages.registry import MANIFEST_TYPE
@@ -107,16 +107,10 @@ class RegistryHandlers:
 
 async def _receive(call: Call, incoming: Incoming, limit: int) -> None:
     """Write the body as it comes. Raises TooLarge, ClientGone."""
-    more = True
-    while more:
-        message = await call.receive()
-        if message["type"] != "http.request":
-            raise ClientGone
-        piece = message.get("body", b"")
+    async for piece in pieces(call):
         if incoming.size + len(piece) > limit:
             raise TooLarge(f"a task package has at most {limit} bytes")
         incoming.write(piece)
-        more = message.get("more_body", False)
 
 
 async def _start(call: Call, size: int, digest: str) -> None:

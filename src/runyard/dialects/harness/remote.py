@@ -1,16 +1,16 @@
 """Remote executions on the wire: create, show, upload, execute, download."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from typing import Final
 
 import msgspec
 
-from runyard.dialects.door import Call, ClientGone
+from runyard.dialects.door import Call
 from runyard.dialects.harness.reading import Reader, Where
 from runyard.dialects.harness.replies import millis, send_json
 from runyard.dialects.harness.services import HarnessServices
 from runyard.dialects.harness.views import default_pipeline
-from runyard.dialects.reading import header, read_optional_json
+from runyard.dialects.reading import header, pieces, read_optional_json
 from runyard.infrastructure.remote.errors import NoDefaultPipeline, RemoteExecutionNotFound
 from runyard.infrastructure.remote.model import RemoteExecution, read_digest
 from runyard.infrastructure.workspaces.model import Workspace
@@ -74,7 +74,7 @@ class RemoteHandlers:
         """Take its source."""
         where, workspace, remote = await self._found(call)
         digest = read_digest(header(call, b"content-digest"))
-        remote = await self._remote.upload(call.caller, remote, digest, _pieces(call))
+        remote = await self._remote.upload(call.caller, remote, digest, pieces(call))
         await send_json(call, _view(call, where, workspace, remote))
 
     async def execute(self, call: Call) -> None:
@@ -111,18 +111,6 @@ class RemoteHandlers:
             raise RemoteExecutionNotFound(
                 f"remote execution {remote_id} not found in workspace {workspace.identifier}"
             ) from None
-
-
-async def _pieces(call: Call) -> AsyncIterator[bytes]:
-    """Yield the body as it comes. Raises ClientGone."""
-    while True:
-        message = await call.receive()
-        if message["type"] != "http.request":
-            raise ClientGone
-        if message.get("body"):
-            yield message["body"]
-        if not message.get("more_body", False):
-            return
 
 
 def _view(call: Call, where: Where, workspace: Workspace, remote: RemoteExecution) -> RemoteExecutionView:

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 
 from runyard.dialects.door import Call
+from runyard.dialects.reading import pieces
 from runyard.dialects.runta import reading
 from runyard.dialects.runta.replies import send_nothing
 from runyard.dialects.runta.services import RuntaServices
@@ -59,13 +60,8 @@ class FileHandlers:
         """Take the file's bytes and publish the file when the last one has come; 204."""
         resident, path = await self._target(call)
         async with self._files.writing(resident, path) as writer:
-            while True:
-                message = await call.receive()
-                if message["type"] != "http.request":
-                    return  # the client went away: leaving the context drops what came
-                await writer.write(message.get("body", b""))
-                if not message.get("more_body", False):
-                    break
+            async for piece in pieces(call):  # a client that goes away raises, and leaving drops what came
+                await writer.write(piece)
             await writer.publish()
         await send_nothing(call)
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 from runyard.dialects.door import Call
+from runyard.dialects.reading import pieces
 from runyard.dialects.terraform import reading
 from runyard.dialects.terraform.addresses import Addresses, Purpose
 from runyard.dialects.terraform.replies import resource, send_nothing, send_resource
@@ -41,7 +42,7 @@ class ConfigurationHandlers:
     async def receive(self, call: Call) -> None:
         """Take the archive; the address is the permission."""
         subject, _ = self._addresses.open(call.params["address"], Purpose.CONFIGURATION)
-        await self._services.configurations.upload(subject, reading.pieces(call, UPLOAD_BYTES))
+        await self._services.configurations.upload(subject, pieces(call, UPLOAD_BYTES))
         await send_nothing(call, 200)
 
 

@@ -2,16 +2,16 @@
 
 import base64
 import binascii
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 import msgspec
 
 from runyard.dialects import reading
-from runyard.dialects.door import Call, ClientGone, Scope
-from runyard.dialects.reading import bearer, header, read_json
+from runyard.dialects.door import Call, Scope
+from runyard.dialects.reading import bearer, header, pieces, read_json
 from runyard.dialects.terraform.errors import MEDIA_TYPE
-from runyard.kernel.errors import InvalidArgument, TooLarge, Unauthenticated
+from runyard.kernel.errors import InvalidArgument, Unauthenticated
 
 Value = TypeVar("Value")
 LARGEST_DOCUMENT: Final = 8 << 20
@@ -95,25 +95,6 @@ async def skip_bounded(call: Call, limit: int) -> None:
     """Read a body to its end without keeping it. Raises TooLarge, ClientGone."""
     async for _ in pieces(call, limit):
         pass
-
-
-async def pieces(call: Call, limit: int) -> AsyncIterator[bytes]:
-    """Yield a body as it comes, at most `limit` bytes of it. Raises TooLarge, ClientGone."""
-    declared = header(call, b"content-length")
-    if declared is not None and declared.isdigit() and int(declared) > limit:
-        raise TooLarge(f"the body has more than {limit} bytes", limit=limit)
-    seen = 0
-    while True:
-        message = await call.receive()
-        if message["type"] != "http.request":
-            raise ClientGone
-        piece = message.get("body", b"")
-        seen += len(piece)
-        if seen > limit:
-            raise TooLarge(f"the body has more than {limit} bytes", limit=limit)
-        yield piece
-        if not message.get("more_body", False):
-            return
 
 
 def content_md5(call: Call) -> str | None:

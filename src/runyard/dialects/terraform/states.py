@@ -4,6 +4,7 @@ import base64
 from typing import Any, Final
 
 from runyard.dialects.door import Call
+from runyard.dialects.reading import pieces
 from runyard.dialects.terraform import reading
 from runyard.dialects.terraform.addresses import BASE, Addresses, Purpose
 from runyard.dialects.terraform.finding import organization, writer_of
@@ -101,7 +102,7 @@ class StateHandlers:
     async def receive(self, call: Call) -> None:
         """Take the bytes of an announced version; the address is the permission."""
         version_id, lock_id = self._addresses.open(call.params["address"], Purpose.STATE)
-        body = reading.pieces(call, self._states.max_bytes)
+        body = pieces(call, self._states.max_bytes)
         await self._states.finish(version_id, body, lock_id or None)
         await send_nothing(call, 200)
 

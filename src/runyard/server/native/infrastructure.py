@@ -2,14 +2,14 @@
 
 import asyncio
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 
 from runyard.dialects import reading
-from runyard.dialects.door import Call, ClientGone, Parameter, Route
+from runyard.dialects.door import Call, Parameter, Route
 from runyard.identity.model import Permission
 from runyard.infrastructure.plans.reading import MAX_BYTES
 from runyard.infrastructure.runs.arguments import split
@@ -17,7 +17,6 @@ from runyard.infrastructure.runs.external import NewReport, kind_of
 from runyard.infrastructure.runs.model import NewRun, Origin, RunQuery, Trigger
 from runyard.infrastructure.runs.pushes import Push, PushService
 from runyard.infrastructure.workspaces.model import NewWorkspace, Workspace, WorkspaceQuery
-from runyard.kernel.errors import TooLarge
 from runyard.server.house import House
 from runyard.server.native.infrawire import (
     FailureIn,
@@ -209,14 +208,14 @@ class RunHandlers:
 
     async def log(self, call: Call) -> None:
         """Report what the task that is at work printed."""
-        run = await self._external.log(call.caller, call.params["run"], _pieces(call, _LARGEST_LOG))
+        run = await self._external.log(call.caller, call.params["run"], reading.pieces(call, _LARGEST_LOG))
         await send_json(call, run_view(run))
 
     async def plan(self, call: Call) -> None:
         """Report the output of `show -json`; the answer says what guardrails find."""
         await self._runs.get(call.caller.scope, call.params["run"])  # before a gigabyte comes for nothing
         with tempfile.NamedTemporaryFile(dir=self._folder, suffix=".json") as kept:
-            async for piece in _pieces(call, MAX_BYTES):
+            async for piece in reading.pieces(call, MAX_BYTES):
                 await asyncio.to_thread(kept.write, piece)
             kept.flush()
             run = await self._external.plan(call.caller, call.params["run"], Path(kept.name))
@@ -237,22 +236,6 @@ class RunHandlers:
         body = await reading.read_optional_json(call, _failure)
         run = await self._external.failed(call.caller, call.params["run"], body.reason)
         await send_json(call, run_view(run))
-
-
-async def _pieces(call: Call, limit: int) -> AsyncIterator[bytes]:
-    """Yield a body as it comes, at most `limit` bytes of it. Raises TooLarge, ClientGone."""
-    left = limit
-    while True:
-        message = await call.receive()
-        if message["type"] != "http.request":
-            raise ClientGone
-        left -= len(message.get("body", b""))
-        if left < 0:
-            raise TooLarge(f"the body has more than {limit} bytes", limit=limit)
-        if message.get("body"):
-            yield message["body"]
-        if not message.get("more_body", False):
-            return
 
 
 def infrastructure_routes(house: House) -> Iterator[Route]:

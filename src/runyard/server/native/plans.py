@@ -7,6 +7,7 @@ from typing import Any, Final
 import msgspec
 
 from runyard.dialects.door import Call, Route
+from runyard.dialects.streaming import send_pieces
 from runyard.identity.model import Permission
 from runyard.infrastructure.guardrails.model import Verdict
 from runyard.infrastructure.notifications.model import Delivery
@@ -128,12 +129,7 @@ class PlanHandlers:
     async def document(self, call: Call) -> None:
         """Send the masked plan in the form of `show -json`, as it is read from the database."""
         pieces = await self._guards.plans.document(call.caller.scope, call.params["run"])
-        headers = [(b"x-request-id", call.request_id.encode()), (b"content-type", b"application/json")]
-        call.started = True
-        await call.send({"type": "http.response.start", "status": 200, "headers": headers})
-        async for piece in pieces:
-            await call.send({"type": "http.response.body", "body": piece, "more_body": True})
-        await call.send({"type": "http.response.body", "body": b""})
+        await send_pieces(call, None, pieces, [(b"content-type", b"application/json")])
 
     async def verdict(self, call: Call) -> None:
         """Tell what guardrails say of a plan."""
