@@ -76,7 +76,7 @@ PLANNED = {"planned_at": NOW}
         (RunStatus.PLAN_SUCCESS, WAITING, ("planned", "finished", "pending")),
         (
             RunStatus.PLAN_SUCCESS,
-            {**WAITING, "extras": {"terraform": {"save_plan": True}}},
+            {**WAITING, "saved": True},
             ("planned_and_saved", "finished", "pending"),
         ),
         (RunStatus.PLAN_SUCCESS, {"step": Step.APPLY}, ("confirmed", "finished", "pending")),

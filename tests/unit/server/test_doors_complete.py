@@ -34,6 +34,7 @@ ANY_CREDENTIAL = {"whoAmI", "revokeToken", "metrics", "getMe", "revokeCurrentTok
     "getUser",
     "getVersion",
     "listGroups",
+    "listGroupMembers",
     "listOrganizations",
     "getOrganization",
     "listWorkspaces",
