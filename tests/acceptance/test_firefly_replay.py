@@ -49,6 +49,9 @@ def test_log_in_gives_tokens_that_live_beside_each_other(server: Server, firefly
         Firefly.check_words(api.anonymous().post("/v2/login", wrong).expect(401))
     for part, said in (({"accessKey": "admin"}, "Secret Key is required"), ({}, "Access Key is required")):
         assert api.anonymous().post("/v2/login", part).expect(400).json()["message"] == said
+    for path in ("/login", "/api/v2/login", "/api/v1.0/login", "//v2/login"):
+        answer = api.anonymous().post(path, {"accessKey": "admin", "secretKey": ADMIN_TOKEN}).expect(200)
+        api.clone(answer.json()["accessToken"]).get("/v2/users").expect(200)
     for path in ("/v2/health", "/api/v2/health", "/health", "//v2/health"):
         api.anonymous().get(path).expect(204)
 

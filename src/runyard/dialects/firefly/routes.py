@@ -24,6 +24,8 @@ RESOURCES: Final = (
     "login", "health", "workspaces", "guardrails", "runners", "governance", "users", "api/integrations", "api/vcs",
 )  # fmt: skip
 """What the door's paths begin with, behind any of its prefixes."""
+OLD_LOGIN: Final = "/api/v1.0/login/"
+"""Where older tools of the vendor log in before they call the paths of today."""
 _READ, _WRITE = Permission.WORKSPACES_READ, Permission.WORKSPACES_WRITE
 _RUN, _APPROVE, _ADMIN = Permission.WORKSPACES_RUN, Permission.WORKSPACES_APPROVE, Permission.ADMIN
 
@@ -310,14 +312,17 @@ def register(services: FireflyServices) -> Door:
         name="firefly",
         title="Firefly: workspaces, plans, guardrails, variables",
         routes=tuple(routes),
-        prefixes=tuple(f"{front}{name}/" for front in fronts for name in RESOURCES),
+        prefixes=(*(f"{front}{name}/" for front in fronts for name in RESOURCES), OLD_LOGIN),
         credential=reading.credential,
         write_error=write_error,
         error_body=ErrorOut,
-        aliases=tuple(
-            (f"{front}{name}/", f"{BASE}/{name}/")
-            for front in fronts
-            if front != f"{BASE}/"
-            for name in RESOURCES
+        aliases=(
+            *(
+                (f"{front}{name}/", f"{BASE}/{name}/")
+                for front in fronts
+                if front != f"{BASE}/"
+                for name in RESOURCES
+            ),
+            (OLD_LOGIN, f"{BASE}/login/"),
         ),
     )
