@@ -312,6 +312,7 @@ def test_update_of_a_workspace_is_done_whole_or_not_at_all(firefly: Firefly, tre
         ({"variables": [], "repository": ""}, 400),
         ({"defaultBranch": " "}, 400),
         ({"vcsIntegrationId": ""}, 400),
+        ({"vcsIntegrationId": "x" * 65}, 400),
         ({"vcs": ""}, 400),
     ):
         for method in ("PUT", "PATCH"):

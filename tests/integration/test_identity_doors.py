@@ -21,6 +21,7 @@ from runyard.kernel.crypto import Vault
 from runyard.kernel.errors import (
     AlreadyExists,
     Conflict,
+    InvalidArgument,
     LimitExceeded,
     NotFound,
     PermissionDenied,
@@ -226,6 +227,10 @@ async def test_address_of_a_user_is_changed_by_who_administers_the_whole_account
     assert await address(part, "dan@second.test") == "dan@first.test"
     assert await address(admin, "dan@second.test") == "dan@second.test"
     assert await address(admin, "dan@third.test", reference="dan@second.test") == "dan@second.test"
+    for reference in ("dan", "new"):
+        assert await address(admin, f"{'x' * 311}@long.test", reference) == f"{'x' * 311}@long.test"
+        with pytest.raises(InvalidArgument):
+            await address(admin, f"{'x' * 312}@long.test", reference)
 
 
 async def test_tree_of_another_account_is_not_found(hall: Hall) -> None:

@@ -21,6 +21,7 @@ from runyard.kernel.events import Event
 from runyard.kernel.ids import AccountId, ProjectId, UserId
 
 LONGEST = 256
+LONGEST_ADDRESS = 320
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +75,8 @@ class MemberService:
     async def _add(self, tx: Transaction, caller: Principal, project: Project, new: NewMember) -> Member:
         if not new.reference.strip() or len(new.reference) > LONGEST or "\0" in new.reference:
             raise InvalidArgument(f"a user needs a name of 1 to {LONGEST} characters")
+        if new.email and (len(new.email) > LONGEST_ADDRESS or "\0" in new.email):
+            raise InvalidArgument(f"an e-mail address has at most {LONGEST_ADDRESS} characters")
         now, account_id = self._now(), project.account_id
         user = await people.find_user(tx, account_id, new.reference)
         if user is None:

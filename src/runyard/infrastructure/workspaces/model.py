@@ -263,6 +263,8 @@ def _check_texts(workspace: Workspace) -> None:
             raise InvalidWorkspace(
                 "repository, branch and working directory have at most 1024 printable characters"
             )
+    if len(code.vcs_integration_id) > 64:
+        raise InvalidWorkspace("Vcs Integration Id has at most 64 characters")
     if ".." in code.working_directory.split("/"):
         raise InvalidWorkspace("Working Directory must not contain `..`")
 
