@@ -228,9 +228,9 @@ async def test_address_of_a_user_is_changed_by_who_administers_the_whole_account
     assert await address(admin, "dan@second.test") == "dan@second.test"
     assert await address(admin, "dan@third.test", reference="dan@second.test") == "dan@second.test"
     for reference in ("dan", "new"):
-        assert await address(admin, f"{'x' * 311}@long.test", reference) == f"{'x' * 311}@long.test"
+        assert await address(admin, f"{'x' * 310}@long.test", reference) == f"{'x' * 310}@long.test"
         with pytest.raises(InvalidArgument):
-            await address(admin, f"{'x' * 312}@long.test", reference)
+            await address(admin, f"{'x' * 311}@long.test", reference)
 
 
 async def test_tree_of_another_account_is_not_found(hall: Hall) -> None:
