@@ -22,7 +22,8 @@ permission_grants:
     permission_types: [action_execute]
   - resource_uid: "pack:core"
     permission_types: [pack_view]
-  - permission_types: [action_list, runner_type_list, runner_type_view, execution_list, stream_view, api_key_all]
+  - permission_types: [action_list, runner_type_list, runner_type_view, execution_list, stream_view, api_key_all,
+      inquiry_view, inquiry_respond]
   - resource_uid: "key_value_pair:st2kv.system:shared"
     permission_types: [key_value_pair_view]
 """,
@@ -304,18 +305,25 @@ def test_administrator_of_a_project_does_not_define_the_roles_of_the_account(hou
     assert api.get("/runyard/v1/action-roles").expect(200).json() == shown
 
 
-def test_inquiries_ask_for_a_role(house: House) -> None:
-    parameters = {"roles": ["runners"], "users": []}
-    admin, bob, eve = house.door("rita"), house.door("olga"), house.door("nobody")
-    made = (
-        admin("POST", "/v1/executions", {"action": "core.ask", "parameters": parameters})
-        .expect(201)
-        .json()["id"]
-    )
+@pytest.mark.parametrize(
+    ("parameters", "refused"),
+    [
+        ({"roles": ["runners"]}, ("rita", "olga", "nobody")),
+        ({"users": ["bob"]}, ("rita", "eve")),
+        ({"roles": ["runners"], "users": ["bob", "rita"]}, ("rita", "eve")),
+    ],
+)
+def test_inquiry_is_answered_by_whom_it_asks_only(
+    house: House, parameters: dict[str, list[str]], refused: tuple[str, ...]
+) -> None:
+    asked = {"action": "core.ask", "parameters": parameters}
+    made = house.door("rita")("POST", "/v1/executions", asked).expect(201).json()["id"]
     body = {"id": made, "response": {"continue": True}}
-    assert bob("PUT", f"/v1/inquiries/{made}", body).status == 403
-    assert eve("PUT", f"/v1/inquiries/{made}", body).status == 403
-    assert admin("PUT", f"/v1/inquiries/{made}", body).status == 200
+    for user in refused:
+        said = house.door(user)("PUT", f"/v1/inquiries/{made}", body).expect(403).json()["faultstring"]
+        assert said.startswith(("Requesting user", "User")), said
+    house.door("bob")("PUT", f"/v1/inquiries/{made}", body).expect(200)
+    assert house.door("rita").ended(made)["result"]["response"] == {"continue": True}
 
 
 def test_roles_are_replaced_at_once(house: House) -> None:

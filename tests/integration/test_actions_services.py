@@ -9,7 +9,6 @@ from sqlalchemy import update
 from runyard.actions.datastore import NewKey
 from runyard.actions.errors import ActionExists, InvalidMetadata, KeyNotFound, ParameterUnresolved, RunRefused
 from runyard.actions.runs import store
-from runyard.actions.runs.changes import Responder
 from runyard.actions.runs.counting import Counter
 from runyard.actions.runs.model import Cause, NewRun, RunFilter
 from runyard.actions.tables import datastore_keys
@@ -20,7 +19,7 @@ from runyard.dialects.stackstorm.views import execution_view
 from runyard.executions.model import Status
 from runyard.kernel.clock import utc_now
 from runyard.kernel.crypto import Vault
-from runyard.kernel.errors import InvalidArgument, NotFound
+from runyard.kernel.errors import InvalidArgument, NotFound, PermissionDenied
 from runyard.kernel.ids import AccountId
 from tests.support.wing import Wing
 
@@ -113,7 +112,7 @@ async def test_counts_stay_exact_while_the_past_is_remembered(wing: Wing, databa
     await wing.runs.create(wing.caller, NewRun(action="core.noop", context=child))
     await wing.run("core.local", cmd="x")
     assert (await compare())[6] == 5
-    await wing.changes.respond(wing.caller, asked[0].execution.id, {"continue": True}, Responder(admin=True))
+    await wing.changes.respond(wing.caller, asked[0].execution.id, {"continue": True})
     await wing.changes.cancel(wing.caller, delayed.execution.id)
     assert (await compare())[5] == 1
     await wing.run("core.noop")
@@ -180,14 +179,23 @@ async def test_execution_that_is_being_canceled_shows_who_did_it_and_can_be_aske
     assert (await wing.runs.get(scope, name)).execution.status is Status.CANCELED
 
 
+async def test_inquiry_for_another_user_is_not_answered_by_an_administrator(wing: Wing) -> None:
+    made = await wing.runs.create(wing.caller, NewRun(action="core.ask", parameters={"users": ["eve"]}))
+    with pytest.raises(PermissionDenied, match='user "admin" does not have permission to respond to inquiry'):
+        await wing.changes.respond(wing.caller, made.execution.id, {"continue": True})
+    assert (
+        await wing.changes.inquiry(wing.caller.scope, made.execution.id)
+    ).execution.status is Status.WAITING
+
+
 async def test_inquiry_waits_as_a_row_and_ends_by_its_answer(wing: Wing) -> None:
     made = await wing.runs.create(wing.caller, NewRun(action="core.ask"))
     asked = await wing.changes.inquiry(wing.caller.scope, made.execution.id)
     assert asked.execution.status is Status.WAITING
     assert made.execution.id not in wing.runs.executions.worker.in_flight
     with pytest.raises(InvalidArgument, match="did not pass schema validation"):
-        await wing.changes.respond(wing.caller, made.execution.id, {"continue": 5}, Responder(admin=True))
-    await wing.changes.respond(wing.caller, made.execution.id, {"continue": True}, Responder(admin=True))
+        await wing.changes.respond(wing.caller, made.execution.id, {"continue": 5})
+    await wing.changes.respond(wing.caller, made.execution.id, {"continue": True})
     ended = await wing.runs.get(wing.caller.scope, made.execution.id)
     assert ended.execution.status is Status.SUCCEEDED
     assert ended.result is not None

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 import structlog
@@ -37,24 +36,6 @@ _ENDS: Final[Mapping[str, Status]] = {
 }
 _SCAN_SECONDS: Final = 2.0
 _log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Responder:
-    """Who answers an inquiry."""
-
-    admin: bool
-    roles: Sequence[str] | None = None
-    """None when roles are off, so that nobody is asked for one."""
-
-    def may_answer(self, user: str, asked: JsonObject) -> bool:
-        """Tell whether an inquiry may be answered by a user of this kind."""
-        users, roles = asked.get("users") or [], asked.get("roles") or []
-        if self.admin:
-            return True
-        if users and user not in users:
-            return False
-        return not roles or self.roles is None or not set(roles).isdisjoint(self.roles)
 
 
 class RunChanges:
@@ -150,12 +131,14 @@ class RunChanges:
         return record
 
     async def respond(
-        self, caller: Principal, execution_id: str, response: Json, responder: Responder
+        self, caller: Principal, execution_id: str, response: Json, roles: Sequence[str] | None = None
     ) -> None:
-        """Answer an inquiry, which ends it. Raises as `inquiry`, PermissionDenied, InvalidArgument."""
+        """Answer an inquiry, which ends it; `roles` are the caller's, None when roles are off. Raises as `inquiry`,
+        PermissionDenied, InvalidArgument.
+        """
         record = await self.inquiry(caller.scope, execution_id)
         asked = record.run.inquiry
-        if not responder.may_answer(caller.user_name, asked):
+        if not _may_answer(caller.user_name, roles, asked):
             raise PermissionDenied(
                 f'Requesting user "{caller.user_name}" does not have permission to respond to inquiry '
                 f'"{execution_id}".'
@@ -183,6 +166,15 @@ class RunChanges:
     async def _expire(self, execution_id: str) -> None:
         outcome = Outcome(status=Status.TIMEOUT, reason="nobody answered in time")
         await self._executions.command(ExecutionId(execution_id), Finish(outcome), actor="system:inquiries")
+
+
+def _may_answer(user: str, roles: Sequence[str] | None, asked: JsonObject) -> bool:
+    """Tell whether a user is among those that an inquiry asks: administrators are no exception, or an answer would not
+    tell that one of them gave it.
+    """
+    if asked.get("users") and user not in asked["users"]:
+        return False
+    return not asked.get("roles") or roles is None or not set(asked["roles"]).isdisjoint(roles)
 
 
 def shown_status(record: Record) -> str:

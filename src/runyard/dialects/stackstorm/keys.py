@@ -4,7 +4,6 @@ from typing import Any, Final
 
 from runyard.actions.access.service import denied
 from runyard.actions.datastore import Key, NewKey
-from runyard.actions.runs.changes import Responder
 from runyard.actions.runs.model import Detail, Record, RunFilter
 from runyard.actions.traces import TraceFilter
 from runyard.dialects.door import Call
@@ -217,8 +216,8 @@ class InquiryHandlers:
             raise InvalidArgument("'response' is a required property")
         record = await self._found(call, "inquiry_respond")
         access = granting.access_of(call)
-        responder = Responder(access.is_admin, access.roles if access.enforced else None)
-        await self._services.changes.respond(call.caller, record.execution.id, body["response"], responder)
+        roles = access.roles if access.enforced else None
+        await self._services.changes.respond(call.caller, record.execution.id, body["response"], roles)
         await send_json(call, {"id": record.execution.id, "response": body["response"]})
 
     async def _found(self, call: Call, permission: str) -> Record:
