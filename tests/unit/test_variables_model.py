@@ -96,6 +96,18 @@ def test_parents_that_make_a_circle_are_refused(
         check_parents(graph, made, wanted)
 
 
+def test_parents_beyond_the_bound_are_refused_for_a_set_and_for_those_below_it() -> None:
+    chain = {str(number): [str(number + 1)] for number in range(60)}
+    below = {f"b{number}": [f"b{number + 1}"] for number in range(60)}
+    check_parents(chain, "new", ["0"])
+    check_parents({**chain, **below}, "b60", ["21"])
+    with pytest.raises(InvalidVariable, match="at most 100 sets above"):
+        check_parents({**chain, **below}, "b60", ["20"])
+    long = {str(number): [str(number + 1)] for number in range(5000)}
+    with pytest.raises(InvalidVariable, match="at most 100 sets above"):
+        check_parents(long, "new", ["0"])
+
+
 def test_below_lists_all_that_inherit() -> None:
     graph = {"b": ["a"], "c": ["b"], "d": ["a", "c"], "e": []}
     assert Sets(graph, {}).below("a") == ["b", "c", "d"]

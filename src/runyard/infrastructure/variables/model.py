@@ -21,6 +21,8 @@ LARGEST_VALUE: Final = 65_536
 MOST: Final = 1000
 """Variables of one owner."""
 MOST_PARENTS: Final = 50
+MOST_ABOVE: Final = 100
+"""Sets above one set, in all: each gives what all above it give, which is kept in memory for each of them."""
 _ENV_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*\Z")
 _INPUT_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*\Z")
 _INPUT_PREFIX: Final = "TF_VAR_"
@@ -242,6 +244,9 @@ def check_parents(parents: Mapping[str, Sequence[str]], set_id: str, wanted: Seq
         raise InvalidVariable(f"Parents are at most {MOST_PARENTS} different variable sets")
     if set_id in Sets({**parents, set_id: ()}, {}).closure(wanted):
         raise InvalidVariable("Parents must not contain the variable set itself or one below it")
+    after = Sets({**parents, set_id: wanted}, {})
+    if any(len(after.closure([one])) > MOST_ABOVE + 1 for one in (set_id, *after.below(set_id))):
+        raise InvalidVariable(f"A variable set has at most {MOST_ABOVE} sets above it")
 
 
 def merged(levels: Iterable[Values]) -> Values:
