@@ -117,6 +117,15 @@ async def test_own_package_is_preferred_to_a_public_one_of_its_name(shelf: Shelf
     assert (await shelf.packages.get(shelf.mine.scope, "demo")).org == "default"
 
 
+async def test_version_that_only_somebody_else_publishes_is_not_taken_for_an_own_one(shelf: Shelf) -> None:
+    await shelf.push(shelf.mine, task(version="0.2.0"), version="0.2.0")
+    await shelf.packages.set_public(shelf.mine, "demo", public=True)
+    await shelf.push(shelf.theirs, task(description="ours"))
+    with pytest.raises(TaskNotFound):
+        await shelf.packages.get(shelf.theirs.scope, "demo@0.2.0")
+    assert (await shelf.packages.get(shelf.theirs.scope, "default/demo@0.2.0")).org == "default"
+
+
 async def test_same_bytes_are_kept_once_and_belong_to_each_that_brought_them(shelf: Shelf) -> None:
     layer = task()
     await shelf.push(shelf.mine, layer)

@@ -79,14 +79,16 @@ class PackageService:
         """Whoever uses files of layers after their package is gone adds itself here; asked at every sweep."""
 
     async def get(self, scope: Scope, reference: str) -> TaskPackage:
-        """Find `[org/]name[@version]`: of the caller's own account, or a public one of another. Its files are there.
-        Raises TaskNotFound.
+        """Find `[org/]name[@version]`: of the caller's own account, or, where that has no task of the name in any version,
+        a public one of another: else anybody could publish the version that an account is about to push, and be run with
+        its secrets. Its files are there. Raises TaskNotFound.
         """
         ref = TaskRef.parse(reference)
         async with self._database.read() as tx:
             if ref.org is None:
                 row = await store.find(tx, scope.account_id, ref.name, ref.version)
-                others = [] if row else await store.find_public(tx, ref.name, ref.version)
+                own = row or await store.find(tx, scope.account_id, ref.name, None)
+                others = [] if own else await store.find_public(tx, ref.name, ref.version)
             else:
                 row, others = None, []
         if len(others) > 1:
