@@ -205,7 +205,12 @@ def test_paths_work_behind_the_gateway_and_without(door: Api, workspace: str, pr
     assert missing.json()["message"] == missing.json()["error_msg"]
     gone = door.get(f"{prefix}/pipeline/api/pipelines/execution/v2/{uuid.uuid4()}?accountIdentifier=default")
     assert (gone.status, gone.json()["status"]) == (404, "ERROR")
-    assert door.get(f"{prefix}/log-service/blob?key=x").status == 400
+    for query in ("key=x", "accountID=default", "accountID=default&key="):
+        assert door.get(f"{prefix}/log-service/blob?{query}").status == 400
+    door.anonymous().request("GET", prefix + workspace, headers=reader).expect(200)
+    refused_lock = door.anonymous().request("POST", f"{prefix}{workspace}/actions/lock", headers=reader)
+    assert refused_lock.status == 403, "a token for logs changes nothing"
+    door.get(prefix + workspace.removeprefix("/iacm")).expect(200)
 
 
 def test_key_in_the_form_of_the_dialect_works_and_names_the_account(door: Api, workspace: str) -> None:
@@ -325,6 +330,14 @@ def test_workspaces_are_listed_with_counts_in_headers(door: Api) -> None:
         answer.headers["x-total-pages"],
         answer.headers["x-page-size"],
     ) == ("3", "2", "2")
+    for one in ("0", "2"):
+        path = f"{BASE}/workspaces/l{mark}{one}"
+        door.put(path, body("") | {"tags": {"team": mark, "tier": one}}).expect(200)
+    found = door.get(f"{BASE}/workspaces?searchTerm={mark}&tags=team%3A{mark}&sort=updated,DESC").expect(200)
+    assert [one["identifier"] for one in found.json()] == [f"l{mark}2", f"l{mark}0"]
+    found = door.get(f"{BASE}/workspaces?tags=team%3A{mark}&tags=tier&status=failed&status=inactive&limit=1")
+    assert (len(found.expect(200).json()), found.headers["x-total-items"]) == (1, "2")
+    assert door.get(f"{BASE}/workspaces?tags=team%3A{mark}&status=failed").json() == []
     for query in ("limit=0", "limit=1001", "page=0", "sort=size,ASC"):
         refused(door.get(f"{BASE}/workspaces?{query}"), 400, "BadRequestError")
 
@@ -473,13 +486,26 @@ output "hidden" {{
     door.request("DELETE", f"{workspace}/terraform-backend/lock{query}", info).expect(200)
 
 
+def test_force_unlock_removes_the_lock_of_the_state_too(door: Api, workspace: str) -> None:
+    lock = f"{workspace}/terraform-backend/lock?accountIdentifier=default"
+    door.post(lock, {"ID": "held", "Who": "me"}).expect(200)
+    shown = door.get(workspace).expect(200).json()
+    assert (shown["backend_locked"], shown["lock"]["manual"], shown["lock"]["id"]) == (True, False, "held")
+    door.post(f"{workspace}/actions/force-unlock").expect(200)
+    shown = door.get(workspace).expect(200).json()
+    assert (shown["backend_locked"], "lock" in shown) == (False, False)
+    door.post(lock, {"ID": "mine"}).expect(200)
+
+
 def test_nothing_of_it_shows_to_another_tenant(fresh_server: Callable[..., Server]) -> None:
-    server = fresh_server()
+    server = fresh_server(public_url="https://runyard.example.com/")
     with server.api() as own:
         own.post(f"{BASE}/workspaces", body("private")).expect(201)
         one = created(own, f"{BASE}/workspaces/private")
         upload(own, one, packed(CODE)).expect(200)
-        run = own.post(f"{one}/execute").expect(200).json()["pipeline_execution_id"]
+        executed = own.post(f"{one}/execute").expect(200).json()
+        run = executed["pipeline_execution_id"]
+        assert executed["pipeline_execution_url"] == f"https://runyard.example.com/runyard/v1/runs/{run}"
     assert server.stop() == 0
     token = add_account(server, "other")
     server.start()

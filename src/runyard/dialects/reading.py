@@ -3,7 +3,7 @@
 Knows no dialect's words; a door adds its own helpers beside its wire types.
 """
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import TypeVar
 from urllib.parse import parse_qsl
 
@@ -105,6 +105,14 @@ def query(call: Call) -> Mapping[str, str]:
     except ValueError:
         raise InvalidArgument("the query is not valid") from None
     return dict(pairs)
+
+
+def repeated(call: Call, name: str) -> Sequence[str]:
+    """Return all values of a name in the query, in their order; empty ones are passed over. Raises InvalidArgument."""
+    if name not in query(call):
+        return ()
+    pairs = parse_qsl(call.scope["query_string"].decode("ascii"), errors="strict")
+    return [value for key, value in pairs if key == name]
 
 
 def integer(values: Mapping[str, str], name: str, default: int, low: int, high: int) -> int:

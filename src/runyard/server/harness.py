@@ -33,6 +33,7 @@ class HarnessHouse:
     locks: LockService
     remote: RemoteExecutionService
     stopping: asyncio.Event
+    public_url: str | None
 
 
 def harness_house(house: House) -> HarnessHouse:
@@ -51,4 +52,5 @@ def harness_house(house: House) -> HarnessHouse:
         locks=wing.kept.locks,
         remote=wing.remote,
         stopping=house.stopping,
+        public_url=house.settings.public_url,
     )

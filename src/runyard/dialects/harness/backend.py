@@ -5,13 +5,12 @@ from typing import Any, Final
 import msgspec
 
 from runyard.dialects.door import Answer, Call, send_answer
-from runyard.dialects.harness.reading import Reader, Where
+from runyard.dialects.harness.reading import Reader, Where, writer_of
 from runyard.dialects.harness.replies import encode, send_json, send_nothing
 from runyard.dialects.harness.services import HarnessServices
 from runyard.dialects.reading import decode, query, read_body
-from runyard.identity.model import Principal
 from runyard.infrastructure.state.errors import NoState, StateLocked
-from runyard.infrastructure.state.model import Lock, Writer
+from runyard.infrastructure.state.model import Lock
 from runyard.infrastructure.state.service import How
 from runyard.infrastructure.workspaces.errors import WorkspaceLocked
 from runyard.infrastructure.workspaces.model import Workspace
@@ -45,7 +44,7 @@ class BackendHandlers:
         _, workspace = await self._reader.workspace(call)
         body = await read_body(call)
         lock_id = query(call).get("ID") or None
-        await self._states.write(workspace, _writer(call.caller), body, how=How(lock_id=lock_id))
+        await self._states.write(workspace, writer_of(call.caller), body, how=How(lock_id=lock_id))
         await send_nothing(call, 200)
 
     async def lock(self, call: Call) -> None:
@@ -58,7 +57,7 @@ class BackendHandlers:
         if workspace.lock is not None and workspace.lock.actor != call.caller.actor:
             raise WorkspaceLocked(f"workspace {workspace.identifier} is locked by {workspace.lock.actor}")
         try:
-            lock = await self._locks.acquire(workspace, _writer(call.caller), lock_id, info)
+            lock = await self._locks.acquire(workspace, writer_of(call.caller), lock_id, info)
         except StateLocked as error:
             if error.holder is None:
                 raise
@@ -74,9 +73,9 @@ class BackendHandlers:
         if lock_id is not None and not isinstance(lock_id, str):
             raise InvalidArgument("the ID of a lock is a text")
         if lock_id:
-            await self._locks.release(workspace, _writer(call.caller), lock_id)
+            await self._locks.release(workspace, writer_of(call.caller), lock_id)
         else:
-            await self._locks.break_lock(workspace, _writer(call.caller))
+            await self._locks.break_lock(workspace, writer_of(call.caller))
         await send_nothing(call, 200)
 
     async def _info(self, call: Call) -> dict[str, Any]:
@@ -84,10 +83,6 @@ class BackendHandlers:
         if len(body) > _LARGEST_LOCK:
             raise TooLarge(f"the lock has at most {_LARGEST_LOCK} bytes")
         return decode(_lock, body) if body.strip() else {}
-
-
-def _writer(caller: Principal) -> Writer:
-    return Writer(actor=caller.actor, user_id=caller.user_id)
 
 
 def _view(where: Where, workspace: Workspace, lock: Lock) -> dict[str, Any]:

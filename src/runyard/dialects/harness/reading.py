@@ -13,8 +13,9 @@ from urllib.parse import parse_qs
 from runyard.dialects.door import Call, Scope
 from runyard.dialects.harness.services import HarnessServices
 from runyard.dialects.reading import header, query
-from runyard.identity.model import Account, Project
+from runyard.identity.model import Account, Principal, Project
 from runyard.identity.model import Scope as TenantScope
+from runyard.infrastructure.state.model import Writer
 from runyard.infrastructure.workspaces.model import Workspace
 from runyard.kernel.errors import InvalidArgument, NotFound, PermissionDenied, Unauthenticated
 
@@ -50,6 +51,11 @@ def _password(encoded: bytes) -> str:
         return base64.b64decode(encoded, validate=True).decode("utf-8", "surrogateescape").partition(":")[2]
     except binascii.Error:
         raise Unauthenticated("the Authorization header is no valid Basic credential") from None
+
+
+def writer_of(caller: Principal) -> Writer:
+    """Return the caller as a writer of states."""
+    return Writer(actor=caller.actor, user_id=caller.user_id)
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,6 +52,7 @@ class RemoteHandlers:
     def __init__(self, services: HarnessServices, reader: Reader) -> None:
         """Take the services."""
         self._remote = services.remote
+        self._public_url = services.public_url
         self._reader = reader
 
     async def create(self, call: Call) -> None:
@@ -63,25 +64,25 @@ class RemoteHandlers:
                 f"workspace {workspace.identifier} has no default pipeline for plans; set default_pipelines.plan"
             )
         made = await self._remote.create(call.caller, workspace, body.custom_arguments or {})
-        await send_json(call, _view(call, where, workspace, made), 201)
+        await send_json(call, self._view(call, where, workspace, made), 201)
 
     async def show(self, call: Call) -> None:
         """Show one."""
         where, workspace, remote = await self._found(call)
-        await send_json(call, _view(call, where, workspace, remote))
+        await send_json(call, self._view(call, where, workspace, remote))
 
     async def upload(self, call: Call) -> None:
         """Take its source."""
         where, workspace, remote = await self._found(call)
         digest = read_digest(header(call, b"content-digest"))
         remote = await self._remote.upload(call.caller, remote, digest, pieces(call))
-        await send_json(call, _view(call, where, workspace, remote))
+        await send_json(call, self._view(call, where, workspace, remote))
 
     async def execute(self, call: Call) -> None:
         """Begin its plan, once."""
         where, workspace, remote = await self._found(call)
         remote = await self._remote.execute(call.caller, workspace, remote)
-        await send_json(call, _view(call, where, workspace, remote))
+        await send_json(call, self._view(call, where, workspace, remote))
 
     async def download(self, call: Call) -> None:
         """Send its source as it came."""
@@ -112,27 +113,29 @@ class RemoteHandlers:
                 f"remote execution {remote_id} not found in workspace {workspace.identifier}"
             ) from None
 
+    def _view(
+        self, call: Call, where: Where, workspace: Workspace, remote: RemoteExecution
+    ) -> RemoteExecutionView:
+        executed = remote.executed_at is not None
+        run_id = str(remote.run_id) if executed else ""
+        return RemoteExecutionView(
+            id=remote.id,
+            account=where.account.slug,
+            org=where.org_name,
+            project=where.project_name,
+            workspace=workspace.identifier,
+            created=millis(remote.created_at),
+            updated=millis(remote.updated_at),
+            custom_arguments={name: list(values) for name, values in remote.arguments.items()},
+            executed=executed,
+            sha256_checksum=remote.checksum,
+            pipeline_execution_id=run_id,
+            pipeline_execution_url=f"{self._base(call)}/runyard/v1/runs/{run_id}" if executed else "",
+        )
 
-def _view(call: Call, where: Where, workspace: Workspace, remote: RemoteExecution) -> RemoteExecutionView:
-    executed = remote.executed_at is not None
-    run_id = str(remote.run_id) if executed else ""
-    return RemoteExecutionView(
-        id=remote.id,
-        account=where.account.slug,
-        org=where.org_name,
-        project=where.project_name,
-        workspace=workspace.identifier,
-        created=millis(remote.created_at),
-        updated=millis(remote.updated_at),
-        custom_arguments={name: list(values) for name, values in remote.arguments.items()},
-        executed=executed,
-        sha256_checksum=remote.checksum,
-        pipeline_execution_id=run_id,
-        pipeline_execution_url=f"{_base(call)}/runyard/v1/runs/{run_id}" if executed else "",
-    )
-
-
-def _base(call: Call) -> str:
-    """Return the address under which the client reached the server."""
-    host = header(call, b"host") or "localhost"
-    return f"{call.scope.get('scheme', 'http')}://{host}"
+    def _base(self, call: Call) -> str:
+        """Return the address of the server: the one that is set, else the one under which the client reached it."""
+        if self._public_url:
+            return self._public_url.rstrip("/")
+        host = header(call, b"host") or "localhost"
+        return f"{call.scope.get('scheme', 'http')}://{host}"

@@ -194,10 +194,14 @@ def register(services: HarnessServices) -> Sequence[Door]:
         name="harness",
         title="Harness IaCM",
         routes=tuple(routes),
-        prefixes=("/iacm/", "/gateway/iacm/", "/api/orgs/"),
+        prefixes=("/iacm/", "/gateway/iacm/", "/api/orgs/", "/gateway/api/orgs/"),
         credential=credential,
         write_error=write_error,
-        aliases=(("/gateway/iacm/", "/iacm/"), ("/api/orgs/", "/iacm/api/orgs/")),
+        aliases=(
+            ("/gateway/iacm/", "/iacm/"),
+            ("/gateway/api/orgs/", "/iacm/api/orgs/"),
+            ("/api/orgs/", "/iacm/api/orgs/"),
+        ),
         error_body=GoaError,
     )
     return (

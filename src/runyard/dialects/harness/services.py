@@ -75,6 +75,11 @@ class HarnessServices(Protocol):
         ...
 
     @property
+    def public_url(self) -> str | None:
+        """The address under which clients reach the server; None means whatever they asked for."""
+        ...
+
+    @property
     def stopping(self) -> asyncio.Event:
         """Set when the server begins to stop."""
         ...

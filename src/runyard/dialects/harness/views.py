@@ -4,12 +4,13 @@ What only this dialect knows stands in the workspace's extras under `harness`: c
 name, where the account has another workspace of that name already.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from runyard.dialects.harness.reading import Where
 from runyard.dialects.harness.replies import millis
 from runyard.dialects.harness.wire import CreateWorkspace, WorkspaceBody
+from runyard.infrastructure.state.model import Lock as StateLock
 from runyard.infrastructure.workspaces.model import IacType, Workspace
 from runyard.kernel.errors import InvalidArgument
 
@@ -83,8 +84,18 @@ def summary(where: Where, workspace: Workspace) -> dict[str, Any]:
     }
 
 
-def show(where: Where, workspace: Workspace, variables: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a whole workspace; `variables` are the two maps and the sets."""
+def fits(workspace: Workspace, statuses: Sequence[str], tags: Sequence[str]) -> bool:
+    """Tell whether a workspace has any of the statuses and all of the tags, each a key or `key:value`."""
+    if statuses and status_of(workspace) not in statuses:
+        return False
+    own = own_of(workspace).get("tags") or {}
+    return {*own, *(f"{key}:{value}" for key, value in own.items())} >= set(tags)
+
+
+def show(
+    where: Where, workspace: Workspace, variables: Mapping[str, Any], held: StateLock | None
+) -> dict[str, Any]:
+    """Return a whole workspace; `variables` are the two maps and the sets, `held` is the lock of its state."""
     own = own_of(workspace)
     document = {
         **summary(where, workspace),
@@ -96,8 +107,8 @@ def show(where: Where, workspace: Workspace, variables: Mapping[str, Any]) -> di
         "repository_path": workspace.code.working_directory or None,
         "provider_connector": own.get("provider_connector", ""),
         "default_pipelines": default_pipelines(workspace),
-        "backend_locked": workspace.lock is not None,
-        "lock": lock_view(workspace),
+        "backend_locked": held is not None,
+        "lock": lock_view(workspace, held),
         **variables,
     }
     for name in _OWN:
@@ -106,11 +117,11 @@ def show(where: Where, workspace: Workspace, variables: Mapping[str, Any]) -> di
     return {name: value for name, value in document.items() if value is not None}
 
 
-def lock_view(workspace: Workspace) -> dict[str, Any] | None:
-    """Return the lock of a workspace."""
+def lock_view(workspace: Workspace, held: StateLock | None) -> dict[str, Any] | None:
+    """Return the lock of a workspace: a person's, else the one that the tool took on its state."""
     lock = workspace.lock
     if lock is None:
-        return None
+        return None if held is None else _state_lock_view(held)
     return {
         "id": lock.holder or str(workspace.record_id),
         "manual": not lock.holder,
@@ -119,6 +130,18 @@ def lock_view(workspace: Workspace) -> dict[str, Any] | None:
         "locked_by_principal_id": lock.actor,
         "locked_by_principal_type": "USER",
         "locked_by_display_name": lock.actor,
+    }
+
+
+def _state_lock_view(held: StateLock) -> dict[str, Any]:
+    return {
+        "id": held.lock_id,
+        "manual": False,
+        "reason": held.info.get("Operation", ""),
+        "created_at": millis(held.created_at),
+        "locked_by_principal_id": held.actor,
+        "locked_by_principal_type": "USER",
+        "locked_by_display_name": held.actor,
     }
 
 

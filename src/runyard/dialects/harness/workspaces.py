@@ -7,7 +7,7 @@ import msgspec
 
 from runyard.dialects.door import Call
 from runyard.dialects.harness import views
-from runyard.dialects.harness.reading import Reader, Where
+from runyard.dialects.harness.reading import Reader, Where, writer_of
 from runyard.dialects.harness.replies import send_json, send_nothing
 from runyard.dialects.harness.services import HarnessServices
 from runyard.dialects.harness.sets import ids_of
@@ -19,7 +19,7 @@ from runyard.dialects.harness.wire import (
     PipelineBody,
     WorkspaceBody,
 )
-from runyard.dialects.reading import integer, query, read_json, read_optional_json
+from runyard.dialects.reading import integer, query, read_json, read_optional_json, repeated
 from runyard.identity.model import Permission
 from runyard.infrastructure.variables.model import NewVariable, Sensitivity
 from runyard.infrastructure.workspaces.errors import WorkspaceExists
@@ -50,10 +50,11 @@ class WorkspaceHandlers:
         self._variables = services.variables
         self._sets = services.variable_sets
         self._runs = services.runs
+        self._locks = services.locks
         self._reader = reader
 
     async def list(self, call: Call) -> None:
-        """List a page, with the counts in headers that clients need."""
+        """List a page, with the counts in headers that clients need: those with any of the statuses and all of the tags."""
         where = await self._reader.where(call)
         values = query(call)
         limit, page = integer(values, "limit", 30, 1, _MAX_PAGE), integer(values, "page", 1, 1, 1_000_000)
@@ -64,8 +65,13 @@ class WorkspaceHandlers:
             offset=(page - 1) * limit,
             limit=limit,
         )
-        found = await self._workspaces.search(call.caller.scope, wanted)
-        total = await self._workspaces.count(call.caller.scope, wanted)
+        statuses, tags = repeated(call, "status"), repeated(call, "tags")
+        if statuses or tags:
+            found = [one for one in await self._all(call, wanted) if views.fits(one, statuses, tags)]
+            total, found = len(found), found[wanted.offset : wanted.offset + limit]
+        else:
+            found = list(await self._workspaces.search(call.caller.scope, wanted))
+            total = await self._workspaces.count(call.caller.scope, wanted)
         headers = [
             (b"x-total-items", str(total).encode()),
             (b"x-total-pages", str(-(-total // limit)).encode()),
@@ -76,7 +82,9 @@ class WorkspaceHandlers:
     async def show(self, call: Call) -> None:
         """Show one with its variables; a secret's value is never among them."""
         where, workspace = await self._reader.workspace(call)
-        await send_json(call, views.show(where, workspace, await self._variables_of(call, workspace)))
+        variables = await self._variables_of(call, workspace)
+        held = await self._locks.holder(workspace.id)
+        await send_json(call, views.show(where, workspace, variables, held))
 
     async def create(self, call: Call) -> None:
         """Add one."""
@@ -164,21 +172,24 @@ class WorkspaceHandlers:
             if one.sensitivity is Sensitivity.STRING
         ]
         await self._variables.set_for_workspace(call.caller, made, copied)
-        await send_json(call, views.show(where, made, await self._variables_of(call, made)), 201)
+        await send_json(call, views.show(where, made, await self._variables_of(call, made), None), 201)
 
     async def lock(self, call: Call) -> None:
         """Lock it: no run begins until it is unlocked."""
         where, workspace = await self._reader.workspace(call)
         body = await read_optional_json(call, _lock)
         locked = await self._workspaces.lock(call.caller, workspace.id, reason=body.reason)
-        view = views.lock_view(locked) or {}
+        view = views.lock_view(locked, None) or {}
         view.pop("created_at", None)
         place = {"account": where.account.slug, "org": where.org_name, "project": where.project_name}
         await send_json(call, {**view, **place, "workspace": workspace.identifier})
 
     async def unlock(self, call: Call) -> None:
-        """Remove any lock; again is harmless."""
+        """Remove any lock, a person's and that of the state; again is harmless."""
         _, workspace = await self._reader.workspace(call)
+        if await self._locks.holder(workspace.id) is not None:
+            call.caller.require(Permission.STATE_WRITE)
+            await self._locks.break_lock(workspace, writer_of(call.caller))
         if workspace.lock is not None:
             await self._workspaces.unlock(call.caller, workspace.id, force=True)
         await send_nothing(call, 200)
@@ -198,7 +209,7 @@ class WorkspaceHandlers:
     async def tags(self, call: Call) -> None:
         """List the tags of the project's workspaces with their values."""
         found: dict[str, set[str]] = {}
-        for one in await self._all(call):
+        for one in await self._of_project(call):
             for key, value in (views.own_of(one).get("tags") or {}).items():
                 found.setdefault(key, set()).add(value)
         await send_json(call, [{"key": key, "values": sorted(found[key])} for key in sorted(found)])
@@ -206,14 +217,23 @@ class WorkspaceHandlers:
     async def ratio(self, call: Call) -> None:
         """Count the project's workspaces by tool."""
         counts = dict.fromkeys(views.PROVISIONERS, 0)
-        for one in await self._all(call):
+        for one in await self._of_project(call):
             counts[one.iac_type.value] += 1
         await send_json(call, [{"provisioner": name, "count": number} for name, number in counts.items()])
 
-    async def _all(self, call: Call) -> Sequence[Workspace]:
+    async def _of_project(self, call: Call) -> Sequence[Workspace]:
         where = await self._reader.where(call)
-        wanted = WorkspaceQuery(project_ids=(where.project.id,), limit=_MAX_PAGE)
-        return await self._workspaces.search(call.caller.scope, wanted)
+        return await self._all(call, WorkspaceQuery(project_ids=(where.project.id,)))
+
+    async def _all(self, call: Call, wanted: WorkspaceQuery) -> Sequence[Workspace]:
+        """Return what a query finds on all its pages."""
+        found: list[Workspace] = []
+        while True:
+            at = msgspec.structs.replace(wanted, offset=len(found), limit=_MAX_PAGE)
+            page = await self._workspaces.search(call.caller.scope, at)
+            found += page
+            if len(page) < _MAX_PAGE:
+                return found
 
     async def set_pipeline(self, call: Call) -> None:
         """Set the default pipeline of an operation on a workspace."""

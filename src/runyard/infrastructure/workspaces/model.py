@@ -203,6 +203,7 @@ class WorkspaceQuery(msgspec.Struct, frozen=True, kw_only=True):
 
 SORTS: Final = (
     "created_at",
+    "updated_at",
     "name",
     "repository",
     "iac_version",
