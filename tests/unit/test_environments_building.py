@@ -120,6 +120,7 @@ def test_compose_services_come_after_those_they_depend_on(tmp_path: Path) -> Non
     )
     assert (web.memory_bytes, web.cpus) == (512 << 20, 0.5)
     assert (db.networks, [one.target for one in db.carried]) == ({"back": ["store"]}, ["/srv"])
+    assert (db.folders, web.folders) == (["/var/lib/data", "/scratch"], [])
     assert db.health is not None
     assert db.health.interval_secs == 90
 

@@ -206,6 +206,7 @@ class Provisioner:
                     await starting.wait_healthy(
                         other, blueprint.services[needed], materials.images[needed], self._devnull
                     )
+            await make_folders(service.sandbox, plan.folders)
             for carried in plan.carried:
                 await put_entries(service.sandbox, carried_files(carried.source, carried.target))
             if name == blueprint.main and not _has_program(plan, image):

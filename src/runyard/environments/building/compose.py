@@ -100,6 +100,8 @@ class _Compose:
         if image is None and build is None:
             raise self._error(at, "needs an image or a build")
         health, no_health = self._health(at, given.get("healthcheck"))
+        working_dir = self._text((*at, "working_dir"), given.get("working_dir"))
+        carried, folders = self._volumes(at, given.get("volumes"))
         return ServicePlan(
             name=name,
             image=image,
@@ -107,7 +109,7 @@ class _Compose:
             command=self._command((*at, "command"), given.get("command")),
             entrypoint=self._command((*at, "entrypoint"), given.get("entrypoint")),
             environment=self._environment((*at, "environment"), given.get("environment")),
-            working_dir=self._text((*at, "working_dir"), given.get("working_dir")),
+            working_dir=working_dir,
             user=self._text((*at, "user"), given.get("user")),
             hostname=self._text((*at, "hostname"), given.get("hostname")),
             ports=[
@@ -117,7 +119,8 @@ class _Compose:
             depends_on=self._depends(at, given.get("depends_on")),
             health=health,
             no_health=no_health,
-            carried=self._volumes(at, given.get("volumes")),
+            carried=carried,
+            folders=[*folders, *((working_dir,) if working_dir and working_dir.startswith("/") else ())],
             networks=self._networks(at, given.get("networks")),
             memory_bytes=self._number((*at, "mem_limit"), given.get("mem_limit"), size),
             cpus=self._number((*at, "cpus"), given.get("cpus"), processors),
@@ -240,9 +243,11 @@ class _Compose:
         except (ValueError, TypeError, OverflowError) as error:
             raise self._error(at, str(error)) from None
 
-    def _volumes(self, at: _Path, value: object) -> Sequence[Carried]:
+    def _volumes(self, at: _Path, value: object) -> tuple[Sequence[Carried], Sequence[str]]:
+        """Return what is copied from the package, and the folders that other volumes are."""
         at = (*at, "volumes")
         carried: list[Carried] = []
+        folders: list[str] = []
         for index, item in enumerate(self._list(at, value)):
             here = (*at, index)
             if isinstance(item, dict):
@@ -260,7 +265,9 @@ class _Compose:
                 raise self._error(here, "files of the host are not supported")
             if source.startswith("."):
                 carried.append(Carried(self._inside(here, source), target))
-        return carried
+            else:
+                folders.append(target)
+        return carried, folders
 
     def _networks(self, at: _Path, value: object) -> Mapping[str, Sequence[str]]:
         at = (*at, "networks")

@@ -56,6 +56,8 @@ class ServicePlan:
     no_health: bool = False
     """The image's own check is switched off."""
     carried: Sequence[Carried] = ()
+    folders: Sequence[str] = ()
+    """What is there when it starts: volumes of its own and its working folder, made where the image has none."""
     networks: Mapping[str, Sequence[str]] = field(default_factory=lambda: {"default": ()})
     """Names under which others of a network reach it, beside its own."""
     memory_bytes: int | None = None
