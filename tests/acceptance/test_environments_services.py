@@ -160,6 +160,25 @@ def test_script_judges_what_was_carried_into_a_copy(shop: Made) -> None:
     assert shop.verify(outputs=["/work"])["reward"] == 0.0
 
 
+def test_volumes_and_working_folder_are_there_at_the_start(api: Api, tmp_path: Path) -> None:
+    compose = (
+        "services:\n  main:\n    image: python:3.11-alpine\n    working_dir: /data/work\n"
+        "    environment: {LEVEL: '3'}\n  db:\n    image: python:3.11-alpine\n    working_dir: /var/lib/db\n"
+        "    command: sh -c 'touch here /var/lib/kept/there; sleep 300'\n    volumes: ['kept:/var/lib/kept']\n"
+    )
+    files = {
+        "task.yaml": "outputs: [/data/work/out]\nreward_folder: /logs\nverification: {script: verify.sh}\n",
+        "verify.sh": '#!/bin/bash\necho "$PWD $LEVEL"; [ -e out ] && echo 1 > /logs/reward.txt\n',
+        "docker-compose.yaml": compose,
+    }
+    made = ready(api, upload(api, tmp_path, "folders", files))
+    assert made.sh("pwd; touch out") == "/data/work"
+    made.sh("until [ -e /var/lib/kept/there ]; do sleep 0.05; done; ls here", service="db")
+    verdict = made.verify()
+    assert (verdict["reward"], verdict["output"]) == (1.0, "/data/work 3\n")
+    made.delete()
+
+
 @pytest.mark.parametrize(
     ("files", "reason"),
     [

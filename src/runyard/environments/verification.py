@@ -12,7 +12,7 @@ import os
 import posixpath
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from runyard.environments.building.context import Entry
@@ -22,6 +22,7 @@ from runyard.environments.carrying import Carrier, Reserved
 from runyard.environments.commands import Pending
 from runyard.environments.errors import VerificationUnsupported
 from runyard.environments.keeper import EnvironmentKeeper, place_of
+from runyard.environments.model import Environment
 from runyard.environments.options import EnvironmentOptions
 from runyard.environments.packages.model import KeptTask, Verification
 from runyard.environments.provisioning import VERIFY_PREFIX
@@ -82,19 +83,7 @@ class Verifier:
                 " in task.yaml, or name them in the request"
             )
         work = _Work(self, resident, package, judged, tuple(carried or ()))
-        environment = resident.environment
-        new = NewExecution(
-            account_id=environment.account_id,
-            project_id=environment.project_id,
-            project_path=environment.project_path,
-            kind=Kind.VERIFY,
-            name=environment.task_ref,
-            actor=caller.actor,
-            door=door,
-            place=place_of(environment),
-            command=f"verify by {judged.method}",
-            request_id=request_id,
-        )
+        new = _execution(caller, resident.environment, judged.method, request_id, door)
         # A place among the commands: a judge's copy costs more than a command, and both may wait in line.
         await resident.gate.enter()
         try:
@@ -136,14 +125,14 @@ class Verifier:
     ) -> Verdict:
         """Run the script of a task in a fresh copy with the declared outputs."""
         materials = await self._keeper.materials(resident, package)
-        image = _main_image(materials, self._options)
+        place = _Place.of(materials, self._options)
         spec = SandboxSpec(
             id=f"{VERIFY_PREFIX}{uuid.uuid4().hex}",
             hostname="verifier",
-            base=image.base,
+            base=place.image.base,
             limits=self._options.limits,
             network=Network.NONE,
-            restore_from=image.checkpoint_id,
+            restore_from=place.image.checkpoint_id,
         )
         sandbox = await self._engine.create(spec)
         try:
@@ -157,8 +146,9 @@ class Verifier:
             except (TooLarge, InvalidArgument) as error:
                 # What the agent left cannot be carried: its own doing, and no failure of the judge.
                 return Verdict(reward=0.0, method="script", detail=f"outputs: {error.message}")
+            await make_folders(sandbox, [TASK_FOLDER, place.folder])
             await self._stage(sandbox, package, judges)
-            done = await self._run(sandbox, resident, package, image, context)
+            done = await self._run(sandbox, resident, package, place, context)
             verdict = await self._judged(sandbox, package, done)
             return replace(verdict, outputs=carried, output=done.output.text)
         finally:
@@ -169,7 +159,7 @@ class Verifier:
 
     async def _stage(self, sandbox: Sandbox, package: KeptTask, judges: Sequence[Entry]) -> None:
         """Put the task's own files over what was carried, so that no output takes the place of a judge."""
-        await make_folders(sandbox, [TASK_FOLDER, *_verifier_files(package).values()])
+        await make_folders(sandbox, _verifier_files(package).values())
         await put_entries(sandbox, judges)
         rewards = _reward_folder(package)
         if rewards is not None:
@@ -178,7 +168,12 @@ class Verifier:
             await make_folders(sandbox, [rewards])
 
     async def _run(
-        self, sandbox: Sandbox, resident: Resident, package: KeptTask, image: Image, context: RunContext
+        self,
+        sandbox: Sandbox,
+        resident: Resident,
+        package: KeptTask,
+        place: "_Place",
+        context: RunContext,
     ) -> Done:
         environment, judged = resident.environment, package.manifest.verification
         assert judged.script is not None
@@ -187,11 +182,11 @@ class Verifier:
             argv=script_argv(package.root, judged.script),
             env={
                 **BASE_ENVIRONMENT,
-                **image.config.env,
+                **place.env,
                 **command_variables(templates=templates, models={}, secrets={}),
                 **_judge_variables(package),
             },
-            cwd=image.config.workdir if _reward_folder(package) is not None else TASK_FOLDER,
+            cwd=place.folder if _reward_folder(package) is not None else TASK_FOLDER,
             timeout_secs=judged.timeout_sec,
             keep_bytes=OUTPUT_BYTES,
         )
@@ -210,6 +205,24 @@ class Verifier:
                 detail=f"the script ended with exit code {done.code}",
             )
         return await rewarded(sandbox, folder)
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """What the place of commands is made of, without what the agent made of it."""
+
+    image: Image
+    env: Mapping[str, str]
+    folder: str
+
+    @classmethod
+    def of(cls, materials: Materials, options: EnvironmentOptions) -> "_Place":
+        main = materials.blueprint.main
+        if main is None:
+            return cls(Image(base=options.base, config=ImageConfig(workdir="/root")), {}, "/root")
+        plan, image = materials.blueprint.services[main], materials.images[main]
+        env = {**image.config.env, **plan.environment}
+        return cls(image, env, plan.working_dir or image.config.workdir or "/")
 
 
 class _Work:
@@ -243,6 +256,23 @@ class _Work:
         status = Status.FAILED if verdict.reward is None else Status.SUCCEEDED
         result = {"reward": verdict.reward, "passed": verdict.passed, "detail": verdict.detail}
         return Outcome(status=status, reason=verdict.detail, result=result)
+
+
+def _execution(
+    caller: Principal, environment: Environment, method: str, request_id: str, door: str
+) -> NewExecution:
+    return NewExecution(
+        account_id=environment.account_id,
+        project_id=environment.project_id,
+        project_path=environment.project_path,
+        kind=Kind.VERIFY,
+        name=environment.task_ref,
+        actor=caller.actor,
+        door=door,
+        place=place_of(environment),
+        command=f"verify by {method}",
+        request_id=request_id,
+    )
 
 
 def _outputs(package: KeptTask, given: Sequence[str] | None) -> Sequence[str] | None:
@@ -301,11 +331,3 @@ def _reward_folder(package: KeptTask) -> str | None:
     if not isinstance(given, str) or not given.startswith("/") or ".." in given.split("/"):
         return None
     return posixpath.normpath(given) if given.strip("/") else None
-
-
-def _main_image(materials: Materials, options: EnvironmentOptions) -> Image:
-    """Return what the place of commands is made of."""
-    main = materials.blueprint.main
-    if main is None:
-        return Image(base=options.base, config=ImageConfig(workdir="/root"))
-    return materials.images[main]
