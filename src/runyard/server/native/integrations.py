@@ -13,11 +13,11 @@ from runyard.dialects.door import Call, Route
 from runyard.identity.model import Permission
 from runyard.infrastructure.integrations.model import Integration, NewIntegration
 from runyard.server.house import House
-from runyard.server.native.problems import DOCUMENTED
+from runyard.server.native.declaring import route
 from runyard.server.native.replies import send_json, send_nothing
 from runyard.server.native.wire import Listed
 
-_PATH = "/runyard/v1/integrations"
+_PATH = "/integrations"
 
 
 class NativeIntegrationIn(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -84,17 +84,17 @@ class NativeIntegrationHandlers:
 
 def integration_routes(h: NativeIntegrationHandlers) -> Iterator[Route]:
     """Yield the operations."""
-    more: dict[str, Any] = {"permission": Permission.ADMIN, "tags": ["integrations"], "errors": DOCUMENTED}
-    yield Route(
-        method="GET", path=_PATH, name="listIntegrations", summary="List integrations.",
+    more: dict[str, Any] = {"permission": Permission.ADMIN, "tags": ["integrations"]}
+    yield route(
+        "GET", _PATH, "listIntegrations", "List integrations.",
         handler=h.listing, response=Listed[NativeIntegrationOut], **more,
     )  # fmt: skip
-    yield Route(
-        method="POST", path=_PATH, name="createIntegration", summary="Add an integration with version control.",
+    yield route(
+        "POST", _PATH, "createIntegration", "Add an integration with version control.",
         handler=h.create, request=NativeIntegrationIn, response=NativeIntegrationOut, status=201, **more,
     )  # fmt: skip
-    yield Route(
-        method="DELETE", path=f"{_PATH}/{{integration}}", name="deleteIntegration", summary="Remove an integration.",
+    yield route(
+        "DELETE", f"{_PATH}/{{integration}}", "deleteIntegration", "Remove an integration.",
         handler=h.delete, status=204, **more,
     )  # fmt: skip
 

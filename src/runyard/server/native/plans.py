@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import datetime
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 
@@ -13,11 +13,9 @@ from runyard.infrastructure.guardrails.model import Verdict
 from runyard.infrastructure.notifications.model import Delivery
 from runyard.infrastructure.plans.model import PlanSummary
 from runyard.server.house import House
-from runyard.server.native.problems import DOCUMENTED
+from runyard.server.native.declaring import route
 from runyard.server.native.replies import send_json
 from runyard.server.native.wire import Listed
-
-_BASE: Final = "/runyard/v1"
 
 
 class CostOut(msgspec.Struct, kw_only=True):
@@ -200,26 +198,24 @@ def delivery_view(one: Delivery) -> DeliveryOut:
     return msgspec.convert(one, DeliveryOut, from_attributes=True)
 
 
-def plan_routes(house: House) -> Iterator[Route]:
-    """Yield the operations on plans, verdicts and deliveries."""
-    h = PlanHandlers(house)
-    read: dict[str, Any] = {"method": "GET", "permission": Permission.WORKSPACES_READ, "errors": DOCUMENTED}
-    run = f"{_BASE}/runs/{{run}}"
-    yield Route(
-        path=f"{run}/plan", name="getPlan", summary="Tell what a run planned, without its resources.",
-        handler=h.summary, response=PlanOut, tags=["runs"], **read,
+def plan_routes(h: PlanHandlers) -> Iterator[Route]:
+    """Yield the operations on plans and verdicts, then those on guardrails."""
+    read: dict[str, Any] = {"permission": Permission.WORKSPACES_READ, "tags": ["runs"]}
+    run = "/runs/{run}"
+    yield route(
+        "GET", f"{run}/plan", "getPlan", "Tell what a run planned, without its resources.",
+        handler=h.summary, response=PlanOut, **read,
     )  # fmt: skip
-    yield Route(
-        path=f"{run}/plan/json", name="getPlanJson", summary="Send the masked plan in the form of `show -json`.",
-        handler=h.document, response=bytes, tags=["runs"], **read,
+    yield route(
+        "GET", f"{run}/plan/json", "getPlanJson", "Send the masked plan in the form of `show -json`.",
+        handler=h.document, response=bytes, **read,
     )  # fmt: skip
-    yield Route(
-        path=f"{run}/guardrails", name="getVerdict", summary="Tell what guardrails say of the plan of a run.",
-        handler=h.verdict, response=VerdictOut, tags=["runs"], **read,
+    yield route(
+        "GET", f"{run}/guardrails", "getVerdict", "Tell what guardrails say of the plan of a run.",
+        handler=h.verdict, response=VerdictOut, **read,
     )  # fmt: skip
-    yield Route(
-        path=f"{_BASE}/guardrails/{{guardrail}}/deliveries", name="listDeliveries",
-        summary="List the newest messages to the webhook of a guardrail.",
-        handler=h.deliveries, response=Listed[DeliveryOut], tags=["guardrails"],
-        **{**read, "permission": Permission.GUARDRAILS_READ},
+    yield route(
+        "GET", "/guardrails/{guardrail}/deliveries", "listDeliveries",
+        "List the newest messages to the webhook of a guardrail.",
+        handler=h.deliveries, response=Listed[DeliveryOut], permission=Permission.GUARDRAILS_READ, tags=["guardrails"],
     )  # fmt: skip

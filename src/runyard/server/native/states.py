@@ -17,11 +17,11 @@ from runyard.infrastructure.state.model import Lock, StateVersion, Writer
 from runyard.infrastructure.workspaces.model import Workspace
 from runyard.kernel.errors import NotFound
 from runyard.server.house import House
-from runyard.server.native.problems import DOCUMENTED
+from runyard.server.native.declaring import CURSOR, LIMIT, MOST, PAGE, route
 from runyard.server.native.replies import send_json
 from runyard.server.native.wire import Listed
 
-_ONE: Final = "/runyard/v1/workspaces/{workspace}"
+_ONE: Final = "/workspaces/{workspace}"
 _CURRENT: Final = "current"
 
 
@@ -73,7 +73,7 @@ class StateHandlers:
         """List versions, the newest first."""
         found = await self._workspace(call)
         values = reading.query(call)
-        limit = reading.integer(values, "limit", 50, 1, 1000)
+        limit = reading.integer(values, "limit", PAGE, 1, MOST)
         before = reading.integer(values, "cursor", 0, 1, 2**31) if "cursor" in values else None
         page = await self._states.history(found.id, limit, before)
         shown = Listed(items=[_view(one) for one in page.items], next_cursor=page.next_cursor)
@@ -118,28 +118,25 @@ class StateHandlers:
 
 def state_routes(h: StateHandlers) -> Iterator[Route]:
     """Yield the operations."""
-    read: dict[str, Any] = {"permission": Permission.STATE_READ, "tags": ["states"], "errors": DOCUMENTED}
+    read: dict[str, Any] = {"permission": Permission.STATE_READ, "tags": ["states"]}
     write: dict[str, Any] = {**read, "permission": Permission.STATE_WRITE}
-    yield Route(
-        method="GET", path=f"{_ONE}/states", name="listStates", summary="List versions of a workspace's state.",
+    yield route(
+        "GET", f"{_ONE}/states", "listStates", "List versions of a workspace's state.",
         handler=h.listing, response=Listed[StateVersionOut],
-        parameters=(
-            Parameter(name="limit", summary="Most versions.", schema={"type": "integer"}),
-            Parameter(name="cursor", summary="Where the page before ended."),
-        ),
+        parameters=(LIMIT, CURSOR),
         **read,
     )  # fmt: skip
-    yield Route(
-        method="GET", path=f"{_ONE}/states/{{number}}", name="readState",
-        summary="Send a version of a state by its number, or `current`.", handler=h.content, response=bytes, **read,
+    yield route(
+        "GET", f"{_ONE}/states/{{number}}", "readState", "Send a version of a state by its number, or `current`.",
+        handler=h.content, response=bytes, **read,
     )  # fmt: skip
-    yield Route(
-        method="GET", path=f"{_ONE}/state-lock", name="getStateLock", summary="Show who holds the lock on a state.",
+    yield route(
+        "GET", f"{_ONE}/state-lock", "getStateLock", "Show who holds the lock on a state.",
         handler=h.lock, response=StateLockOut, **read,
     )  # fmt: skip
-    yield Route(
-        method="DELETE", path=f"{_ONE}/state-lock", name="breakStateLock",
-        summary="Take the lock on a state away from who holds it.", handler=h.break_lock, response=StateLockOut,
+    yield route(
+        "DELETE", f"{_ONE}/state-lock", "breakStateLock", "Take the lock on a state away from who holds it.",
+        handler=h.break_lock, response=StateLockOut,
         parameters=(Parameter(name="id", summary="Only this lock."),),
         **write,
     )  # fmt: skip
