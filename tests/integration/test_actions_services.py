@@ -179,6 +179,12 @@ async def test_execution_that_is_being_canceled_shows_who_did_it_and_can_be_aske
     assert (await wing.runs.get(scope, name)).execution.status is Status.CANCELED
 
 
+@pytest.mark.parametrize("user", [None, "", False, 0])
+async def test_header_that_names_no_user_leaves_the_caller(wing: Wing, user: object) -> None:
+    made = await wing.runs.create(wing.caller, NewRun(action="core.noop", header_context={"user": user}))
+    assert (made.run.context["user"], made.run.user_name) == ("admin", "admin")
+
+
 async def test_inquiry_for_another_user_is_not_answered_by_an_administrator(wing: Wing) -> None:
     made = await wing.runs.create(wing.caller, NewRun(action="core.ask", parameters={"users": ["eve"]}))
     with pytest.raises(PermissionDenied, match='user "admin" does not have permission to respond to inquiry'):

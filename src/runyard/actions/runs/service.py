@@ -157,13 +157,16 @@ class RunService:
         return stored
 
     def _context(self, caller: Principal, action: Action, new: NewRun) -> dict[str, Json]:
-        context: dict[str, Json] = {**new.context, "user": new.user or caller.user_name, "pack": action.pack}
+        user = new.user or caller.user_name
+        context: dict[str, Json] = {**new.context, "user": user, "pack": action.pack}
         context.update(new.header_context)
+        # Nobody is not a user, and what stands for it as text may be the name of one.
+        context["user"] = str(context["user"] or user)
         if new.roles is not None:
             context["rbac"] = {"user": context["user"], "roles": list(new.roles)}
         parent = context.get("parent")
         if isinstance(parent, Mapping) and parent.get("user"):
-            context["user"] = parent["user"]
+            context["user"] = str(parent["user"])
         return context
 
     async def _trace(self, caller: Principal, context: Mapping[str, Json]) -> str | None:
