@@ -134,6 +134,24 @@ def test_every_change_is_told_once_and_in_order(door: Door, server: Server, list
     assert requested["liveaction"]["runner_info"] == {}
 
 
+@pytest.mark.parametrize("delay", [0, 60_000])
+def test_parent_is_told_again_when_it_has_another_child(
+    door: Door, server: Server, listen: Listen, delay: int
+) -> None:
+    parent = create(door, "true", delay=delay)
+    if not delay:
+        door.ended(parent)
+    listener = listen(server, "/v1/stream?events=st2.execution__*", door.token)
+    child = create(door, "true", context={"parent": {"execution_id": parent}})
+    found = listener.until(lambda _, data: data["id"] == child and data["status"] == "succeeded")
+    listener.close()
+    told = [data for name, data in found if name == UPDATE and data["id"] == parent]
+    assert [(data["status"], data["children"]) for data in told] == [
+        ("delayed" if delay else "succeeded", [child])
+    ]
+    door("DELETE", f"/v1/executions/{parent}")
+
+
 def test_filters_leave_only_what_they_name(door: Door, server: Server, listen: Listen) -> None:
     one, other = create(door, "true", delay=300), create(door, "true", delay=100)
     listener = listen(server, f"/v1/stream?execution_ids={one}&events=st2.execution__*", door.token)

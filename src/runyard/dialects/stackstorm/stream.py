@@ -185,7 +185,21 @@ class _Listener:
         ):
             return False  # what was told while catching up is not told again by an event that came meanwhile
         verb = "create" if event.type == "execution.requested" else "update"
-        return await self._tell(as_of(record, event), verb)
+        over = await self._tell(as_of(record, event), verb)
+        if verb == "create" and record.execution.parent_id is not None:
+            await self._has_child(record.execution.parent_id)
+        return over
+
+    async def _has_child(self, execution_id: str) -> None:
+        """Tell of an execution that it has one more child, unless another change is about to tell that as well."""
+        try:
+            parent = await self._services.runs.get(self._call.caller.scope, execution_id)
+        except NotFound:
+            return
+        status = parent.execution.status
+        settled = self._told.get(execution_id, status if parent.execution.ended else None) == status
+        if settled and self._concerns(parent):
+            await self._emit("st2.execution__update", execution_view(parent, base_of(self._call)))
 
     async def _tell(self, record: Record, *verbs: str) -> bool:
         """Send an execution as it is, after its output when it has ended. Tell whether that was the awaited end."""
