@@ -6,6 +6,7 @@ import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -175,12 +176,34 @@ def test_files_go_in_and_out_and_stream_tells_output_as_it_comes(box: Made) -> N
     box.api.request("GET", path, headers={}).expect(401)
     box.api.request("GET", box.path("files") + "?path=/nosuch", headers=headers).expect(404)
     box.api.request("GET", box.path("files") + "?path=relative", headers=headers).expect(422)
-    stream = box.api.request(
-        "POST", box.path("execute/stream"), {"command": "echo a; sleep 0.3; echo b; exit 5"}, headers=headers
-    )
-    lines = [json.loads(line) for line in stream.expect(200).body.splitlines() if line.strip()]
-    assert "".join(line["data"] for line in lines if line["type"] == "output") == "a\nb\n"
-    assert (lines[-1]["type"], lines[-1]["exit_code"]) == ("end", 5)
+    text, end = streamed(box, "echo a; sleep 0.3; echo b; exit 5")
+    assert (text, end["type"], end["exit_code"], end["truncated"]) == ("a\nb\n", "end", 5, False)
+
+
+def streamed(made: Made, command: str) -> tuple[str, dict[str, Any]]:
+    """Run a command whose output is streamed; return that and the last line."""
+    headers = {"X-Environment-Token": made.token}
+    answer = made.api.request("POST", made.path("execute/stream"), {"command": command}, headers=headers)
+    lines = [json.loads(line) for line in answer.expect(200).body.splitlines() if line.strip()]
+    return "".join(line["data"] for line in lines if line["type"] == "output"), lines[-1]
+
+
+def test_stream_keeps_characters_whole_whose_bytes_come_apart(box: Made) -> None:
+    text, _ = streamed(box, "printf '\\303'; sleep 0.3; printf '\\274\\n\\303'")
+    assert text == "ü\n\ufffd"
+    text, _ = streamed(box, "python3 -c 'print(\"ü€\" * 200_000)'")
+    assert text == "ü€" * 200_000 + "\n"
+
+
+def test_stream_says_that_there_was_more_than_a_log_holds(
+    fresh_server: ServerFactory, tmp_path: Path
+) -> None:
+    one = fresh_server(output__log_bytes=65_536)
+    with one.api() as api:
+        made = ready(api, upload(api, tmp_path, "plain"))
+        text, end = streamed(made, "yes | head -c 200000")
+        assert len(text) < 100_000
+        assert (end["exit_code"], end["truncated"]) == (0, True)
 
 
 def test_executions_of_an_environment_are_in_the_ledger(box: Made) -> None:

@@ -3,6 +3,7 @@ up after 30 seconds of silence is kept, and missed.
 """
 
 import asyncio
+import codecs
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
@@ -22,6 +23,8 @@ from runyard.kernel.errors import InvalidArgument, RunyardError
 
 DOOR: Final = "dreadnode"
 TOKEN_HEADER: Final = b"x-environment-token"
+_Texts = dict[str, codecs.IncrementalDecoder]
+"""What decodes the output of a command, by the name of its lines."""
 
 
 class ExecuteHandlers:
@@ -67,6 +70,7 @@ class ExecuteHandlers:
         pause = self._environments.options.keep_alive_secs
         output = self._environments.follow(pending)
         upcoming: asyncio.Future[Any] | None = None
+        texts: _Texts = {}
         while True:
             upcoming = upcoming or asyncio.ensure_future(anext(output, None))
             finished, _ = await asyncio.wait((upcoming,), timeout=pause)
@@ -76,18 +80,25 @@ class ExecuteHandlers:
             chunk, upcoming = upcoming.result(), None
             if chunk is None:
                 break
-            name = "stderr" if chunk.stream is Stream.STDERR else "output"
             if chunk.stream is not Stream.SYSTEM:
-                await _send_line(call, {"type": name, "data": chunk.data.decode("utf-8", "replace")})
+                await _send_text(
+                    call, texts, "stderr" if chunk.stream is Stream.STDERR else "output", chunk.data
+                )
+        for name in list(texts):
+            await _send_text(call, texts, name, b"", final=True)
+        await _send_line(call, await self._end(pending))
+        await waiting.send_last(call, b"")
+
+    async def _end(self, pending: Pending[Done]) -> dict[str, Any]:
+        """Return the last line of a stream; beyond the size of a log, output is kept nowhere and was not sent."""
         try:
             done = await pending.result()
         except RunyardError as error:
-            await _send_line(call, {"type": "error", **_failure(error)})
-        else:
-            view = done_view(done, pending)
-            end = {name: view[name] for name in ("exit_code", "timed_out", "execution_id")}
-            await _send_line(call, {"type": "end", **end})
-        await waiting.send_last(call, b"")
+            return {"type": "error", **_failure(error)}
+        view = done_view(done, pending)
+        ended = await pending.handle.finished()
+        end = {name: view[name] for name in ("exit_code", "timed_out", "execution_id")}
+        return {"type": "end", **end, "truncated": ended.output_truncated}
 
     async def verify(self, call: Call) -> None:
         """Judge the outcome in a separate, offline copy."""
@@ -183,6 +194,15 @@ def _failure(error: RunyardError) -> dict[str, Any]:
 def _error_view(error: RunyardError) -> dict[str, Any]:
     status, kind = status_and_type(type(error))
     return {"code": status, "detail": plain(error.message), "type": kind}
+
+
+async def _send_text(call: Call, texts: _Texts, name: str, data: bytes, *, final: bool = False) -> None:
+    """Send a piece of output; a character whose bytes come in two pieces is sent with the second one."""
+    if name not in texts:
+        texts[name] = codecs.getincrementaldecoder("utf-8")("replace")
+    text = texts[name].decode(data, final)
+    if text:
+        await _send_line(call, {"type": name, "data": text})
 
 
 async def _send_line(call: Call, document: Mapping[str, Any]) -> None:
