@@ -141,3 +141,25 @@ def test_tenant_that_opens_streams_without_end_leaves_room_for_others(
         assert greedy.get(f"{ledger.ROOT}/executions").status == 503
         assert api.get(f"{ledger.ROOT}/executions").status == 200
         assert api.anonymous().get("/healthz").status == 200
+
+
+def test_streams_end_with_the_token_that_reads_them(fresh_server: Callable[..., Server]) -> None:
+    server = fresh_server()
+    with contextlib.ExitStack() as stack:
+        api = stack.enter_context(server.api())
+        made = api.post(f"{ledger.ROOT}/tokens", {"name": "reader"}).expect(201).json()
+        asked = {"action": "core.local", "parameters": {"cmd": "echo first; sleep 60"}}
+        started = api.anonymous().request("POST", "/v1/executions", asked, {"X-Auth-Token": server.token})
+        live = f"{ledger.ROOT}/executions/{started.expect(201).json()['id']}/output/live"
+        secret, readers = made["secret"], []
+        for path, header in (("/v1/stream", "X-Auth-Token: "), (live, "Authorization: Bearer ")):
+            connection = stack.enter_context(socket.create_connection(("127.0.0.1", server.port), 10))
+            connection.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n{header}{secret}\r\n\r\n".encode())
+            assert connection.recv(12) == b"HTTP/1.1 200"
+            readers.append(connection)
+        api.delete(f"{ledger.ROOT}/tokens/{made['token']['id']}").expect(204)
+        for connection in readers:
+            while connection.recv(1 << 16):
+                pass  # cut, and not merely silent: else this would wait for ten seconds and fail
+        for one in ledger.executions(api):
+            api.post(f"{ledger.ROOT}/executions/{one['id']}/cancel", {})

@@ -8,7 +8,7 @@ import hmac
 import re
 import secrets
 from collections import OrderedDict
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
@@ -86,6 +86,8 @@ class IdentityService:
         self._used: dict[TokenId, datetime] = {}
         self._revocations = 0
         self._passing = PassingTokens()
+        self.on_changed: Callable[[Callable[[Principal], bool]], object] = lambda concerned: None  # noqa: ARG005
+        """Told whose rights are no longer what they were, so that whoever reads on can be ended."""
 
     async def bootstrap(self, admin_token: str | None = None) -> str | None:
         """Set up a new installation: account `default`, root `global`, below it `default`, below that `default`,
@@ -230,6 +232,7 @@ class IdentityService:
         self._cache = OrderedDict(
             (digest, entry) for digest, entry in self._cache.items() if entry.principal.user_id != user_id
         )
+        self.on_changed(lambda principal: principal.user_id == user_id)
 
     def _remember(self, digest: bytes, principal: Principal, expires_at: datetime | None) -> None:
         self._cache[digest] = _Cached(principal, digest, expires_at, monotonic() + _CACHE_SECONDS)
@@ -367,6 +370,7 @@ class IdentityService:
         self._cache = OrderedDict(
             (digest, entry) for digest, entry in self._cache.items() if entry.principal.token_id != token.id
         )
+        self.on_changed(lambda principal: principal.token_id == token.id)
         return token
 
     # --- the tree ---

@@ -6,6 +6,7 @@ errors. What a request means is the door's business; what it does is the domain'
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import nullcontext
 
 import structlog
 
@@ -26,6 +27,7 @@ from runyard.identity.service import IdentityService
 from runyard.kernel.clock import monotonic
 from runyard.kernel.errors import RunyardError, TooLarge, Unauthenticated, Unavailable
 from runyard.kernel.ids import RequestId
+from runyard.server.leases import Leases
 from runyard.server.metrics import Metrics
 from runyard.server.router import Match, MethodNotAllowed, Router
 
@@ -81,6 +83,8 @@ class App:
         self._body_limit = body_limit
         self._at_once = at_once
         self._shares = Shares(at_once)
+        self._leases = Leases()
+        identity.on_changed = self._leases.end
         self._in_flight = 0
         metrics.read("runyard_http_requests_in_flight", lambda: self._in_flight)
 
@@ -161,8 +165,10 @@ class App:
                 call.send = _without_body(call.send)
         account = None if call.principal is None else call.principal.scope.account_id
         self._shares.enter(account)
+        reads = call.principal is not None and call.scope.get("method") == "GET"
         try:
-            await route.handler(call)
+            with self._leases.hold(call.caller) if reads else nullcontext():
+                await route.handler(call)
         finally:
             self._shares.leave(account)
 

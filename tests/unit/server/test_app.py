@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -204,6 +205,50 @@ async def test_more_requests_than_allowed_at_once_are_503(front: Front) -> None:
     leave.set()
     assert (await first).status == 200
     assert (await ask(app, "GET", "/v1/thing", headers=BEARER)).status == 200
+
+
+def endless(begun: asyncio.Event) -> Handler:
+    """Make a handler that sends a first piece, and then nothing more without an end."""
+
+    async def handler(call: Call) -> None:
+        call.started = True
+        await call.send({"type": "http.response.start", "status": 200, "headers": []})
+        await call.send({"type": "http.response.body", "body": b"one", "more_body": True})
+        begun.set()
+        await asyncio.Event().wait()
+
+    return handler
+
+
+@pytest.mark.parametrize("what", ["revoked", "another role", "expired"])
+async def test_stream_ends_when_the_right_to_it_does(front: Front, what: str) -> None:
+    """Whoever lost a token, or a role, must not go on hearing what happens."""
+    admin = await front.identity.authenticate(TOKEN)
+    lifetime = timedelta(seconds=0.3) if what == "expired" else None
+    token, secret = await front.identity.create_token(admin, NewToken(name="t", expires_in=lifetime))
+    begun = asyncio.Event()
+    bearer = [("Authorization", f"Bearer {secret}")]
+    reading = asyncio.ensure_future(ask(front.over(endless(begun)), "GET", "/v1/thing", headers=bearer))
+    await asyncio.wait_for(begun.wait(), 5)
+    if what == "revoked":
+        await front.identity.revoke_token(admin, token.id)
+    elif what == "another role":
+        front.identity.forget_user(admin.user_id)
+    with pytest.raises(BrokenOff):
+        await asyncio.wait_for(reading, 5)
+
+
+async def test_stream_goes_on_when_another_token_ends_and_can_be_ended_by_its_server(front: Front) -> None:
+    admin = await front.identity.authenticate(TOKEN)
+    other, _ = await front.identity.create_token(admin, NewToken(name="other"))
+    begun = asyncio.Event()
+    reading = asyncio.ensure_future(ask(front.over(endless(begun)), "GET", "/v1/thing", headers=BEARER))
+    await asyncio.wait_for(begun.wait(), 5)
+    await front.identity.revoke_token(admin, other.id)
+    assert not reading.done()
+    reading.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await reading
 
 
 async def test_requests_are_counted_by_route_never_by_path(front: Front) -> None:
