@@ -304,14 +304,17 @@ def test_workspace_is_created_shown_replaced_copied_and_deleted(door: Api) -> No
     assert shown["terraform_variables"]["password"] | {"created": 0, "updated": 0} == {
         "key": "password", "value": "", "value_type": "secret", "created": 0, "updated": 0,
     }  # fmt: skip
-    assert shown["default_pipelines"]["plan"]["workspace_pipeline"]
+    assert shown["default_pipelines"] == {"plan": {"workspace_pipeline": None, "project_pipeline": "plan"}}
     assert "sesame-open" not in json.dumps(shown)
     replaced = {name: value for name, value in given.items() if name not in ("identifier", "tags", "budget")}
-    replaced |= {"description": "second", "environment_variables": {}}
+    named = {"apply": {"workspace_pipeline": "ship"}}
+    replaced |= {"description": "second", "environment_variables": {}, "default_pipelines": named}
     door.put(path, replaced).expect(200)
     shown = door.get(path).json()
     assert (shown["description"], shown["environment_variables"], shown["tags"]) == ("second", {}, {})
     assert "budget" not in shown
+    assert shown["default_pipelines"]["apply"]["workspace_pipeline"] == "ship"
+    assert shown["default_pipelines"]["plan"]["project_pipeline"] == "plan", "a remote plan is still possible"
     assert set(shown["terraform_variables"]) == {"size", "password"}
     copy = door.post(f"{path}/clone", {"identifier": f"{identifier}2", "name": "copy"}).expect(201).json()
     assert set(copy["terraform_variables"]) == {"size"}
@@ -338,6 +341,9 @@ def test_workspaces_are_listed_with_counts_in_headers(door: Api) -> None:
     found = door.get(f"{BASE}/workspaces?tags=team%3A{mark}&tags=tier&status=failed&status=inactive&limit=1")
     assert (len(found.expect(200).json()), found.headers["x-total-items"]) == (1, "2")
     assert door.get(f"{BASE}/workspaces?tags=team%3A{mark}&status=failed").json() == []
+    ratio = door.get(f"{BASE}/workspaces/provisioners-ratio").expect(200).json()
+    assert ratio["total"] >= 3
+    assert ratio["provisioner"] == {"terraform": 1.0}
     for query in ("limit=0", "limit=1001", "page=0", "sort=size,ASC"):
         refused(door.get(f"{BASE}/workspaces?{query}"), 400, "BadRequestError")
 
@@ -364,9 +370,12 @@ def test_workspace_with_a_wrong_field_is_refused(door: Api, change: dict[str, An
 @pytest.mark.parametrize("level", ["/iacm/api", "/iacm/api/orgs/default", BASE])
 def test_variable_set_lives_at_its_level_and_workspaces_use_it(door: Api, level: str) -> None:
     name = f"s{uuid.uuid4().hex[:8]}"
+    connectors = [{"connector_ref": "account.aws", "type": "aws"}]
     given = {
         "identifier": name,
-        "name": name,
+        "name": f"The {name}",
+        "connectors": connectors,
+        "terraform_variable_files": [{"repository": "acme/vars", "repository_connector": "git"}],
         "terraform_variables": {"size": {"value": "3", "value_type": "string"}},
         "environment_variables": {"PASSWORD": {"value": "sesame-open", "value_type": "secret"}},
     }
@@ -375,13 +384,19 @@ def test_variable_set_lives_at_its_level_and_workspaces_use_it(door: Api, level:
     one = f"{level}/variable-set/{name}"
     shown = door.get(one).expect(200).json()
     assert shown["terraform_variables"]["size"]["value"] == "3"
-    assert name in [found["identifier"] for found in door.get(f"{level}/variable-sets?limit=1000").json()]
+    for field in ("name", "connectors", "terraform_variable_files"):
+        assert shown[field] == given[field], field
+    for other in ("/iacm/api", "/iacm/api/orgs/default", BASE):
+        listed = [found["identifier"] for found in door.get(f"{other}/variable-sets").expect(200).json()]
+        assert (name in listed) == (other == level), other
+    refused(door.put(one, {"name": "x", "connectors": [{"type": "moon"}]}), 400, "BadRequestError")
     identifier = f"w{uuid.uuid4().hex[:10]}"
     door.post(f"{BASE}/workspaces", body(identifier, variable_sets=[f"account.{name}"])).expect(201)
     assert door.get(f"{BASE}/workspaces/{identifier}").json()["variable_sets"] == [f"account.{name}"]
     refused(door.post(f"{BASE}/workspaces", body("unmade", variable_sets=["nowhere"])), 404, "NotFoundError")
     door.put(one, {"description": "empty"}).expect(200)
-    assert door.get(one).json()["terraform_variables"] == {}
+    shown = door.get(one).json()
+    assert (shown["terraform_variables"], shown["connectors"]) == ({}, [])
     door.request("DELETE", one).expect(204)
     refused(door.get(one), 404, "NotFoundError")
 
@@ -478,7 +493,7 @@ output "hidden" {{
     assert second.returncode != 0
     assert info["ID"] in second.stderr
     found = door.get(f"{workspace}/resources").expect(200).json()
-    assert found["total_resources"] == 2
+    assert (found["total_resources"], found["totalItems"], found["hasMore"]) == (2, 2, False)
     assert {one["type"] for one in found["resources"]} == {"terraform_data"}
     assert found["outputs"] == [{"name": "hidden", "value": "(sensitive value)", "sensitive": True}]
     selected = door.post(f"{workspace}/resources/search", {"selectors": [{"name": "a[[]1]"}], "limit": 1})

@@ -159,6 +159,9 @@ def _document(state: _State, seen: _Seen, page: slice) -> dict[str, Any]:
         "data_sources": data[page],
         "outputs": outputs,
         "total_resources": len(managed),
+        "totalItems": len(managed),
+        "pageNumber": page.start // (page.stop - page.start) + 1,
+        "hasMore": page.stop < max(len(managed), len(data)),
     }
 
 

@@ -105,7 +105,7 @@ def _workspaces(h: WorkspaceHandlers) -> Iterator[Route]:
         "POST", f"{_ONE}/actions/force-unlock", "forceUnlockWorkspace", "Unlock it.", h.unlock, **_RUN
     )
     yield _route("GET", f"{_ONE}/pipelines", "listPipelines", "Name its pipelines.", h.pipelines, **_READ)
-    yield _route("GET", "/workspaces/provisioners-ratio", "getRatio", "Count by tool.", h.ratio, **_READ)
+    yield _route("GET", "/workspaces/provisioners-ratio", "getRatio", "Compare tools.", h.ratio, **_READ)
     yield _route("GET", "/tags", "listTags", "List tags.", h.tags, **_READ)
     yield _route(
         "POST", "/settings/default-pipelines", "setDefaultPipeline", "Set a default pipeline.", h.set_pipeline,

@@ -11,10 +11,11 @@ from typing import Any, Final
 import msgspec
 
 from runyard.dialects.door import Call
-from runyard.dialects.harness.reading import Reader
+from runyard.dialects.harness.reading import MAX_IDENTIFIER, Reader
 from runyard.dialects.harness.replies import millis, send_json, send_nothing
 from runyard.dialects.harness.services import HarnessServices
 from runyard.dialects.harness.variables import maps_of, variables_of
+from runyard.dialects.harness.views import check_connectors
 from runyard.dialects.harness.wire import VariableSetBody
 from runyard.dialects.reading import integer, query, read_json
 from runyard.identity.model import Principal, Project, Scope
@@ -37,12 +38,12 @@ class SetHandlers:
         self._reader = reader
 
     async def list(self, call: Call) -> None:
-        """List those of a level."""
+        """List those of a level, all when no page is asked for: clients ask for none."""
         values = query(call)
-        limit, page = integer(values, "limit", 30, 1, _MOST), integer(values, "page", 1, 1, 1_000_000)
+        limit, page = integer(values, "limit", _MOST, 1, _MOST), integer(values, "page", 1, 1, 1_000_000)
         place, names = await self._place(call)
         found = await self._sets.list(call.caller, values.get("searchTerm", ""), 0, _MOST)
-        own = [one for one in found if place is None or one.project_id == place.id]
+        own = [one for one in found if one.project_id == _level(call.caller, place)]
         shown = [_summary(names, one) for one in own[(page - 1) * limit : page * limit]]
         headers = [
             (b"x-total-items", str(len(own)).encode()),
@@ -63,7 +64,12 @@ class SetHandlers:
         if not body.identifier:
             raise InvalidArgument("identifier is required")
         place, names = await self._place(call)
-        new = NewSet(name=body.identifier, description=body.description, variables=variables_of(body))
+        new = NewSet(
+            name=body.identifier,
+            description=body.description,
+            variables=variables_of(body),
+            extras=_extras(body),
+        )
         made = await self._sets.create(_at(call.caller, place), new)
         variables = await self._sets.variables(call.caller, made.id, 0, _MOST)
         await send_json(call, {**_summary(names, made), **maps_of(variables)}, 201)
@@ -72,7 +78,7 @@ class SetHandlers:
         """Replace one: what the body leaves out is gone."""
         names, found = await self._found(call)
         body = await read_json(call, _body)
-        changes = SetChanges(description=body.description, variables=variables_of(body))
+        changes = SetChanges(description=body.description, variables=variables_of(body), extras=_extras(body))
         changed = await self._sets.update(call.caller, found.id, changes)
         variables = await self._sets.variables(call.caller, found.id, 0, _MOST)
         await send_json(call, {**_summary(names, changed), **maps_of(variables)})
@@ -87,7 +93,7 @@ class SetHandlers:
         place, names = await self._place(call)
         wanted = call.params["identifier"]
         for one in await self._sets.list(call.caller, wanted, 0, _MOST):
-            if one.name == wanted and (place is None or one.project_id == place.id):
+            if one.name == wanted and one.project_id == _level(call.caller, place):
                 return names, one
         raise VariableSetNotFound(f"variable set {wanted} not found")
 
@@ -118,6 +124,23 @@ async def ids_of(sets: VariableSetService, caller: Principal, references: Sequen
     return found
 
 
+def _level(caller: Principal, place: Project | None) -> str:
+    return caller.scope.project_id if place is None else place.id
+
+
+def _extras(body: VariableSetBody) -> dict[str, Any]:
+    """Return what only this dialect keeps of a set. Raises InvalidArgument."""
+    if len(body.name) > MAX_IDENTIFIER:
+        raise InvalidArgument(f"length of name must be between 1 and {MAX_IDENTIFIER}")
+    check_connectors(body.connectors or ())
+    kept = {
+        "name": body.name,
+        "connectors": body.connectors or [],
+        "terraform_variable_files": body.terraform_variable_files or [],
+    }
+    return {"harness": kept}
+
+
 def _at(caller: Principal, place: Project | None) -> Principal:
     """Return the caller narrowed to a node: what it makes hangs there. Raises PermissionDenied for a node above the
     caller's own part, which can be named but not written.
@@ -130,11 +153,14 @@ def _at(caller: Principal, place: Project | None) -> Principal:
 
 
 def _summary(names: Mapping[str, str], one: VariableSet) -> dict[str, Any]:
+    own = one.extras.get("harness") or {}
     return {
         **names,
         "identifier": one.name,
-        "name": one.name,
+        "name": own.get("name") or one.name,
         "description": one.description,
+        "connectors": own.get("connectors", []),
+        "terraform_variable_files": own.get("terraform_variable_files", []),
         "created": millis(one.created_at),
         "updated": millis(one.updated_at),
     }

@@ -16,8 +16,10 @@ from runyard.kernel.errors import InvalidArgument
 
 OPERATIONS: Final = ("plan", "apply", "destroy", "drift")
 PROVISIONERS: Final = ("terraform", "opentofu", "terragrunt")
-BUILT_IN: Final[Mapping[str, Any]] = {"plan": {"workspace_pipeline": "plan", "project_pipeline": None}}
-"""The pipelines of a workspace that names none: plans of local code run by themselves."""
+BUILT_IN: Final[Mapping[str, Any]] = {"plan": {"workspace_pipeline": None, "project_pipeline": "plan"}}
+"""The pipelines of operations that a workspace does not name: plans of local code run by themselves. They stand there as
+the project's: a client that manages workspaces takes a pipeline of the workspace that it did not set for a change.
+"""
 _SUBMODULES: Final = ("false", "true", "recursive")
 _CONNECTORS: Final = ("aws", "azure", "gcp", "vault")
 _OWN: Final = (
@@ -46,8 +48,7 @@ def own_of(workspace: Workspace) -> Mapping[str, Any]:
 
 def default_pipelines(workspace: Workspace) -> Mapping[str, Any]:
     """Return the default pipelines by operation."""
-    named = own_of(workspace).get("default_pipelines")
-    return BUILT_IN if named is None else named
+    return {**BUILT_IN, **(own_of(workspace).get("default_pipelines") or {})}
 
 
 def default_pipeline(workspace: Workspace, operation: str) -> str | None:
@@ -176,7 +177,12 @@ def _check(body: WorkspaceBody) -> None:
         raise InvalidArgument("repository name can't be empty")
     if body.repository_submodules is not None and body.repository_submodules not in _SUBMODULES:
         raise InvalidArgument(f"repository_submodules must be one of {', '.join(_SUBMODULES)}")
-    for connector in body.provider_connectors or ():
+    check_connectors(body.provider_connectors or ())
+
+
+def check_connectors(connectors: Sequence[Mapping[str, Any]]) -> None:
+    """Refuse a connector without a reference and a known type. Raises InvalidArgument."""
+    for connector in connectors:
         if connector.get("type") not in _CONNECTORS or not isinstance(connector.get("connector_ref"), str):
             raise InvalidArgument(
                 f"a provider connector needs a connector_ref and a type among {', '.join(_CONNECTORS)}"

@@ -66,6 +66,8 @@ class VariableSetBody(msgspec.Struct, kw_only=True):
 
     identifier: str = ""
     name: str = ""
+    connectors: list[dict[str, Any]] | None = None
+    terraform_variable_files: list[dict[str, Any]] | None = None
     description: str = ""
     terraform_variables: Mapping[str, ValueIn] = {}
     environment_variables: Mapping[str, ValueIn] = {}

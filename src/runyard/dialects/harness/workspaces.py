@@ -215,11 +215,13 @@ class WorkspaceHandlers:
         await send_json(call, [{"key": key, "values": sorted(found[key])} for key in sorted(found)])
 
     async def ratio(self, call: Call) -> None:
-        """Count the project's workspaces by tool."""
+        """Tell how large a part of the project's workspaces each tool has."""
         counts = dict.fromkeys(views.PROVISIONERS, 0)
         for one in await self._of_project(call):
             counts[one.iac_type.value] += 1
-        await send_json(call, [{"provisioner": name, "count": number} for name, number in counts.items()])
+        total = sum(counts.values())
+        ratios = {name: number / total for name, number in counts.items() if number}
+        await send_json(call, {"total": total, "provisioner": ratios})
 
     async def _of_project(self, call: Call) -> Sequence[Workspace]:
         where = await self._reader.where(call)

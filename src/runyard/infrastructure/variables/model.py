@@ -9,7 +9,7 @@ import enum
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -113,6 +113,8 @@ class VariableSet(msgspec.Struct, frozen=True, kw_only=True):
     labels: Sequence[str] = ()
     parents: Sequence[str] = ()
     """Ids, the one that wins first."""
+    extras: Mapping[str, Any] = {}
+    """What only one dialect knows, under that dialect's name."""
     version: int = 1
     """Counts changes."""
     created_at: datetime
@@ -127,6 +129,7 @@ class NewSet(msgspec.Struct, frozen=True, kw_only=True):
     labels: Sequence[str] = ()
     parents: Sequence[str] = ()
     variables: Sequence[NewVariable] = ()
+    extras: Mapping[str, Any] = {}
 
 
 class SetChanges(msgspec.Struct, frozen=True, kw_only=True):
@@ -137,6 +140,8 @@ class SetChanges(msgspec.Struct, frozen=True, kw_only=True):
     labels: Sequence[str] | msgspec.UnsetType = msgspec.UNSET
     parents: Sequence[str] | msgspec.UnsetType = msgspec.UNSET
     variables: Sequence[NewVariable] | msgspec.UnsetType = msgspec.UNSET
+    extras: Mapping[str, Any] | msgspec.UnsetType = msgspec.UNSET
+    """Merged: each dialect's part replaces that part."""
 
 
 class Plain(msgspec.Struct, frozen=True):

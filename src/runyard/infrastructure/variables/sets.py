@@ -67,6 +67,7 @@ class VariableSetService:
             description=new.description,
             labels=tuple(new.labels),
             parents=tuple(new.parents),
+            extras=dict(new.extras),
             created_at=now,
             updated_at=now,
         )
@@ -111,6 +112,8 @@ class VariableSetService:
                 for name, value in msgspec.structs.asdict(changes).items()
                 if value is not msgspec.UNSET and name != "variables"
             }
+            if "extras" in given:
+                given["extras"] = {**before.extras, **given["extras"]}
             after = msgspec.structs.replace(before, **given)
             _check(after)
             if after.parents != before.parents:

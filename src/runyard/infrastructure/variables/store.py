@@ -127,15 +127,15 @@ async def add_set(tx: Transaction, made: VariableSet) -> None:
         name: getattr(made, name) for name in ("id", "account_id", "project_id", "project_path", "name")
     }
     values |= {"description": made.description, "labels": list(made.labels), "version": made.version}
-    await tx.execute(
-        insert(variable_sets), {**values, "created_at": made.created_at, "updated_at": made.updated_at}
-    )
+    values |= {"extras": dict(made.extras), "created_at": made.created_at, "updated_at": made.updated_at}
+    await tx.execute(insert(variable_sets), values)
     await set_parents(tx, made.id, made.parents)
 
 
 async def write_set(tx: Transaction, changed: VariableSet) -> None:
     """Write a changed set. Raises UniqueViolation."""
-    values = {"name": changed.name, "description": changed.description, "labels": list(changed.labels)}
+    values: dict[str, Any] = {"name": changed.name, "description": changed.description}
+    values |= {"labels": list(changed.labels), "extras": dict(changed.extras)}
     statement = update(variable_sets).where(_s.id == changed.id)
     await tx.execute(statement.values(version=changed.version, updated_at=changed.updated_at, **values))
 
@@ -303,6 +303,7 @@ def _set(row: Row[Any], parents: Sequence[str]) -> VariableSet:
         description=row.description,
         labels=row.labels,
         parents=tuple(parents),
+        extras=row.extras,
         version=row.version,
         created_at=row.created_at,
         updated_at=row.updated_at,

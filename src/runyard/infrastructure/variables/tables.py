@@ -29,6 +29,7 @@ variable_sets = Table(
     Column("name", String(256), nullable=False),
     Column("description", Text, nullable=False),
     Column("labels", Json, nullable=False),
+    Column("extras", Json, nullable=False, server_default="{}"),
     Column("version", Integer, nullable=False),
     Column("created_at", Timestamp, nullable=False),
     Column("updated_at", Timestamp, nullable=False),
