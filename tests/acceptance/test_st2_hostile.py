@@ -135,6 +135,23 @@ def test_wrong_queries_are_refused_or_taken(door: Door, path: str) -> None:
             assert_answered(door, "GET", f"/v1/{path}?{name}={quote(text)}")
 
 
+@pytest.mark.parametrize(
+    "context", ["[" * 30_000, '{"a":' * 9000, '{"a": "\\u0000"}', '{"a": NaN}', '{"a": "\\ud800"}', "{", "5"]
+)
+def test_context_of_the_header_that_cannot_be_kept_is_refused(door: Door, context: str) -> None:
+    headers = {"X-Auth-Token": door.token, "st2-context": context}
+    answer = door("POST", "/v1/executions", {"action": "core.noop"}, headers).expect(400)
+    assert "Unable to convert st2-context" in answer.json()["faultstring"]
+
+
+def test_form_of_a_million_fields_holds_nobody_up(door: Door) -> None:
+    form = {"X-Auth-Token": door.token, "Content-Type": "application/x-www-form-urlencoded"}
+    began = time.monotonic()
+    door("POST", "/v1/executions", b"a=1&" * 4_000_000, form).expect(400)
+    assert time.monotonic() - began < 4
+    assert door("POST", "/v1/executions", b"action=core.noop", form).status in (201, 400)
+
+
 def test_token_of_a_project_learns_nothing_of_executions_elsewhere(api: Api, door: Door) -> None:
     parameters = {"parameters": {"cmd": "echo elsewhere-only"}}
     notify = {"notify": {"on-complete": {"routes": ["r"], "data": {"said": "{{ action_results.stdout }}"}}}}

@@ -1,9 +1,9 @@
 """What somebody asks to be run. Owns how body and headers of a request become it; runs nothing."""
 
-import json
 from collections.abc import Mapping
 from typing import Any, Final
 
+from runyard.actions import keepable
 from runyard.actions.followups.model import MOST_ROUTES
 from runyard.actions.runs.model import NewRun
 from runyard.dialects.door import Call
@@ -109,7 +109,7 @@ def _header_context(call: Call) -> dict[str, Any]:
     if not text:
         return {}
     try:
-        value = json.loads(text)
+        value = keepable.read(text.encode("latin-1"))
     except ValueError:
         value = None
     if not isinstance(value, dict):

@@ -26,6 +26,8 @@ from runyard.kernel.errors import (
 MAX_PAGE: Final = 100
 LARGEST_DOCUMENT: Final = 16 << 20
 """Bytes of a body; the published limit of what can be kept of one execution."""
+_MOST_FIELDS: Final = 1000
+"""Fields of a form; some million of them took the loop for seconds."""
 _TOO_LARGE: Final = "the request body is larger than 16 MB"
 _INTEGER: Final = re.compile(r"-?[0-9]+")
 _TIME: Final = re.compile(
@@ -174,7 +176,10 @@ async def read_value(call: Call) -> Any:  # noqa: ANN401  any document
         raise TooLarge(_TOO_LARGE)
     kind = (header(call, b"content-type") or "application/json").split(";")[0].strip().lower()
     if kind == "application/x-www-form-urlencoded" and body:
-        return dict(parse_qs(body.decode("utf-8", "replace")))
+        try:
+            return dict(parse_qs(body.decode("utf-8", "replace"), max_num_fields=_MOST_FIELDS))
+        except ValueError as error:
+            raise MalformedRequest(f"Failed to parse request body: {error}") from None
     if kind not in ("application/json", "text/plain", "application/x-www-form-urlencoded"):
         raise MalformedRequest(f'Failed to parse request body: Unsupported Content-Type: "{kind}"')
     if not body.strip():

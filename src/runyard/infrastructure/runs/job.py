@@ -199,7 +199,7 @@ def uses_our_backend(data: bytes | None) -> bool:
         noted: Any = json.loads(data or b"")
         config = noted["backend"].get("config") or {}
         return noted["backend"]["type"] == "http" and not any(config.get(name) for name in _PLACES)
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return False
 
 
