@@ -149,6 +149,16 @@ def test_output_that_leads_to_the_judges_files_earns_nothing(server: Server, tmp
         made.delete()
 
 
+def test_reward_beside_a_judge_that_was_killed_does_not_count(server: Server, tmp_path: Path) -> None:
+    runs = "#!/bin/bash\n/bin/sh /work/own $$\necho 0 > /logs/verifier/reward.txt\n"
+    with server.api() as api:
+        made = ready(api, upload(api, tmp_path, "running", {**TASK, "tests/test.sh": runs}))
+        made.sh("mkdir /work; echo 'echo 1 > /logs/verifier/reward.txt; kill -9 $1' > /work/own")
+        verdict = made.verify()
+        assert (verdict["reward"], verdict["detail"]) == (None, "the script was ended by signal 9")
+        made.delete()
+
+
 def test_project_of_many_files_and_links_is_carried(box: Made) -> None:
     box.sh("mkdir -p /work/bin /work/lib; cd /work/lib; seq 2000 | xargs touch; echo 42 > answer")
     box.sh(

@@ -197,6 +197,10 @@ class Verifier:
             limit = package.manifest.verification.timeout_sec
             return Verdict(reward=0.0, method="script", detail=f"the script took longer than {limit} seconds")
         folder = _reward_folder(package)
+        if folder is not None and done.signal is not None:
+            # Whatever killed it could have written a reward before.
+            detail = f"the script was ended by signal {done.signal}"
+            return Verdict(reward=None, method="script", detail=detail)
         if folder is None:
             right = done.code == 0
             return Verdict(
