@@ -159,6 +159,16 @@ def test_reward_beside_a_judge_that_was_killed_does_not_count(server: Server, tm
         made.delete()
 
 
+def test_judge_that_cannot_be_run_is_no_zero(server: Server, tmp_path: Path) -> None:
+    files = {"task.yaml": SLOW["task.yaml"], "verify.sh": "#!/no/such/shell\n"}
+    with server.api() as api:
+        made = ready(api, upload(api, tmp_path, "unjudged", files))
+        verdict = made.verify()
+        assert verdict["reward"] is None
+        assert verdict["detail"].startswith("the script could not be run")
+        made.delete()
+
+
 def test_project_of_many_files_and_links_is_carried(box: Made) -> None:
     box.sh("mkdir -p /work/bin /work/lib; cd /work/lib; seq 2000 | xargs touch; echo 42 > answer")
     box.sh(

@@ -80,6 +80,8 @@ class Done:
     """How a command ended."""
 
     code: int
+    started: bool = True
+    """False where the program could not be run at all; the code is then that of a shell which finds that out."""
     signal: int | None = None
     output: Caught
     stdout: Caught | None = None
@@ -291,7 +293,8 @@ class Run:
             writer().write(Stream.STDERR, line)
         caught = Caught(head=line)
         split = caught if self._job.split else None
-        done = Done(code=code, output=caught, stderr=split, stdout=Caught() if split else None)
+        stdout = Caught() if split else None
+        done = Done(code=code, started=False, output=caught, stderr=split, stdout=stdout)
         return replace(done, duration_ms=round((monotonic() - began) * 1000))
 
     def _done(self, heads: Sequence[HeadTail], exited: Exit, why: Why | None, began: float) -> Done:

@@ -193,6 +193,9 @@ class Verifier:
         return await Run(sandbox, job, self._devnull).finish(context)
 
     async def _judged(self, sandbox: Sandbox, package: KeptTask, done: Done) -> Verdict:
+        if not done.started:
+            detail = f"the script could not be run: {done.output.text.strip()}"
+            return Verdict(reward=None, method="script", detail=detail)
         if done.timed_out:
             limit = package.manifest.verification.timeout_sec
             return Verdict(reward=0.0, method="script", detail=f"the script took longer than {limit} seconds")
