@@ -34,7 +34,7 @@ from runyard.infrastructure.policies.errors import PolicyInvalid, PolicyNotFound
 from runyard.infrastructure.policies.model import PolicyFilter
 from runyard.kernel.errors import PermissionDenied
 from runyard.kernel.ids import ProjectId
-from runyard.server.native.plans import PlanHandlers
+from runyard.server.native.guardrails import GuardrailHandlers
 from tests.support.guards import Guards, encoded, estimating, made_guards, receiving
 from tests.support.planned import PASSWORD, STORED, TOKEN, change, document, stored, written
 
@@ -327,7 +327,7 @@ async def test_deliveries_are_those_of_the_rule_whatever_id_it_names(guards: Gua
     theirs = await guards.rule("resource", CREATES, 3, notification=new, name="theirs")
     await guards.judged(await guards.run(await guards.workspace()), stored("create"))
     mine = await guards.rule("resource", CREATES, 3, notification_id=theirs.notification_id, name="mine")
-    handlers = PlanHandlers(Mock(infrastructure=Mock(guards=guards.house)))
+    handlers = GuardrailHandlers(Mock(infrastructure=Mock(guards=guards.house)))
 
     async def shown(rule_id: str) -> int:
         sent = bytearray()

@@ -20,6 +20,7 @@ MEMBERS = {
     "project": Member("runyard.cli.project:project", "Create, list and delete projects."),
     "token": Member("runyard.cli.token:token", "Create, list and revoke tokens."),
     "workspace": Member("runyard.cli.workspace:workspace", "Plan and apply infrastructure."),
+    "guardrail": Member("runyard.cli.guardrail:guardrail", "Look at the rules that judge plans."),
     "integration": Member("runyard.cli.integration:integration", "Say where repositories are."),
     "user": Member("runyard.cli.user:user", "Create and list users."),
     "role": Member("runyard.cli.role:role", "Say who may do what with StackStorm actions."),

@@ -1,6 +1,7 @@
 """How resources look in tables. Owns the columns of each noun, so that every command shows the same thing alike."""
 
-from runyard.cli.kit.output import Column, size, span
+from runyard.cli.kit.output import Column, compact, size, span
+from runyard.client.guardrails import Delivery, Guardrail
 from runyard.client.integrations import Integration
 from runyard.client.models import (
     ActionRole,
@@ -16,7 +17,7 @@ from runyard.client.models import (
 )
 from runyard.client.states import StateLock, StateVersion
 from runyard.client.tasks import PushedTask
-from runyard.client.workspaces import Run, Violation, Workspace
+from runyard.client.workspaces import Run, Variable, Violation, Workspace
 
 RUNTIME_COLUMNS: tuple[Column[Runtime], ...] = (
     Column("NAME", lambda one: one.name, flexible=True),
@@ -89,6 +90,42 @@ INTEGRATION_COLUMNS: tuple[Column[Integration], ...] = (
     Column("CREDENTIAL", lambda one: "yes" if one.has_credential else "no"),
     Column("FETCHED", lambda one: one.fetched_at),
     Column("ERROR", lambda one: one.fetch_error or None, flexible=True),
+)
+
+GUARDRAIL_COLUMNS: tuple[Column[Guardrail], ...] = (
+    Column("NAME", lambda one: one.name, flexible=True),
+    Column("ID", lambda one: one.id),
+    Column("TYPE", lambda one: one.type),
+    Column("SEVERITY", lambda one: one.severity),
+    Column("ENABLED", lambda one: one.enabled),
+    Column("CREATED", lambda one: one.created_at),
+    Column("CREATED BY", lambda one: one.created_by, flexible=True, wide=True),
+    Column("PROJECT", lambda one: one.project_id, wide=True),
+)
+
+GUARDRAIL_DETAILS: tuple[Column[Guardrail], ...] = (
+    *GUARDRAIL_COLUMNS,
+    Column("SCOPE", lambda one: compact(one.scope)),
+    Column("CRITERIA", lambda one: compact(one.criteria)),
+    Column("CHANGED", lambda one: one.updated_at),
+)
+
+DELIVERY_COLUMNS: tuple[Column[Delivery], ...] = (
+    Column("ID", lambda one: one.id),
+    Column("EVENT", lambda one: one.event),
+    Column("STATUS", lambda one: one.status),
+    Column("TRIES", lambda one: one.attempts),
+    Column("ANSWER", lambda one: one.last_status or one.last_error or None, flexible=True),
+    Column("CREATED", lambda one: one.created_at),
+    Column("RUN", lambda one: one.run_id, wide=True),
+    Column("NEXT", lambda one: one.next_at, wide=True),
+)
+
+VARIABLE_COLUMNS: tuple[Column[Variable], ...] = (
+    Column("KEY", lambda one: one.key, flexible=True),
+    Column("DESTINATION", lambda one: one.destination),
+    Column("SECRET", lambda one: one.secret),
+    Column("VALUE", lambda one: one.value, flexible=True),
 )
 
 WORKSPACE_COLUMNS: tuple[Column[Workspace], ...] = (

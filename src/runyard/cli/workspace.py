@@ -30,6 +30,7 @@ workspace = LazyGroup(
         "list": Member(f"{_WHERE}:list_", "List workspaces."),
         "get": Member(f"{_WHERE}:get", "Show a workspace."),
         "delete": Member(f"{_WHERE}:delete", "Delete workspaces; their resources stay."),
+        "variables": Member(f"{_WHERE}:variables", "List the variables that a run would get."),
         "lock": Member(f"{_WHERE}:lock", "Keep runs from beginning."),
         "unlock": Member(f"{_WHERE}:unlock", "Let runs begin again."),
         "plan": Member(f"{_RUNS}:plan", "Plan, and follow the output."),
@@ -134,6 +135,25 @@ def delete(state: State, /, workspaces: tuple[str, ...], yes: bool) -> None:
         for one in wanted:
             client.workspaces.delete(one)
     print_deleted(state, "workspace", wanted)
+
+
+@command(
+    "variables",
+    examples=(
+        "runyard workspace variables net",
+        "runyard workspace variables net --json | jq '.items[] | select(.secret)'",
+    ),
+)
+@workspace_argument()
+@click.pass_obj
+def variables(state: State, /, workspace: str) -> None:
+    """List the variables that a run would get, those of projects and sets among them; a secret shows no value."""
+    from runyard.cli.kit.output import print_list
+    from runyard.cli.views import VARIABLE_COLUMNS
+
+    with state.client() as client:
+        rows = client.workspaces.variables(reference(workspace))
+    print_list(state, rows, VARIABLE_COLUMNS, name=lambda one: one.key, empty="there are no variables")
 
 
 @command("lock", examples=('runyard workspace lock net --reason "moving the network"',))

@@ -4,6 +4,7 @@ from types import TracebackType
 from typing import Self
 
 from runyard.client.executions import Executions
+from runyard.client.guardrails import Guardrails
 from runyard.client.http import Request, Transport, path_of
 from runyard.client.images import Images
 from runyard.client.integrations import Integrations
@@ -35,6 +36,7 @@ class Client:
         self.tokens = Tokens(self.transport)
         self.users = Users(self.transport)
         self.integrations = Integrations(self.transport)
+        self.guardrails = Guardrails(self.transport)
         self.workspaces = Workspaces(self.transport)
 
     def __enter__(self) -> Self:

@@ -74,6 +74,15 @@ class Run(Wire, frozen=True, kw_only=True):
         )  # fmt: skip
 
 
+class Variable(Wire, frozen=True, kw_only=True):
+    """A variable that a run of a workspace would get; a secret has no value here."""
+
+    key: str
+    destination: str
+    value: str | None = None
+    secret: bool = False
+
+
 class Violation(Wire, frozen=True, kw_only=True):
     """Something that a guardrail forbids; without an address it is about the plan as a whole."""
 
@@ -155,6 +164,11 @@ class Workspaces:
     def run(self, run: str) -> Run:
         """Return one run."""
         return self._transport.call(Request("GET", path_of("runs", run), repeatable=True), Run)
+
+    def variables(self, workspace: str) -> Sequence[Variable]:
+        """Return the variables that a run would get, those of projects and sets among them."""
+        request = Request("GET", path_of("workspaces", workspace, "variables"), repeatable=True)
+        return self._transport.call(request, Page[Variable]).items
 
     def verdict(self, run: str) -> Verdict:
         """Return what guardrails say of the plan of a run."""

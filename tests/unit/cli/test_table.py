@@ -49,6 +49,7 @@ def test_commands_are_exactly_those_of_the_contract() -> None:
         "image",
         "secret",
         "user",
+        "guardrail",
         "integration",
         "state",
         "task",

@@ -63,6 +63,11 @@ def print_json(document: object) -> None:
     write_text(text + "\n")
 
 
+def compact(document: object) -> str:
+    """Write a document of builtins in one line, for a cell of a table."""
+    return json.dumps(document, ensure_ascii=False)
+
+
 def print_error_json(error: Mapping[str, object]) -> None:
     """Print `{"error": {...}}` on stderr as one line."""
     print(json.dumps({"error": error}, ensure_ascii=False), file=sys.stderr, flush=True)

@@ -4,7 +4,17 @@ from urllib.parse import unquote, urlsplit
 
 from runyard.client.errors import InvalidUse
 
-NOUNS = ("runtimes", "executions", "checkpoints", "tokens", "secrets", "projects", "workspaces", "runs")
+NOUNS = (
+    "runtimes",
+    "executions",
+    "checkpoints",
+    "tokens",
+    "secrets",
+    "projects",
+    "workspaces",
+    "runs",
+    "guardrails",
+)
 
 
 def reference(text: str) -> str:

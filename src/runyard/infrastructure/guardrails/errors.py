@@ -8,6 +8,10 @@ class GuardrailNotFound(NotFound):
 
     code = "guardrail_not_found"
 
+    def __init__(self, rule_id: str = "") -> None:
+        """Name what was asked for."""
+        super().__init__(f"guardrail '{rule_id[:200]}' not found" if rule_id else None)
+
 
 class VerdictNotFound(NotFound):
     """The plan of this run was not judged."""

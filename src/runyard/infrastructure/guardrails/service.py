@@ -100,7 +100,7 @@ class GuardrailService:
         async with self._database.read() as tx:
             found = await store.find(tx, scope, rule_id)
         if found is None:
-            raise GuardrailNotFound
+            raise GuardrailNotFound(rule_id)
         return found
 
     async def create(self, caller: Principal, new: NewGuardrail) -> tuple[Guardrail, str]:
@@ -150,7 +150,7 @@ class GuardrailService:
         async def work(tx: Transaction) -> Guardrail:
             before = await store.find(tx, caller.scope, rule_id, locked=True)
             if before is None:
-                raise GuardrailNotFound
+                raise GuardrailNotFound(rule_id)
             if changes.criteria is None and changes.type is not before.type:
                 facts["criteria"], facts["criteria_document"] = read_criteria(changes.type, None)
             now = self._now()
@@ -169,7 +169,7 @@ class GuardrailService:
         rule = await self.get(caller.scope, rule_id)
         async with self._database.transaction() as tx:
             if await store.remove(tx, caller.scope, rule_id) == 0:
-                raise GuardrailNotFound
+                raise GuardrailNotFound(rule_id)
             await self._notifications.remove(tx, rule.id)
             await tx.record(_event(rule, "guardrail.deleted", caller, self._now()))
 

@@ -61,6 +61,17 @@ class WorkspaceOut(msgspec.Struct, kw_only=True):
     updated_at: datetime
 
 
+class VariableOut(msgspec.Struct, kw_only=True):
+    """A variable that a run would get."""
+
+    key: str
+    destination: str
+    """`env` for the environment of the run, `iac` for an input of the code."""
+    value: str | None
+    """Null when it is secret."""
+    secret: bool
+
+
 class LockIn(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """Why it is locked; for an unlock, whether another's lock is taken away."""
 

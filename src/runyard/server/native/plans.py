@@ -1,4 +1,4 @@
-"""Plans, verdicts and deliveries over the native API: their routes, handlers and shapes."""
+"""Plans and verdicts over the native API: their routes, handlers and shapes."""
 
 from collections.abc import Iterator
 from datetime import datetime
@@ -10,12 +10,10 @@ from runyard.dialects.door import Call, Route
 from runyard.dialects.streaming import send_pieces
 from runyard.identity.model import Permission
 from runyard.infrastructure.guardrails.model import Verdict
-from runyard.infrastructure.notifications.model import Delivery
 from runyard.infrastructure.plans.model import PlanSummary
 from runyard.server.house import House
 from runyard.server.native.declaring import route
 from runyard.server.native.replies import send_json
-from runyard.server.native.wire import Listed
 
 
 class CostOut(msgspec.Struct, kw_only=True):
@@ -96,22 +94,6 @@ class VerdictOut(msgspec.Struct, kw_only=True):
     acknowledged_at: datetime | None
 
 
-class DeliveryOut(msgspec.Struct, kw_only=True):
-    """A message to the webhook of a rule."""
-
-    id: str
-    event: str
-    run_id: str
-    status: str
-    """`waiting`, `delivered` or `given_up`."""
-    attempts: int
-    last_status: int | None
-    last_error: str
-    next_at: datetime | None
-    created_at: datetime
-    ended_at: datetime | None
-
-
 class PlanHandlers:
     """What was planned and judged, by run."""
 
@@ -133,14 +115,6 @@ class PlanHandlers:
         """Tell what guardrails say of a plan."""
         found = await self._guards.judge.verdict(call.caller.scope, call.params["run"])
         await send_json(call, verdict_view(found))
-
-    async def deliveries(self, call: Call) -> None:
-        """List the newest messages to the webhook of a rule."""
-        rule = await self._guards.guardrails.get(call.caller.scope, call.params["guardrail"])
-        # The id of a notification that a rule names may be anybody's: clients may set it.
-        own = await self._guards.notifications.of_rule(rule.id)
-        found = [sent for one in own for sent in await self._guards.notifications.deliveries(one.id)]
-        await send_json(call, Listed(items=[delivery_view(one) for one in found]))
 
 
 def plan_view(one: PlanSummary) -> PlanOut:
@@ -193,13 +167,8 @@ def verdict_view(one: Verdict) -> VerdictOut:
     )
 
 
-def delivery_view(one: Delivery) -> DeliveryOut:
-    """Return a delivery as the wire has it."""
-    return msgspec.convert(one, DeliveryOut, from_attributes=True)
-
-
 def plan_routes(h: PlanHandlers) -> Iterator[Route]:
-    """Yield the operations on plans and verdicts, then those on guardrails."""
+    """Yield the operations."""
     read: dict[str, Any] = {"permission": Permission.WORKSPACES_READ, "tags": ["runs"]}
     run = "/runs/{run}"
     yield route(
@@ -213,9 +182,4 @@ def plan_routes(h: PlanHandlers) -> Iterator[Route]:
     yield route(
         "GET", f"{run}/guardrails", "getVerdict", "Tell what guardrails say of the plan of a run.",
         handler=h.verdict, response=VerdictOut, **read,
-    )  # fmt: skip
-    yield route(
-        "GET", "/guardrails/{guardrail}/deliveries", "listDeliveries",
-        "List the newest messages to the webhook of a guardrail.",
-        handler=h.deliveries, response=Listed[DeliveryOut], permission=Permission.GUARDRAILS_READ, tags=["guardrails"],
     )  # fmt: skip

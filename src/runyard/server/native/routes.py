@@ -10,6 +10,7 @@ from runyard.identity.model import Permission
 from runyard.server.house import House
 from runyard.server.native.declaring import BASE, CURSOR, LIMIT, route
 from runyard.server.native.executions import ExecutionHandlers
+from runyard.server.native.guardrails import GuardrailHandlers, guardrail_routes
 from runyard.server.native.images import NativeImageHandlers
 from runyard.server.native.integrations import NativeIntegrationHandlers, integration_routes
 from runyard.server.native.plans import PlanHandlers, plan_routes
@@ -365,6 +366,7 @@ def register(house: House) -> Door:
         *workspace_routes(WorkspaceHandlers(house)),
         *run_routes(RunHandlers(house)),
         *plan_routes(PlanHandlers(house)),
+        *guardrail_routes(GuardrailHandlers(house)),
         *_system(SystemHandlers(house), open_metrics=house.settings.metrics.open),
     )
     return Door(

@@ -11,7 +11,14 @@ from runyard.identity.model import Permission
 from runyard.infrastructure.workspaces.model import NewWorkspace, Workspace, WorkspaceQuery
 from runyard.server.house import House
 from runyard.server.native.declaring import LIMIT, MOST, OFFSET, PAGE, TEXT, route
-from runyard.server.native.infrawire import LockIn, WorkspaceIn, WorkspaceOut, code_of, workspace_view
+from runyard.server.native.infrawire import (
+    LockIn,
+    VariableOut,
+    WorkspaceIn,
+    WorkspaceOut,
+    code_of,
+    workspace_view,
+)
 from runyard.server.native.replies import send_json, send_nothing
 from runyard.server.native.wire import Listed
 
@@ -27,6 +34,7 @@ class WorkspaceHandlers:
         self._house = house
         self._workspaces = house.infrastructure.workspaces
         self._runs = house.infrastructure.runs
+        self._variables = house.infrastructure.variables
         self._integrations = house.infrastructure.integrations
 
     async def _named(self, call: Call) -> Workspace:
@@ -80,6 +88,20 @@ class WorkspaceHandlers:
         await self._runs.delete_workspace(call.caller, (await self._named(call)).id)
         await send_nothing(call)
 
+    async def variables(self, call: Call) -> None:
+        """List what a run would get, by name."""
+        values = await self._variables.effective(await self._named(call))
+        items = [
+            VariableOut(
+                key=key,
+                destination=destination.value,
+                value=None if one.secret else one.value,
+                secret=one.secret,
+            )
+            for (key, destination), one in sorted(values.items())
+        ]
+        await send_json(call, Listed(items=items))
+
     async def lock(self, call: Call) -> None:
         """Keep runs from beginning."""
         body = await reading.read_optional_json(call, _lock)
@@ -97,10 +119,7 @@ class WorkspaceHandlers:
 
 def workspace_routes(h: WorkspaceHandlers) -> Iterator[Route]:
     """Yield the operations."""
-    read: dict[str, Any] = {
-        "permission": Permission.WORKSPACES_READ,
-        "tags": ["workspaces"],
-    }
+    read: dict[str, Any] = {"permission": Permission.WORKSPACES_READ, "tags": ["workspaces"]}
     write: dict[str, Any] = {**read, "permission": Permission.WORKSPACES_WRITE}
     run: dict[str, Any] = {**read, "permission": Permission.WORKSPACES_RUN}
     one = "/workspaces/{workspace}"
@@ -119,6 +138,11 @@ def workspace_routes(h: WorkspaceHandlers) -> Iterator[Route]:
     yield route(
         "DELETE", one, "deleteWorkspace", "Delete a workspace, its runs and its state.",
         handler=h.delete, status=204, **write,
+    )  # fmt: skip
+    yield route(
+        "GET", f"{one}/variables", "listWorkspaceVariables",
+        "List the variables that a run would get, those of projects and sets among them.",
+        handler=h.variables, response=Listed[VariableOut], **read,
     )  # fmt: skip
     yield route(
         "POST", f"{one}/lock", "lockWorkspace", "Keep runs of a workspace from beginning.",
