@@ -1,6 +1,7 @@
 """Remote plans as the two command-line clients do them: their timings, their ways to end, and what they print."""
 
 import concurrent.futures
+import itertools
 import json
 import os
 import shutil
@@ -244,6 +245,22 @@ def test_reader_that_loses_its_connection_goes_on_where_it_was_and_stops_nothing
         status = client.poll("", {"x-api-key": key})["pipelineExecutionSummary"]["status"]
         time.sleep(0.2)
     assert status == "Success"
+
+
+def test_plan_that_cannot_begin_says_why_in_its_log(door: Api, key: str) -> None:
+    name = workspace(door)
+    lock = f"{BASE}/workspaces/{name}/terraform-backend/lock?accountIdentifier=default"
+    door.post(lock, {"ID": "theirs", "Who": "ann@laptop"}).expect(200)
+    client = Unified(door.port, key, workspace=name)
+    client.begin(packed({"main.tf": TWO}), {}, "application/octet-stream")
+    run = client.remote["pipeline_execution_id"]
+    path = f"/log-service/stream?accountID=default&key=runs%2F{run}%2Fplan"
+    stream = client.events(path, {"x-api-key": key})
+    assert "has not begun: the state is locked by ann@laptop" in next(stream)[1]
+    door.request("DELETE", lock, {"ID": "theirs"}).expect(200)
+    rest = [data for event, data, _ in itertools.takewhile(lambda one: not one[0], stream)]
+    assert any("Plan: 2 to add" in data for data in rest)
+    assert not any("has not begun" in data for data in rest)
 
 
 def whole(client: Unified, path: str, key: str, last: str = "0") -> list[tuple[str, str, str]]:

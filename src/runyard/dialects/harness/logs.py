@@ -13,7 +13,7 @@ from datetime import timedelta
 from typing import Final, TypeAlias
 
 from runyard.dialects.door import Call
-from runyard.dialects.harness.loglines import Cut, Cutter
+from runyard.dialects.harness.loglines import Cut, Cutter, LogLine
 from runyard.dialects.harness.pipelines import Drains, progress_of
 from runyard.dialects.harness.progress import step_end
 from runyard.dialects.harness.reading import Reader
@@ -22,13 +22,15 @@ from runyard.dialects.harness.services import HarnessServices
 from runyard.dialects.reading import header, query
 from runyard.executions.model import Execution
 from runyard.identity.model import Permission
-from runyard.infrastructure.runs.model import Run
+from runyard.infrastructure.runs.model import Run, RunStatus
 from runyard.kernel.clock import utc_now
 from runyard.kernel.errors import InvalidArgument, NotFound
 
 TOKEN_LIFE: Final = timedelta(hours=4)
 PING_SECONDS: Final = 15.0
 CONNECTION_SECONDS: Final = 3600.0
+PATIENCE_SECONDS: Final = 2.0
+"""In line, before a reader is told why: longer than most wait."""
 _PING: Final = b": ping\n\n"
 Sender: TypeAlias = Callable[[bytes], Awaitable[None]]
 
@@ -95,6 +97,8 @@ class LogHandlers:
 
     async def _follow(self, call: Call, run: Run, task: Execution, send: Sender) -> None:
         """Send lines until the end, then the marker, then hold the socket open."""
+        if run.status is RunStatus.PENDING:
+            await self._say_why(call, run, send)
         async for cut in self._lines(task, _resume(call)):
             await send(b"id: %d\ndata: %b\n\n" % (cut.end, encode(cut.line)))
         scope = call.caller.scope
@@ -104,6 +108,18 @@ class LogHandlers:
         self._drains.note(run.id)
         await send(b"event: error\ndata: eof\n\n")
         await asyncio.Event().wait()
+
+    async def _say_why(self, call: Call, run: Run, send: Sender) -> None:
+        """Tell why a plan does not begin, when it does not soon: clients show it as running and would show nothing."""
+        scope = call.caller.scope
+        try:
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                await self._services.remote.begun(scope, run.id)
+        except TimeoutError:
+            reason = (await self._services.runs.get(scope, run.id)).reason
+            line = LogLine("warn", f"the plan has not begun: {reason}", utc_now(), 0)
+            # Without an id: it is no part of the log.
+            await send(b"data: %b\n\n" % encode(line))
 
     async def _lines(self, task: Execution, offset: int) -> AsyncIterator[Cut]:
         """Yield the lines from an offset on, until the log is closed."""

@@ -6,7 +6,7 @@ request again gets the run that it began. Only `SourceKeeper` stores and removes
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import BinaryIO, Final
 
@@ -25,7 +25,7 @@ from runyard.infrastructure.remote.errors import (
 )
 from runyard.infrastructure.remote.model import RETENTION, RemoteExecution, check_arguments
 from runyard.infrastructure.runs.arguments import checked
-from runyard.infrastructure.runs.model import Archive, NewRun, Origin, Run, RunKind, Trigger
+from runyard.infrastructure.runs.model import Archive, NewRun, Origin, Run, RunKind, RunStatus, Trigger
 from runyard.infrastructure.runs.service import RunService
 from runyard.infrastructure.workspaces.errors import WorkspaceLocked
 from runyard.infrastructure.workspaces.model import Workspace
@@ -175,12 +175,19 @@ class RemoteExecutionService:
             await store.set_executed(tx, remote.id, self._now())
         return await self._again(caller, remote)
 
+    async def begun(self, scope: Scope, run_id: str) -> Run:
+        """Wait until a run waits in line no more, and return it. Raises RunNotFound."""
+        return await self._reached(scope, run_id, lambda run: run.status is not RunStatus.PENDING)
+
     async def settled(self, scope: Scope, run_id: str) -> Run:
         """Wait until a run is over or waits for a person, and return it. Raises RunNotFound."""
+        return await self._reached(scope, run_id, lambda run: run.ended or run.waits)
+
+    async def _reached(self, scope: Scope, run_id: str, there: Callable[[Run], bool]) -> Run:
         with self._database.broker.subscribe(f"run:{run_id}") as events:
             while True:
                 run = await self._runs.get(scope, run_id)
-                if run.ended or run.waits:
+                if there(run):
                     return run
                 await events.next()
 
