@@ -219,6 +219,20 @@ def test_every_line_has_an_id_of_its_own_that_all_listeners_get(
     )
 
 
+def test_removed_output_is_none_and_the_end_is_told(door: Door, server: Server) -> None:
+    made = create(door, "yes | head -c 300000")
+    door.ended(made)
+    removed = list((server.data_dir / "output").rglob(f"{made}.*"))
+    assert removed
+    for path in removed:
+        path.unlink()
+    assert door("GET", f"/v1/executions/{made}/output").expect(200).body == b""
+    token = f"x-auth-token={door.token}"
+    assert list(events(server, f"/stream/v1/executions/{made}/output?{token}")) == [("EOF", "''")]
+    path = f"/v1/stream?events={UPDATE},{OUTPUT}&end_event={UPDATE}&end_execution_id={made}&{token}"
+    assert [(name, data["status"]) for name, data in events(server, path)] == [(UPDATE, "succeeded")]
+
+
 def test_endless_line_is_sent_in_pieces_between_characters(
     door: Door, server: Server, listen: Listen
 ) -> None:

@@ -86,7 +86,7 @@ _QUERIES: Final[Mapping[str, str]] = {
     "listKeys": "limit offset scope user prefix decrypt",
     "getKey": "scope user decrypt",
     "deleteKey": "scope user",
-    "listTraces": "limit offset trace_tag execution rule trigger_instance sort_asc sort_desc",
+    "listTraces": f"{_PAGE} trace_tag execution rule trigger_instance sort_asc sort_desc",
     "listInquiries": "limit offset",
     "listApiKeys": "limit offset user show_secrets",
     "getApiKey": "show_secrets",

@@ -1,5 +1,6 @@
 """Executions: list, create, read, change, output. Owns the reading of their queries and bodies."""
 
+import contextlib
 import gzip
 import json
 from collections.abc import AsyncIterator, Mapping
@@ -17,7 +18,7 @@ from runyard.dialects.stackstorm.filters import FILTER_VALUES, filter_of
 from runyard.dialects.stackstorm.replies import encode, send_json, send_list, send_parts, start_text
 from runyard.dialects.stackstorm.services import StackStormServices
 from runyard.dialects.stackstorm.views import EXECUTION_FIELDS, execution_view, narrowed_execution
-from runyard.executions.output.model import Stream
+from runyard.executions.output.model import OutputGone, Stream
 from runyard.kernel.errors import InvalidArgument, NotFound
 
 LARGEST_RESULT: Final = 14 << 20
@@ -184,12 +185,13 @@ class ExecutionHandlers:
         kind = values.get("output_type") or "all"
         await start_text(call)
         log, offset = self._services.output, 0 if kind in ("all", *_STREAMS) else None
-        while offset is not None:
-            chunks = await log.read(record.execution.id, offset, _BLOCK, _STREAMS.get(kind))
-            part = b"".join(chunk.data for chunk in chunks if chunk.stream is not Stream.SYSTEM)
-            if part:
-                await call.send({"type": "http.response.body", "body": part, "more_body": True})
-            offset = chunks[-1].end if chunks else None
+        with contextlib.suppress(OutputGone):  # as if nothing had been written
+            while offset is not None:
+                chunks = await log.read(record.execution.id, offset, _BLOCK, _STREAMS.get(kind))
+                part = b"".join(chunk.data for chunk in chunks if chunk.stream is not Stream.SYSTEM)
+                if part:
+                    await call.send({"type": "http.response.body", "body": part, "more_body": True})
+                offset = chunks[-1].end if chunks else None
         await call.send({"type": "http.response.body", "body": b""})
 
     async def result(self, call: Call) -> None:

@@ -20,7 +20,7 @@ from runyard.dialects.stackstorm.replies import encode, time_of
 from runyard.dialects.stackstorm.services import StackStormServices
 from runyard.dialects.stackstorm.views import execution_view
 from runyard.executions.model import BEFORE_START, TERMINAL, Status
-from runyard.executions.output.model import Chunk, Stream
+from runyard.executions.output.model import Chunk, OutputGone, Stream
 from runyard.identity.scoping import is_whole_account
 from runyard.kernel.clock import monotonic, utc_now
 from runyard.kernel.errors import NotFound
@@ -315,7 +315,7 @@ async def _lines(
     """Yield the output of an execution line by line until its end; a last line without its end comes at the end."""
     rest: dict[Stream, bytes] = {}
     last: dict[Stream, Chunk] = {}
-    async for chunk in services.output.follow(record.execution.id):
+    async for chunk in _kept(services.output.follow(record.execution.id)):
         word = _WORDS.get(chunk.stream)
         if word is None or kind not in (None, "all", word):
             continue
@@ -334,6 +334,13 @@ async def _lines(
     for stream, left in rest.items():
         if left:
             yield _output(record, last[stream], left, last[stream].end)
+
+
+async def _kept(chunks: AsyncIterator[Chunk]) -> AsyncIterator[Chunk]:
+    """Yield output as long as there is some: what retention removed ends like what was never written."""
+    with contextlib.suppress(OutputGone):
+        async for chunk in chunks:
+            yield chunk
 
 
 def _unfinished(data: bytes) -> int:
