@@ -15,6 +15,8 @@ from runyard.runtimes.isolation import hostns, skeleton, syscalls
 from runyard.runtimes.isolation.bases import Base, BaseStore
 from runyard.runtimes.isolation.images import ImageStore
 from runyard.runtimes.isolation.options import DEFAULT_UID_BASE, IsolationOptions
+from runyard.runtimes.isolation.program import find_agent
+from runyard.runtimes.isolation.scan import Scan
 from tests.support.mounts import leave_host_mounts
 from tests.unit.test_images import Layout, entry
 
@@ -125,13 +127,19 @@ async def test_host_base_has_the_tools_and_the_identity_of_a_fresh_system(
     ]
 
 
-async def test_host_base_hides_what_nobody_could_not_read(store: BaseStore, tmp_path: Path) -> None:
+async def test_host_base_hides_what_nobody_could_not_read(
+    store: BaseStore, options: IsolationOptions, tmp_path: Path
+) -> None:
+    def unreadable(root: Path, *skip: str) -> list[Path]:
+        with Scan(find_agent(options), root, skip) as scan:
+            return scan.unreadable()
+
     base = await store.prepare("host")
     with mounted(base, tmp_path) as root:
-        assert list(skeleton.find_unreadable(root / "usr")) == []
+        assert unreadable(root / "usr") == []
         assert not (root / "usr/local/bin/anything").exists()
-        for unreadable in skeleton.find_unreadable(Path("/usr"), ["local", "src"]):
-            assert not (root / "usr" / unreadable).exists()
+        for path in unreadable(Path("/usr"), "local", "src"):
+            assert not (root / "usr" / path).exists()
         usr = (root / "usr").stat()
         assert (usr.st_uid, stat.S_IMODE(usr.st_mode)) == (DEFAULT_UID_BASE, 0o755)
 

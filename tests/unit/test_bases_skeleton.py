@@ -100,21 +100,6 @@ def test_root_without_merged_usr_is_refused(host: Path, tmp_path: Path) -> None:
         skeleton.build_root(tmp_path / "root", host, ME, [])
 
 
-def test_unreadable_paths_are_found_and_never_entered(tmp_path: Path) -> None:
-    for name in ("open", "closed", "skipped", "noenter"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "file").touch()
-    (tmp_path / "closed").chmod(0o750)
-    (tmp_path / "noenter").chmod(0o754)
-    (tmp_path / "open/private").touch()
-    (tmp_path / "open/private").chmod(0o711)
-    (tmp_path / "skipped/private").touch(0o600)
-    (tmp_path / "open/link").symlink_to("/etc/shadow")
-    os.mkfifo(tmp_path / "open/pipe")
-    found = {str(path) for path in skeleton.find_unreadable(tmp_path, ["skipped"])}
-    assert found == {"closed", "noenter", "open/private", "open/pipe"}
-
-
 @pytest.mark.parametrize(
     ("first", "second", "expected"),
     [

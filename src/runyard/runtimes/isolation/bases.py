@@ -18,6 +18,8 @@ from runyard.runtimes.isolation import hostns, skeleton, syscalls
 from runyard.runtimes.isolation.engine import BaseFacts, BaseKind, Capability
 from runyard.runtimes.isolation.images import Image, ImageStore
 from runyard.runtimes.isolation.options import IsolationOptions
+from runyard.runtimes.isolation.program import find_agent
+from runyard.runtimes.isolation.scan import Scan
 from runyard.runtimes.isolation.workers import Workers
 
 HOST = "host"
@@ -168,9 +170,11 @@ class BaseStore:
         folder = self._new_folder()
         usr = self._bind(Path("/usr"), folder / "usr")
         root, mask = folder / "root", folder / "mask"
-        skeleton.build_root(root, Path("/"), self._options.uid_base, self.nameservers())
+        opaque = skeleton.opaque_below_usr(self._options.host_base_hidden)
         # The mount is scanned, not /usr: it also shows what other mounts below /usr cover.
-        skeleton.build_usr_mask(mask, usr, self._options.uid_base, self._options.host_base_hidden)
+        with Scan(find_agent(self._options), usr, opaque) as scan:
+            skeleton.build_root(root, Path("/"), self._options.uid_base, self.nameservers())
+            skeleton.build_usr_mask(mask, usr, self._options.uid_base, opaque, scan.unreadable())
         return Base(name=HOST, overlays=(Overlay("/", (root,)), Overlay("/usr", (mask, usr))))
 
     def _build_directory(self, name: str) -> Base:

@@ -90,17 +90,14 @@ class NamespacesEngine:
         for folder in (self._mountpoint, self._nothing):
             folder.mkdir(parents=True, exist_ok=True)
         self._options.data_dir.chmod(0o700)
+        self._launcher = Launcher(await self._workers.run(find_agent, self._options))
         self._layers.lock()
         await self._workers.run(self._cgroups.start)
-        await _all(self._start_launcher(), self._start_files(), self._uplink.start())
+        await _all(self._launcher.start(), self._start_files(), self._uplink.start())
         # Again: the members of a killed server's groups were still dying at the first sweep.
         await self._workers.run(self._cgroups.sweep)
         await self._seats.start()
         await self._pool.start()
-
-    async def _start_launcher(self) -> None:
-        self._launcher = Launcher(await self._workers.run(find_agent, self._options))
-        await self._launcher.start()
 
     async def _start_files(self) -> None:
         await self._layers.start()

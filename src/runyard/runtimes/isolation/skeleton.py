@@ -9,7 +9,7 @@ import ipaddress
 import os
 import shutil
 import stat
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -142,13 +142,19 @@ def build_overlay_top(target: Path, uid_base: int, nameservers: Sequence[str]) -
     give_to_root(target, uid_base)
 
 
-def build_usr_mask(target: Path, usr: Path, uid_base: int, hidden: Iterable[str]) -> int:
-    """Fill the new folder `target` with what hides parts of `usr`: an opaque empty folder for each of `hidden` (paths
-    below /usr as seen inside), a whiteout for all else that not everybody may read. Return the number of whiteouts.
+def opaque_below_usr(hidden: Iterable[str]) -> set[str]:
+    """Return those of `hidden` (paths as seen inside) that are below /usr, relative to it."""
+    return {path.removeprefix("/usr").strip("/") for path in hidden if path.startswith("/usr/")}
+
+
+def build_usr_mask(
+    target: Path, usr: Path, uid_base: int, opaque: Iterable[str], unreadable: Iterable[Path]
+) -> None:
+    """Fill the new folder `target` with what hides parts of `usr`, by paths relative to it: an opaque empty folder for
+    each of `opaque`, a whiteout for each of `unreadable`.
     """
     target.mkdir(parents=True, exist_ok=True)
     _copy_folder(usr, target, uid_base)
-    opaque = {path.removeprefix("/usr").strip("/") for path in hidden if path.startswith("/usr/")}
     for name in sorted(opaque):
         _mask_parents(usr, target, Path(name).parent, uid_base)
         folder = target / name
@@ -160,44 +166,9 @@ def build_usr_mask(target: Path, usr: Path, uid_base: int, hidden: Iterable[str]
                 (folder / child).mkdir()
                 (folder / child).chmod(0o755)
         give_to_root(folder, uid_base)
-    count = 0
-    for path in find_unreadable(usr, opaque):
+    for path in unreadable:
         _mask_parents(usr, target, path.parent, uid_base)
         os.mknod(target / path, stat.S_IFCHR | 0o600, os.makedev(0, 0))
-        count += 1
-    return count
-
-
-def find_unreadable(root: Path, skip: Iterable[str] = ()) -> Iterator[Path]:
-    """Yield the paths below `root`, relative to it, that others may not read (folders: read and enter) and whatever
-    is neither file, folder nor link. Nothing below a path of `skip` or a yielded folder is looked at.
-    """
-    skipped = set(skip)
-    pending = [""]
-    while pending:
-        folder = pending.pop()
-        for name, mode in _modes(os.path.join(root, folder)):
-            path = f"{folder}/{name}" if folder else name
-            if path in skipped:
-                continue
-            if stat.S_ISDIR(mode) and mode & 0o5 == 0o5:
-                pending.append(path)
-            elif stat.S_ISDIR(mode) or not stat.S_ISREG(mode) or not mode & 0o4:
-                yield Path(path)
-
-
-def _modes(folder: str) -> Iterator[tuple[str, int]]:
-    """Yield name and mode of all in a folder but links. By its descriptor: to look up a whole path for each of the
-    hundred thousand files of a host would be a quarter of the scan.
-    """
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        with os.scandir(descriptor) as entries:
-            for entry in entries:
-                if not entry.is_symlink():
-                    yield entry.name, entry.stat(follow_symlinks=False).st_mode
-    finally:
-        os.close(descriptor)
 
 
 def copy_readable(source: Path, target: Path) -> None:

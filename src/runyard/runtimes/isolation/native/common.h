@@ -1,8 +1,9 @@
 /* What the parts of runyard-agent share: the wire format, kernel constants the C library may lack, and small helpers.
  *
- * One static program, two roles. The launcher is started by the server and makes sandboxes; each sandbox's first
+ * One static program, two roles that last. The launcher is started by the server and makes sandboxes; each sandbox's first
  * process is a fork of it, the agent, which is init of the sandbox and starts commands in it. There is no exec in
- * between, because loading a program is what costs most here. Neither role allocates memory once it runs.
+ * between, because loading a program is what costs most here. Neither role allocates memory once it runs. A third role,
+ * the scan, answers one question and ends.
  */
 #ifndef RUNYARD_COMMON_H
 #define RUNYARD_COMMON_H
@@ -129,8 +130,9 @@ int lock_down(void);
 void drop_to_inside_caps(void);
 int install_filter(void);
 
-/* ---- launcher.c, agent.c, spawn.c, files.c ---- */
+/* ---- launcher.c, scan.c, agent.c, spawn.c, files.c ---- */
 int run_launcher(int socket, char **argv);
+int run_scan(const char *root, char *const *skipped);
 _Noreturn void run_agent(struct setup *setup);
 _Noreturn void become_command(struct message *request, int error_pipe);
 _Noreturn void serve_file(int socket, struct message *request, const struct sandbox_fds *fds);

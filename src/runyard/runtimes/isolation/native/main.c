@@ -1,4 +1,4 @@
-/* Entry: `runyard-agent launcher` with the server's socket as descriptor 3. */
+/* Entry: `runyard-agent launcher` with the server's socket as descriptor 3, or `runyard-agent scan FOLDER [SKIPPED...]`. */
 #include "common.h"
 
 #include <sys/prctl.h>
@@ -7,6 +7,7 @@
 enum { SERVER_FD = 3 };
 
 int main(int argc, char **argv) {
+    if (argc > 2 && strcmp(argv[1], "scan") == 0) return run_scan(argv[2], argv + 3);
     if (argc != 2 || strcmp(argv[1], "launcher") != 0) {
         static const char usage[] = "runyard-agent is started by the Runyard server, not by hand\n";
         return write(2, usage, sizeof usage - 1) < 0 ? 3 : 2;
