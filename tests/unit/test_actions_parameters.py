@@ -2,9 +2,11 @@
 
 import itertools
 import re
+import time
 
 import pytest
 
+from runyard.actions.dialect import checker
 from runyard.actions.errors import InvalidMetadata, InvalidParameters, ParameterUnresolved
 from runyard.actions.model import make_action
 from runyard.actions.packs.loader import load_pack, system_packs
@@ -315,6 +317,24 @@ def test_cast_refuses_what_has_not_the_type(value: Json, kind: str, message: str
 def test_value_that_breaks_its_schema_is_refused(schema: Json, given: Json, message: str) -> None:
     with pytest.raises(InvalidParameters, match=re.escape(message)):
         prepare(parameters(v=schema), {"v": given}, NOTHING)
+
+
+@pytest.mark.parametrize(
+    ("items", "given"),
+    [
+        ({"anyOf": [{"type": "string"}] * 10_000 + [{"type": "integer"}]}, [1] * 100_000),
+        ({"enum": list(range(200_000))}, [199_999] * 100_000),
+        ({"pattern": "^(x+x+)+y|z$"}, ["x" * 18 + "z"] * 100_000),
+    ],
+    ids=["many schemas", "long enum", "slow pattern"],
+)
+def test_check_of_a_large_schema_over_a_large_value_is_given_up(items: Json, given: Json) -> None:
+    """Everybody waits for a check: these would take from minutes to days."""
+    check = checker({"type": "array", "items": items})
+    began = time.thread_time()
+    with pytest.raises(ValueError, match="takes too long"):
+        check(given)
+    assert time.thread_time() - began < 5
 
 
 @pytest.mark.parametrize(

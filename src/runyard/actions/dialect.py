@@ -2,11 +2,14 @@
 
 Draft 4, with `required` as a boolean of each property (a list is understood too) and the keys `position`, `immutable`
 and `secret`, which validate nothing. References are not followed: a schema is data of a stranger, and a reference would
-fetch or recurse. Patterns run under a time limit.
+fetch or recurse. Each pattern runs under a time limit, and all that one check does under another: the work is that of the
+schema times that of the value, and both are a stranger's.
 """
 
 import json
-from collections.abc import Generator, Mapping
+import time
+from collections.abc import Callable, Generator, Mapping
+from contextvars import ContextVar
 from itertools import islice
 
 import regex
@@ -18,6 +21,9 @@ from referencing import Registry
 from runyard.actions.values import Json, JsonObject
 
 _REGEX_SECONDS = 0.1
+_CHECK_SECONDS = 0.5
+"""Processor time of one check. It is not awaited, so that everybody waits for it."""
+_CLOCK_EVERY = 64
 _ERRORS_LOOKED_AT = 50
 _NO_REFERENCES: Registry[Json] = Registry()
 Errors = Generator[ValidationError]
@@ -31,6 +37,30 @@ def violation(schema: JsonObject, value: Json) -> ValidationError | None:
     return checker(schema)(value)
 
 
+class _Work:
+    """What one check has done."""
+
+    __slots__ = ("_ends", "_steps")
+
+    def __init__(self) -> None:
+        self._ends = time.thread_time() + _CHECK_SECONDS
+        self._steps = 0
+
+    def step(self) -> None:
+        """Account for one keyword. Raises TimeoutError."""
+        self._steps += 1
+        if self._steps % _CLOCK_EVERY == 0:
+            self.look()
+
+    def look(self) -> None:
+        """Look at the clock. Raises TimeoutError."""
+        if time.thread_time() > self._ends:
+            raise TimeoutError
+
+
+_work: ContextVar[_Work] = ContextVar("schema_check")
+
+
 class checker:  # noqa: N801 - used like a function that remembers its schema
     """Checks values against one schema, which is prepared once."""
 
@@ -39,7 +69,10 @@ class checker:  # noqa: N801 - used like a function that remembers its schema
         self._validator: Json = _Validator(schema, registry=_NO_REFERENCES)
 
     def __call__(self, value: Json) -> ValidationError | None:
-        """Return the most relevant violation, None when there is none. Raises ValueError for a broken schema."""
+        """Return the most relevant violation, None when there is none. Raises ValueError for a broken schema, and for
+        one whose check takes too long.
+        """
+        outer = _work.set(_Work())
         try:
             found: ValidationError | None = best_match(
                 islice(self._validator.iter_errors(value), _ERRORS_LOOKED_AT)
@@ -48,11 +81,13 @@ class checker:  # noqa: N801 - used like a function that remembers its schema
         except RecursionError:
             raise ValueError("the schema is nested too deeply") from None
         except TimeoutError:
-            raise ValueError("a pattern of the schema takes too long on this value") from None
+            raise ValueError("a pattern of the schema, or all of it, takes too long on this value") from None
         except regex.error as error:
             raise ValueError(f"a pattern of the schema is not valid: {error}") from None
         except (TypeError, AttributeError, KeyError) as error:
             raise ValueError(f"the schema cannot be applied: {error}") from None
+        finally:
+            _work.reset(outer)
 
 
 def _properties(validator: Json, properties: JsonObject, instance: Json, schema: JsonObject) -> Errors:
@@ -143,18 +178,34 @@ def _numbers_alike(value: Json) -> Json:
 
 
 def _matches(pattern: str, text: str) -> bool:
-    return regex.search(pattern, text, timeout=_REGEX_SECONDS) is not None
+    found = regex.search(pattern, text, timeout=_REGEX_SECONDS) is not None
+    _work.get().look()
+    return found
 
 
+def _counted(keyword: Callable[..., Json]) -> Callable[..., Json]:
+    """Account for every use of a keyword."""
+
+    def counted(validator: Json, value: Json, instance: Json, schema: JsonObject) -> Json:
+        work = _work.get()
+        work.step()
+        if isinstance(value, list) and len(value) > _CLOCK_EVERY:
+            work.look()  # a long `enum` is compared with one by one
+        return keyword(validator, value, instance, schema)
+
+    return counted
+
+
+_KEYWORDS: Mapping[str, Callable[..., Json]] = {
+    **Draft4Validator.VALIDATORS,
+    "properties": _properties,
+    "required": _required,
+    "pattern": _pattern,
+    "patternProperties": _pattern_properties,
+    "additionalProperties": _additional,
+    "uniqueItems": _unique,
+    "$ref": _reference,
+}
 _Validator: Json = extend(  # type: ignore[no-untyped-call]
-    Draft4Validator,
-    {
-        "properties": _properties,
-        "required": _required,
-        "pattern": _pattern,
-        "patternProperties": _pattern_properties,
-        "additionalProperties": _additional,
-        "uniqueItems": _unique,
-        "$ref": _reference,
-    },
+    Draft4Validator, {name: _counted(keyword) for name, keyword in _KEYWORDS.items()}
 )
