@@ -7,6 +7,7 @@ from runyard.executions.output.log import OutputLog
 from runyard.executions.service import ExecutionService
 from runyard.identity.service import IdentityService
 from runyard.identity.tenancy import TenancyService
+from runyard.infrastructure.projects.service import ProjectService
 from runyard.infrastructure.remote.service import RemoteExecutionService
 from runyard.infrastructure.runs.service import RunService
 from runyard.infrastructure.state.locks import LockService
@@ -27,6 +28,7 @@ class HarnessHouse:
     output: OutputLog
     workspaces: WorkspaceService
     runs: RunService
+    projects: ProjectService
     variables: VariableService
     variable_sets: VariableSetService
     states: StateService
@@ -46,6 +48,7 @@ def harness_house(house: House) -> HarnessHouse:
         output=house.output,
         workspaces=wing.workspaces,
         runs=wing.runs,
+        projects=wing.projects,
         variables=wing.variables,
         variable_sets=wing.variable_sets,
         states=wing.kept.states,

@@ -6,6 +6,7 @@ there must be the key's own.
 
 import base64
 import binascii
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import parse_qs
@@ -105,6 +106,15 @@ class Reader:
         except NotFound:
             raise NotFound(f"project {project} not found in organization {org}") from None
         return Where(account, top, inner, top.slug, key)
+
+    async def project_pipelines(self, where: Where) -> Mapping[str, Mapping[str, str]]:
+        """Return the default pipelines of a project by tool and operation."""
+        own = await self._services.projects.extras(where.project, "harness")
+        return own.get("default_pipelines") or {}
+
+    async def common_pipelines(self, where: Where, workspace: Workspace) -> Mapping[str, str]:
+        """Return the default pipelines that a workspace has from its project, by operation."""
+        return (await self.project_pipelines(where)).get(workspace.iac_type.value) or {}
 
     async def organization(self, call: Call) -> Project:
         """Return the organization of a path. Raises NotFound, PermissionDenied."""

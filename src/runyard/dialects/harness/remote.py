@@ -59,7 +59,8 @@ class RemoteHandlers:
         """Make one."""
         where, workspace = await self._reader.workspace(call)
         body = await read_optional_json(call, _create)
-        if default_pipeline(workspace, "plan") is None:
+        common = await self._reader.common_pipelines(where, workspace)
+        if default_pipeline(workspace, "plan", common) is None:
             raise NoDefaultPipeline(
                 f"workspace {workspace.identifier} has no default pipeline for plans; set default_pipelines.plan"
             )

@@ -19,6 +19,7 @@ from runyard.dialects.harness.errors import (
     write_pipeline_error,
 )
 from runyard.dialects.harness.logs import LogHandlers
+from runyard.dialects.harness.pipeline_defaults import DefaultHandlers
 from runyard.dialects.harness.pipelines import Drains, PipelineHandlers
 from runyard.dialects.harness.reading import Reader, credential
 from runyard.dialects.harness.remote import CreateRemoteExecution, RemoteExecutionView, RemoteHandlers
@@ -107,10 +108,16 @@ def _workspaces(h: WorkspaceHandlers) -> Iterator[Route]:
     yield _route("GET", f"{_ONE}/pipelines", "listPipelines", "Name its pipelines.", h.pipelines, **_READ)
     yield _route("GET", "/workspaces/provisioners-ratio", "getRatio", "Compare tools.", h.ratio, **_READ)
     yield _route("GET", "/tags", "listTags", "List tags.", h.tags, **_READ)
+
+
+def _defaults(h: DefaultHandlers) -> Iterator[Route]:
+    path = "/settings/default-pipelines"
+    body: dict[str, Any] = {"request": PipelineBody, **_WRITE}
+    yield _route("GET", path, "listDefaultPipelines", "List default pipelines.", h.list, **_READ)
+    yield _route("POST", path, "setDefaultPipeline", "Set a default pipeline.", h.put, **body)
     yield _route(
-        "POST", "/settings/default-pipelines", "setDefaultPipeline", "Set a default pipeline.", h.set_pipeline,
-        request=PipelineBody, **_WRITE,
-    )  # fmt: skip
+        "DELETE", path, "deleteDefaultPipeline", "Remove a default pipeline.", h.delete, status=204, **body
+    )
 
 
 def _resources(h: ResourceHandlers) -> Iterator[Route]:
@@ -185,6 +192,7 @@ def register(services: HarnessServices) -> Sequence[Door]:
     routes = itertools.chain(
         _remote(RemoteHandlers(services, reader)),
         _workspaces(WorkspaceHandlers(services, reader)),
+        _defaults(DefaultHandlers(services, reader)),
         _resources(ResourceHandlers(services, reader)),
         _backend(BackendHandlers(services, reader)),
         _sets(SetHandlers(services, reader)),

@@ -7,6 +7,7 @@ from runyard.executions.output.log import OutputLog
 from runyard.executions.service import ExecutionService
 from runyard.identity.service import IdentityService
 from runyard.identity.tenancy import TenancyService
+from runyard.infrastructure.projects.service import ProjectService
 from runyard.infrastructure.remote.service import RemoteExecutionService
 from runyard.infrastructure.runs.service import RunService
 from runyard.infrastructure.state.locks import LockService
@@ -52,6 +53,11 @@ class HarnessServices(Protocol):
     @property
     def remote(self) -> RemoteExecutionService:
         """Remote executions."""
+        ...
+
+    @property
+    def projects(self) -> ProjectService:
+        """Projects with their settings."""
         ...
 
     @property

@@ -16,9 +16,11 @@ from runyard.kernel.errors import InvalidArgument
 
 OPERATIONS: Final = ("plan", "apply", "destroy", "drift")
 PROVISIONERS: Final = ("terraform", "opentofu", "terragrunt")
-BUILT_IN: Final[Mapping[str, Any]] = {"plan": {"workspace_pipeline": None, "project_pipeline": "plan"}}
-"""The pipelines of operations that a workspace does not name: plans of local code run by themselves. They stand there as
-the project's: a client that manages workspaces takes a pipeline of the workspace that it did not set for a change.
+EXTRAS: Final = "harness"
+"""Under which workspaces, projects and variable sets keep what only this dialect knows."""
+BUILT_IN: Final[Mapping[str, str]] = {"plan": "plan"}
+"""The pipelines of operations that nobody names: plans of local code run by themselves. They stand there as the
+project's: a client that manages workspaces takes a pipeline of the workspace that it did not set for a change.
 """
 _SUBMODULES: Final = ("false", "true", "recursive")
 _CONNECTORS: Final = ("aws", "azure", "gcp", "vault")
@@ -46,16 +48,28 @@ def own_of(workspace: Workspace) -> Mapping[str, Any]:
     return found if isinstance(found, Mapping) else {}
 
 
-def default_pipelines(workspace: Workspace) -> Mapping[str, Any]:
-    """Return the default pipelines by operation."""
-    return {**BUILT_IN, **(own_of(workspace).get("default_pipelines") or {})}
+def default_pipelines(workspace: Workspace, common: Mapping[str, str]) -> Mapping[str, Any]:
+    """Return the default pipelines by operation; `common` are the project's. A workspace that names an operation without
+    any pipeline wants none.
+    """
+    found: dict[str, Any] = {
+        operation: {"workspace_pipeline": None, "project_pipeline": name}
+        for operation, name in {**BUILT_IN, **common}.items()
+    }
+    for operation, named in (own_of(workspace).get("default_pipelines") or {}).items():
+        above = found.get(operation) or {}
+        if named.get("workspace_pipeline") is not None and named.get("project_pipeline") is None:
+            named = {**named, "project_pipeline": above.get("project_pipeline")}
+        found[operation] = named
+    return found
 
 
-def default_pipeline(workspace: Workspace, operation: str) -> str | None:
+def default_pipeline(workspace: Workspace, operation: str, common: Mapping[str, str]) -> str | None:
     """Return the pipeline of an operation: the workspace's own, else the project's; None when there is none."""
-    named = default_pipelines(workspace).get(operation) or {}
-    own, common = named.get("workspace_pipeline"), named.get("project_pipeline")
-    return own if own is not None else common
+    named = default_pipelines(workspace, common).get(operation) or {}
+    own: str | None = named.get("workspace_pipeline")
+    above: str | None = named.get("project_pipeline")
+    return above if own is None else own
 
 
 def status_of(workspace: Workspace) -> str:
@@ -94,9 +108,15 @@ def fits(workspace: Workspace, statuses: Sequence[str], tags: Sequence[str]) -> 
 
 
 def show(
-    where: Where, workspace: Workspace, variables: Mapping[str, Any], held: StateLock | None
+    where: Where,
+    workspace: Workspace,
+    variables: Mapping[str, Any],
+    common: Mapping[str, str],
+    held: StateLock | None,
 ) -> dict[str, Any]:
-    """Return a whole workspace; `variables` are the two maps and the sets, `held` is the lock of its state."""
+    """Return a whole workspace; `variables` are the two maps and the sets, `common` the default pipelines of its project,
+    `held` the lock of its state.
+    """
     own = own_of(workspace)
     document = {
         **summary(where, workspace),
@@ -107,7 +127,7 @@ def show(
         "repository_branch": workspace.code.branch or None,
         "repository_path": workspace.code.working_directory or None,
         "provider_connector": own.get("provider_connector", ""),
-        "default_pipelines": default_pipelines(workspace),
+        "default_pipelines": default_pipelines(workspace, common),
         "backend_locked": held is not None,
         "lock": lock_view(workspace, held),
         **variables,

@@ -1,4 +1,4 @@
-"""Workspaces on the wire: list, show, create, replace, delete, copy, lock and unlock, default pipelines."""
+"""Workspaces on the wire: list, show, create, replace, delete, copy, lock and unlock."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -16,7 +16,6 @@ from runyard.dialects.harness.wire import (
     CloneBody,
     CreateWorkspace,
     LockBody,
-    PipelineBody,
     WorkspaceBody,
 )
 from runyard.dialects.reading import integer, query, read_json, read_optional_json, repeated
@@ -36,7 +35,6 @@ _create: Final = msgspec.json.Decoder(CreateWorkspace)
 _replace: Final = msgspec.json.Decoder(WorkspaceBody)
 _lock: Final = msgspec.json.Decoder(LockBody)
 _clone: Final = msgspec.json.Decoder(CloneBody)
-_pipeline: Final = msgspec.json.Decoder(PipelineBody)
 _SORTS: Final = {"name": "name", "updated": "updated_at"}
 _MAX_PAGE: Final = 1000
 
@@ -84,7 +82,12 @@ class WorkspaceHandlers:
         where, workspace = await self._reader.workspace(call)
         variables = await self._variables_of(call, workspace)
         held = await self._locks.holder(workspace.id)
-        await send_json(call, views.show(where, workspace, variables, held))
+        await send_json(
+            call,
+            views.show(
+                where, workspace, variables, await self._reader.common_pipelines(where, workspace), held
+            ),
+        )
 
     async def create(self, call: Call) -> None:
         """Add one."""
@@ -172,7 +175,9 @@ class WorkspaceHandlers:
             if one.sensitivity is Sensitivity.STRING
         ]
         await self._variables.set_for_workspace(call.caller, made, copied)
-        await send_json(call, views.show(where, made, await self._variables_of(call, made), None), 201)
+        common = await self._reader.common_pipelines(where, made)
+        shown = views.show(where, made, await self._variables_of(call, made), common, None)
+        await send_json(call, shown, 201)
 
     async def lock(self, call: Call) -> None:
         """Lock it: no run begins until it is unlocked."""
@@ -197,7 +202,8 @@ class WorkspaceHandlers:
     async def pipelines(self, call: Call) -> None:
         """Name the pipelines that use it."""
         where, workspace = await self._reader.workspace(call)
-        named = {views.default_pipeline(workspace, operation) for operation in views.OPERATIONS}
+        common = await self._reader.common_pipelines(where, workspace)
+        named = {views.default_pipeline(workspace, operation, common) for operation in views.OPERATIONS}
         document = {
             "account": where.account.slug,
             "org": where.org_name,
@@ -236,25 +242,6 @@ class WorkspaceHandlers:
             found += page
             if len(page) < _MAX_PAGE:
                 return found
-
-    async def set_pipeline(self, call: Call) -> None:
-        """Set the default pipeline of an operation on a workspace."""
-        where = await self._reader.where(call)
-        body = await read_json(call, _pipeline)
-        if body.operation not in views.OPERATIONS:
-            raise InvalidArgument(f"operation must be one of {', '.join(views.OPERATIONS)}")
-        if not body.workspace:
-            raise InvalidArgument("a default pipeline is set on a workspace here: name it in `workspace`")
-        workspace = await self._workspaces.find_identifier(
-            call.caller.scope, where.project.id, body.workspace
-        )
-        own, named = views.own_of(workspace), dict(views.default_pipelines(workspace))
-        named[body.operation] = {**(named.get(body.operation) or {}), "workspace_pipeline": body.pipeline}
-        extras = {"harness": {**own, "default_pipelines": named}}
-        await self._workspaces.update(call.caller, workspace.id, WorkspaceChanges(extras=extras))
-        await send_json(
-            call, {"operation": body.operation, "pipeline": body.pipeline, "workspace": body.workspace}
-        )
 
     async def _variables_of(self, call: Call, workspace: Workspace) -> Mapping[str, Any]:
         call.caller.require(Permission.WORKSPACES_READ)

@@ -3,7 +3,7 @@
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -27,6 +27,8 @@ class ProjectSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Five fields in UTC; empty means that of the nearest project above."""
     oidc: bool | None = None
     """None inherits from the parent."""
+    extras: Mapping[str, Any] = {}
+    """What only one dialect knows, under that dialect's name."""
 
 
 class Placed(msgspec.Struct, frozen=True, kw_only=True):

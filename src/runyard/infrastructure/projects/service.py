@@ -4,7 +4,7 @@ itself and its members are identity's.
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -162,6 +162,30 @@ class ProjectService:
         except SlugTaken:
             raise ProjectExists(f"a project named {changes.name!r} already exists here") from None
         return await self.get(caller, project.id)
+
+    async def extras(self, project: Project, dialect: str) -> Mapping[str, Any]:
+        """Return what a dialect keeps with a project, for whoever may see that."""
+        async with self._database.read() as tx:
+            known = await store.settings_of(tx, [project.id])
+        found = known.get(project.id, ProjectSettings()).extras.get(dialect)
+        return found if isinstance(found, Mapping) else {}
+
+    async def keep_extras(
+        self, caller: Principal, project: Project, dialect: str, change: Callable[[dict[str, Any]], None]
+    ) -> None:
+        """Let a dialect change what it keeps with a project. Raises NotFound, PermissionDenied."""
+        caller.require(Permission.WORKSPACES_WRITE)
+
+        async def work(tx: Transaction) -> None:
+            found = await self._identity.visible_project(tx, caller.scope, project.id)
+            before = (await store.settings_of(tx, [found.id])).get(found.id, ProjectSettings())
+            own = dict(before.extras.get(dialect) or {})
+            change(own)
+            after = msgspec.structs.replace(before, extras={**before.extras, dialect: own})
+            await store.put(tx, found, after, utc_now())
+            await tx.record(self._event(caller, found, "project.updated"))
+
+        await run_upsert(self._database, work)
 
     async def delete(self, caller: Principal, project_id: str) -> None:
         """Remove a project with its settings, variables, members and workspaces.

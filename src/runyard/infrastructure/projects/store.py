@@ -41,6 +41,7 @@ async def put(tx: Transaction, project: Project, settings: ProjectSettings, now:
         "pool_id": settings.pool_id or None,
         "cron": settings.cron,
         "oidc": settings.oidc,
+        "extras": dict(settings.extras),
         "updated_at": now,
     }
     changed = await tx.execute(update(project_settings).where(_p.project_id == project.id).values(**values))
@@ -51,5 +52,10 @@ async def put(tx: Transaction, project: Project, settings: ProjectSettings, now:
 
 def _settings(row: Row[Any]) -> ProjectSettings:
     return ProjectSettings(
-        description=row.description, labels=row.labels, pool_id=row.pool_id, cron=row.cron, oidc=row.oidc
+        description=row.description,
+        labels=row.labels,
+        pool_id=row.pool_id,
+        cron=row.cron,
+        oidc=row.oidc,
+        extras=row.extras,
     )

@@ -12,6 +12,7 @@ project_settings = Table(
     Column("project_path", PathText, nullable=False),
     Column("description", Text, nullable=False),
     Column("labels", Json, nullable=False),
+    Column("extras", Json, nullable=False, server_default="{}"),
     Column("pool_id", String(36)),
     Column("cron", String(128), nullable=False),
     Column("oidc", Boolean),
