@@ -435,3 +435,33 @@ async def test_integration_is_named_by_id_or_name_by_projects_below_it_only(wing
         await wing.integrations.delete(inside, "lab")
     await wing.integrations.delete(wing.caller, "lab")
     assert await wing.integrations.list(wing.caller) == [below]
+
+
+async def test_integration_above_is_looked_into_by_who_may_make_workspaces(
+    wing: Wing, tmp_path: Path
+) -> None:
+    project, beside = await wing.project("p"), await wing.project("q")
+    for part in ("objects", "refs"):
+        (tmp_path / "git" / "tool" / part).mkdir(parents=True)
+    (tmp_path / "git" / "tool" / "HEAD").write_text("ref: refs/heads/trunk\n")
+    new = NewIntegration(name="above", type="git", url=(tmp_path / "git").as_uri())
+    above = await wing.integrations.create(wing.caller, new)
+    theirs = await wing.integrations.create(
+        await wing.within(beside), NewIntegration(name="theirs", type="git", url="https://lab.example")
+    )
+    inside = await wing.within(project)
+    reader = await wing.within(project, Permission.WORKSPACES_READ)
+    for caller in (inside, reader):
+        assert await wing.integrations.usable_by(caller) == [above]
+        assert await wing.integrations.list(caller) == []
+    assert await wing.integrations.usable_by(wing.caller) == [above, theirs]
+    (found,) = await wing.integrations.repositories(inside, "git", above.id)
+    assert found.full_name == "tool"
+    tree = await wing.integrations.tree(inside, "git", above.id, "tool", "", files=True)
+    assert [one.name for one in tree.children] == ["trunk.tf"]
+    with pytest.raises(PermissionDenied):
+        await wing.integrations.repositories(reader, "git", above.id)
+    with pytest.raises(PermissionDenied):
+        await wing.integrations.tree(reader, "git", above.id, "tool", "", files=True)
+    with pytest.raises(NotFound):
+        await wing.integrations.repositories(inside, "git", theirs.id)

@@ -20,9 +20,9 @@ class IntegrationHandlers:
         self._integrations = services.integrations
 
     async def list(self, call: Call) -> None:
-        """List integrations by their kinds."""
+        """List integrations by their kinds: all that a workspace may name."""
         found: dict[str, list[IntegrationItem]] = {kind: [] for kind in KINDS}
-        for one in await self._integrations.list(call.caller):
+        for one in await self._integrations.usable_by(call.caller):
             item = IntegrationItem(
                 id=one.id,
                 name=one.name,

@@ -112,6 +112,11 @@ class IntegrationService:
         async with self._database.read() as tx:
             return await store.listing(tx, caller.scope)
 
+    async def usable_by(self, caller: Principal) -> Sequence[Integration]:
+        """List the integrations that workspaces of the caller's part of the tree may name: its own and those above it."""
+        async with self._database.read() as tx:
+            return await store.usable(tx, caller.scope)
+
     async def usable(self, account_id: str, project_path: str, reference: str) -> Integration:
         """Return the one of this id or name by which workspaces of a project reach repositories: it is of that project or
         one above. Raises IntegrationNotFound.
@@ -206,10 +211,16 @@ class IntegrationService:
     async def _visible(
         self, caller: Principal, kind: str, integration_id: str
     ) -> tuple[Integration, Credential]:
+        scope = caller.scope
         async with self._database.read() as tx:
-            found = await store.get(tx, caller.scope, integration_id)
+            found = await store.of_account(tx, scope.account_id, integration_id)
         if found is None or found[0].type != kind:
             raise IntegrationNotFound(integration_id)
+        if not found[0].project_path.startswith(scope.project_path):
+            if not scope.project_path.startswith(found[0].project_path):
+                raise IntegrationNotFound(integration_id)
+            # What is above is looked into by whom could make a workspace of it.
+            caller.require(Permission.WORKSPACES_WRITE)
         return found[0], self._opened(*found)
 
     def _opened(self, integration: Integration, sealed: bytes | None) -> Credential:

@@ -4,11 +4,11 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, delete, insert, select, update
+from sqlalchemy import Row, delete, insert, or_, select, update
 
 from runyard.database.engine import Transaction
 from runyard.identity.model import Scope
-from runyard.identity.scoping import scoped
+from runyard.identity.scoping import scoped, visible
 from runyard.infrastructure.integrations.model import Integration, IntegrationId
 from runyard.infrastructure.integrations.tables import vcs_integrations
 from runyard.kernel.ids import AccountId, ProjectId
@@ -26,14 +26,6 @@ async def add(tx: Transaction, made: Integration, sealed: bytes | None) -> None:
     await tx.execute(
         insert(vcs_integrations), {**values, "repositories": list(made.repositories), "sealed": sealed}
     )
-
-
-async def get(tx: Transaction, scope: Scope, integration_id: str) -> tuple[Integration, bytes | None] | None:
-    """Read one of a scope with its sealed credential."""
-    row = await tx.one_or_none(
-        scoped(select(vcs_integrations).where(_i.id == integration_id), vcs_integrations, scope)
-    )
-    return None if row is None else (_integration(row), _bytes(row))
 
 
 async def of_account(
@@ -67,6 +59,14 @@ async def listing(tx: Transaction, scope: Scope) -> Sequence[Integration]:
     """Read those of a scope, the oldest first."""
     rows = await tx.all(scoped(select(vcs_integrations), vcs_integrations, scope).order_by(_i.id))
     return [_integration(row) for row in rows]
+
+
+async def usable(tx: Transaction, scope: Scope) -> Sequence[Integration]:
+    """Read those of a scope and of the projects above it, the oldest first."""
+    above = [part for part in scope.project_path.split("/") if part]
+    of_account = _i.account_id == scope.account_id
+    wanted = of_account & or_(visible(vcs_integrations, scope), _i.project_id.in_(above))
+    return [_integration(row) for row in await tx.all(select(vcs_integrations).where(wanted).order_by(_i.id))]
 
 
 async def remove(tx: Transaction, integration_id: str) -> None:
