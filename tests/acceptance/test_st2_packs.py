@@ -14,6 +14,7 @@ import pytest
 from tests.acceptance.test_st2_wire import Door
 from tests.conftest import ServerFactory
 from tests.support.server import Server
+from tests.support.tenant import add_account
 
 ACTION = (
     "from st2common.runners.base_action import Action\n\n\nclass It(Action):\n    def run(self, **given):\n"
@@ -211,3 +212,22 @@ def test_named_packs_are_not_isolated_and_others_are(fresh_server: ServerFactory
             assert ended["result"]["stdout"] in (1, "1"), ref
     assert "isolation_lifted" in server.log_path.read_text()
     assert not list((server.data_dir / "isolation" / "process" / "live").iterdir())
+
+
+def test_folders_of_packs_are_not_for_other_tenants_to_delete(fresh_server: ServerFactory) -> None:
+    server = fresh_server()
+    assert server.stop() == 0
+    token = add_account(server, "other")
+    server.start()
+    folder = write_pack(server, "shared", one="true")
+    with server.api() as api, api.clone(token) as client:
+        other = Door(client)
+        assert run(other, "packs.register", packs=["shared"])["status"] == "succeeded"
+        refused = run(other, "packs.delete", packs=["shared"])
+        assert (refused["status"], folder.exists()) == ("failed", True)
+        assert "whole installation" in refused["result"]["stderr"]
+        narrow = api.post("/runyard/v1/tokens", {"name": "n", "project": "default"}).expect(201).json()
+        with api.clone(narrow["secret"]) as part:
+            assert run(Door(part), "packs.delete", packs=["shared"])["status"] == "failed"
+        assert run(Door(api), "packs.delete", packs=["shared"])["status"] == "succeeded"
+        assert not folder.exists()

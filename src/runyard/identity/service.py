@@ -252,6 +252,12 @@ class IdentityService:
         installation began with. Raises PermissionDenied.
         """
         caller.require(Permission.ADMIN)
+        await self.require_first(caller)
+
+    async def require_first(self, caller: Principal) -> None:
+        """Refuse who is not in the first account, or sees a part of it only; what the caller may do there is not asked.
+        Raises PermissionDenied.
+        """
         async with self._database.read() as tx:
             first = await store.account_by_slug(tx, FIRST_ACCOUNT)
         if first is None or first.id != caller.scope.account_id or not is_whole_account(caller.scope):

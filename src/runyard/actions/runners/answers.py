@@ -179,6 +179,8 @@ class ServerAnswers:
     async def _delete(self, caller: Principal, access: Access, given: JsonObject) -> Json:
         names = _names(given)
         _may_packs(caller, access, Permission.ADMIN, "pack_uninstall", names)
+        # The folders of packs are those of all accounts.
+        await self._identity.require_first(caller)
         virtualenvs = given.get("delete_env") is not False
         return await self._packs.delete_files(caller.scope.account_id, names, virtualenvs=virtualenvs)
 
