@@ -101,6 +101,9 @@ def test_commands_are_for_bash_and_find_their_variables(box: Made) -> None:
     assert box.sh("echo $word $WORD $FLAG $list; pwd") == "deep deep true [1,2]\n/root"
     assert box.sh("cd /home/user/task && pwd") == "/home/user/task"  # even where a task has no files to show
     assert box.sh("cat; echo $MORE", stdin="given", env={"MORE": "more"}, cwd="/tmp") == "givenmore"
+    for command in ("cd /nosuch", "cd /nosuch || false", "cd /nosuch || exit 1", "cd /nosuch && ls"):
+        assert box.execute(command).json()["exit_code"] == 1, command
+    assert box.sh("cd /tmp; cd ..; pwd; cd; pwd") == "/\n/root"
     assert box.execute("kill -9 $$").json()["exit_code"] == 137
     assert box.execute("nosuchprogram").json()["exit_code"] == 127
 

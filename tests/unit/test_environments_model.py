@@ -115,6 +115,7 @@ def test_plain_scripts_mean_the_same_to_every_shell(script: str) -> None:
         "echo -e 'a'", "echo 'a\\n'", "[[ a = b ]]", "echo $RANDOM", "source x", ". ./x", "a=(1 2)", "echo {1..3}", "x+=1",
         "cmd |& cat", "echo `id`", "for i in 1; do echo; done", "printf '%q' x", "f() { :; }", "cat <<< x", "time ls",
         "exit x", "ls &> out", "test a == b", "export A=1", "echo a\\b", "cat <(ls)", "true & disown", "let x=1", "!ls",
+        "cd a b", "PPID=1", "OPTIND=x true", "BASH_ENV=x ls", ">o echo -e a", "2>o kill 1", "1>o test a", "+x",
     ],
 )  # fmt: skip
 def test_scripts_that_shells_read_differently_are_for_bash(script: str) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from runyard.environments.shells import BASH, SH, means_the_same
+from runyard.environments.shells import BASH, SH, for_sh, means_the_same
 from runyard.executions.drain import Drain, HeadTail
 from runyard.executions.output.model import Stream
 from runyard.executions.output.writer import OutputWriter
@@ -226,7 +226,7 @@ class Run:
         lines = [] if self._job.split else ["exec 2>&1"]
         if self._job.cwd != HOME:
             lines.append(f"cd {shlex.quote(self._job.cwd)} || exit 126")
-        script = "\n".join((*lines, self._job.script or ""))
+        script = "\n".join((*lines, for_sh(self._job.script or "")))
         if not shell.run(script, self._job.env, HOME):
             close_all(*self._read, self._stdin)
             self._read, self._stdin = [], -1
@@ -253,9 +253,10 @@ class Run:
     def _argvs(self) -> list[Sequence[str]]:
         if self._job.script is None:
             return [self._job.argv]
-        bash, sh = (*BASH, self._job.script), (*SH, self._job.script)
-        # Where it makes no difference, the shell that starts sooner.
-        return [sh] if self._plain else [bash, sh]
+        if self._plain:
+            # Where it makes no difference, the shell that starts sooner.
+            return [(*SH, for_sh(self._job.script))]
+        return [(*BASH, self._job.script), (*SH, self._job.script)]
 
     def _command(self, argv: Sequence[str]) -> Command:
         return Command(
