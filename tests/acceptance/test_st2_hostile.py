@@ -135,6 +135,17 @@ def test_wrong_queries_are_refused_or_taken(door: Door, path: str) -> None:
             assert_answered(door, "GET", f"/v1/{path}?{name}={quote(text)}")
 
 
+@pytest.mark.parametrize("schema", [{"type": "bogus"}, {"id": {}}, {"properties": {"a": {"enum": 5}}}])
+def test_answer_to_an_inquiry_whose_schema_is_none_is_refused(door: Door, schema: Any) -> None:
+    asked = {"action": "core.ask", "parameters": {"schema": schema}}
+    made = door("POST", "/v1/executions", asked).expect(201).json()["id"]
+    said = door("PUT", f"/v1/inquiries/{made}", {"id": made, "response": {"a": "x"}}).expect(400).json()
+    assert said["faultstring"].startswith(
+        f'Response for inquiry "{made}" did not pass schema validation. the'
+    )
+    door("PUT", f"/v1/executions/{made}", {"status": "failed"}).expect(200)
+
+
 @pytest.mark.parametrize(
     "context", ["[" * 30_000, '{"a":' * 9000, '{"a": "\\u0000"}', '{"a": NaN}', '{"a": "\\ud800"}', "{", "5"]
 )

@@ -3,6 +3,7 @@
 import json
 from contextlib import suppress
 
+import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
@@ -14,7 +15,7 @@ from runyard.actions.parameters.cast import cast
 from runyard.actions.parameters.graph import Graph, in_cycles
 from runyard.actions.parameters.merge import OVERRIDABLE, merge_parameters
 from runyard.actions.parameters.render import Sources, complete, prepare
-from runyard.actions.parameters.validate import Parameters
+from runyard.actions.parameters.validate import Parameters, check_value
 from runyard.actions.templating.environment import render
 from runyard.actions.templating.filters.versions import Version
 from runyard.actions.templating.jsonpath import find
@@ -35,6 +36,21 @@ VALUES = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(PLAIN_TEXT, inner, max_size=4),
     max_leaves=12,
 )
+WORDS = st.sampled_from([
+    "type", "properties", "required", "enum", "items", "additionalItems", "additionalProperties", "patternProperties",
+    "anyOf", "allOf", "oneOf", "not", "multipleOf", "minimum", "exclusiveMinimum", "minLength", "pattern", "minItems",
+    "uniqueItems", "minProperties", "dependencies", "format", "$ref", "id", "secret", "default", "a",
+])  # fmt: skip
+NO_SCHEMAS = st.dictionaries(
+    WORDS,
+    st.recursive(
+        LEAVES | st.sampled_from(["string", "object", "array", "bogus", "(", "a"]),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(WORDS, inner, max_size=3),
+        max_leaves=8,
+    ),
+    max_size=4,
+)
+"""What somebody may write in the place of a schema."""
 ATTRIBUTES: st.SearchStrategy[dict[str, Json]] = st.fixed_dictionaries(
     {},
     optional={
@@ -233,3 +249,32 @@ def test_versions_are_totally_ordered(a: Version, b: Version, c: Version) -> Non
     assert (a.compare(b) == 0) == (a == b)
     if a.compare(b) <= 0 and b.compare(c) <= 0:
         assert a.compare(c) <= 0
+
+
+@given(
+    NO_SCHEMAS,
+    st.recursive(LEAVES | PLAIN_TEXT, lambda i: st.lists(i) | st.dictionaries(WORDS, i), max_leaves=5),
+)
+def test_whatever_stands_for_a_schema_is_applied_or_refused_in_words(schema: Json, value: Json) -> None:
+    wrong = check_value(schema, value)
+    assert wrong is None or isinstance(wrong, str)
+    mask_value(value, schema)
+    secret_texts({"a": value}, {"a": schema})
+
+
+@pytest.mark.parametrize("schema", [{"type": "bogus"}, {"type": {"enum": 1}}])
+def test_schema_with_an_unknown_type_is_refused_without_the_value(schema: Json) -> None:
+    assert check_value(schema, "hush-hush") == "the schema has a type that does not exist"
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [{"id": {}}, {"properties": {"a": {"enum": 5}}}, {"multipleOf": 0}, {"anyOf": 5}, {"pattern": 5}],
+)
+def test_schema_that_is_none_is_refused_in_words(schema: Json) -> None:
+    assert "schema" in (check_value(schema, 7 if "multipleOf" in schema else "x") or "")
+
+
+@pytest.mark.parametrize("word", ["anyOf", "allOf", "oneOf"])
+def test_alternatives_that_are_no_list_hide_nothing(word: str) -> None:
+    assert mask_value({"a": "x"}, {word: 5, "properties": {"a": {"secret": True}}}) == {"a": MASK}

@@ -14,7 +14,7 @@ from itertools import islice
 
 import regex
 from jsonschema import Draft4Validator
-from jsonschema.exceptions import ValidationError, best_match
+from jsonschema.exceptions import UndefinedTypeCheck, UnknownType, ValidationError, best_match
 from jsonschema.validators import extend
 from referencing import Registry
 
@@ -27,6 +27,8 @@ _CLOCK_EVERY = 64
 _ERRORS_LOOKED_AT = 50
 _NO_REFERENCES: Registry[Json] = Registry()
 Errors = Generator[ValidationError]
+BROKEN = (TypeError, AttributeError, LookupError, ArithmeticError)
+"""What a schema that is none makes of the code that applies it."""
 
 
 def violation(schema: JsonObject, value: Json) -> ValidationError | None:
@@ -84,7 +86,10 @@ class checker:  # noqa: N801 - used like a function that remembers its schema
             raise ValueError("a pattern of the schema, or all of it, takes too long on this value") from None
         except regex.error as error:
             raise ValueError(f"a pattern of the schema is not valid: {error}") from None
-        except (TypeError, AttributeError, KeyError) as error:
+        except (UnknownType, UndefinedTypeCheck):
+            # Their own words have the value in them, which may be a secret.
+            raise ValueError("the schema has a type that does not exist") from None
+        except BROKEN as error:
             raise ValueError(f"the schema cannot be applied: {error}") from None
         finally:
             _work.reset(outer)

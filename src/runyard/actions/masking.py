@@ -212,9 +212,8 @@ def _schema_of_item(index: int, schema: JsonObject) -> Json:
 
 
 def _alternatives(schema: JsonObject) -> list[Json]:
-    return [
-        one for word in _ALTERNATIVES for one in schema.get(word) or () if isinstance(schema.get(word), list)
-    ]
+    found = [schema.get(word) for word in _ALTERNATIVES]
+    return [one for several in found if isinstance(several, list) for one in several]
 
 
 def _inner(schema: JsonObject) -> list[Json]:

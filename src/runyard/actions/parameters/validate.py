@@ -5,7 +5,7 @@ Prepared once for an action and its runner, used for every execution.
 
 from collections.abc import Mapping
 
-from runyard.actions.dialect import checker
+from runyard.actions.dialect import BROKEN, checker
 from runyard.actions.errors import InvalidParameters
 from runyard.actions.model import Action, RunnerType
 from runyard.actions.parameters.merge import default_of, merge_parameters
@@ -67,13 +67,15 @@ def check_value(schema: JsonObject, value: Json) -> str | None:
     """Check any value against a whole schema, defaults counted as given; return what is wrong, None when it fits."""
     properties = schema.get("properties")
     prepared = dict(schema)
-    if isinstance(properties, Mapping):
-        prepared["properties"] = _nullable(properties)
-        value = _with_defaults(value, properties)
     try:
+        if isinstance(properties, Mapping):
+            prepared["properties"] = _nullable(properties)
+            value = _with_defaults(value, properties)
         error = checker(prepared)(value)
     except ValueError as broken:
         return str(broken)
+    except BROKEN as broken:
+        return f"the schema cannot be applied: {broken}"
     return None if error is None else error.message
 
 
