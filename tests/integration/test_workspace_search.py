@@ -2,6 +2,9 @@
 
 import random
 from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from sqlalchemy import update
 
 from runyard.database.engine import Database
 from runyard.identity.service import IdentityService
@@ -13,6 +16,7 @@ from runyard.infrastructure.workspaces.model import (
     WorkspaceQuery,
 )
 from runyard.infrastructure.workspaces.service import WorkspaceService
+from runyard.infrastructure.workspaces.tables import workspaces
 
 LABELS = ("prod", "PROD", "prod-eu", "100%", "a_b", "axb", "\u00fcber", "\u00dcBER", "quo'te", "back\\slash")
 REPOSITORIES = ("acme/infra", "acme/Infra", "acme/in_ra", "other/x")
@@ -103,6 +107,26 @@ async def test_search_finds_what_a_model_of_it_finds(database: Database) -> None
         full += bool(found)
     assert full > QUERIES // 5
     assert await service.labels(caller.scope) == sorted({label for one in made for label in one.labels})
+
+
+async def test_workspace_that_never_ran_is_sorted_as_the_oldest(database: Database) -> None:
+    identity = IdentityService(database)
+    await identity.bootstrap("an-admin-token")
+    caller = await identity.authenticate("an-admin-token")
+    service = WorkspaceService(database, identity)
+    ran = {"early": datetime(2026, 1, 1, tzinfo=UTC), "late": datetime(2026, 2, 1, tzinfo=UTC)}
+    for name in ("late", "never", "early"):
+        made = await service.create(caller, NewWorkspace(name=name))
+        async with database.transaction() as tx:
+            values = {"last_run_at": ran.get(name)}
+            await tx.execute(update(workspaces).where(workspaces.c.id == made.id).values(**values))
+
+    async def names(*, ascending: bool) -> list[str]:
+        query = WorkspaceQuery(sort=[("last_run_at", ascending)])
+        return [one.name for one in await service.search(caller.scope, query)]
+
+    assert await names(ascending=False) == ["late", "early", "never"]
+    assert await names(ascending=True) == ["never", "early", "late"]
 
 
 def _plain(query: WorkspaceQuery) -> dict[str, object]:

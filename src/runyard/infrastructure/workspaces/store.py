@@ -71,7 +71,9 @@ async def search(tx: Transaction, scope: Scope, query: WorkspaceQuery) -> Sequen
     """Read a page in its order."""
     statement = select(workspaces).where(*_conditions(scope, query))
     for name, ascending in query.sort:
-        statement = statement.order_by(_w[name].asc() if ascending else _w[name].desc())
+        # The databases disagree about where what never was goes: here it is older than everything.
+        ordered = _w[name].asc().nulls_first() if ascending else _w[name].desc().nulls_last()
+        statement = statement.order_by(ordered)
     statement = statement.order_by(_w.id.desc()).offset(query.offset).limit(query.limit)
     return [_workspace(row) for row in await tx.all(statement)]
 
