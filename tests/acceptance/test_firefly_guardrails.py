@@ -182,6 +182,9 @@ def test_governance_policy_lives_as_the_provider_expects(firefly: Firefly) -> No
         "page_size": 100,
     }
     assert [each["_id"] for each in firefly.post(base, wanted)["hits"]] == [made["_id"]]
+    for labels, count in ((["s3"], 1), (["s3", "none"], 0), (["none"], 0), ([], 1)):
+        asked = {"id": [made["_id"]], "labels": labels}
+        assert (labels, firefly.post(base, asked)["total"]) == (labels, count)
     assert firefly.post(base, {"isDefault": True})["hits"] == []
     for change, text in (
         ({"code": "%%"}, "base64"),

@@ -229,7 +229,6 @@ class Court:
 def _fits(policy: Policy, wanted: PolicyFilter) -> bool:
     text = wanted.query.lower()
     lists = (
-        (wanted.labels, policy.labels),
         (wanted.frameworks, policy.frameworks),
         (wanted.types, policy.types),
         (wanted.providers, policy.provider_ids),
@@ -239,6 +238,7 @@ def _fits(policy: Policy, wanted: PolicyFilter) -> bool:
         and (not wanted.severities or policy.severity in wanted.severities)
         and (not wanted.category or policy.category.lower() == wanted.category.lower())
         and (policy.enabled or not wanted.only_enabled)
+        and set(wanted.labels) <= set(policy.labels)
         and all(not asked or not set(asked).isdisjoint(has) for asked, has in lists)
         and (not text or text in policy.name.lower() or text in policy.description.lower())
     )
