@@ -211,6 +211,27 @@ def test_variables_are_written_listed_and_deleted_by_id_or_key(
     firefly.delete(f"/v2/workspaces/{workspace['id']}", status=200)
 
 
+def test_variables_that_come_with_a_project_are_all_that_it_has(
+    firefly: Firefly, tree: dict[str, str]
+) -> None:
+    path = f"/v2/runners/projects/{tree['right']}"
+    variables = f"/v2/runners/variables/projects/{tree['right']}"
+
+    def keys() -> list[str]:
+        return [one["key"] for one in firefly.get(variables)]
+
+    given = [{"key": "ONE", "value": SECRET, "sensitivity": "secret"}, {"key": "TWO", "value": "2"}]
+    firefly.patch(path, {"variables": given})
+    firefly.post(f"{variables}/variables", {"variables": [{"key": "THREE", "value": "3"}]}, 204)
+    firefly.patch(path, {"description": "The other one"})
+    assert keys() == ["ONE", "TWO", "THREE"]
+    firefly.patch(path, {"variables": [{"key": "ONE", "sensitivity": "secret"}]})
+    assert keys() == ["ONE"]
+    assert firefly.ask("PATCH", path, {"variables": [{"key": "FOUR"}], "description": "no"}).status == 400
+    assert (keys(), firefly.get(path)["description"]) == (["ONE"], "The other one")
+    firefly.delete(f"{variables}/variables", {"variableKeys": ["ONE"]})
+
+
 def test_variable_sets_are_listed_bound_attached_and_in_conflict(
     firefly: Firefly, tree: dict[str, str]
 ) -> None:

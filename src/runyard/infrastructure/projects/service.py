@@ -77,7 +77,7 @@ class ProjectService:
                 project = await self._identity.add_project(tx, caller, parent, slug_of(new.name), new.name)
                 await store.put(tx, project, new.settings, utc_now())
                 if variables:
-                    await self._variables.add_to_project(tx, caller, project, variables)
+                    await self._variables.add_to_project(tx, caller, project, variables, replace=False)
                 await tx.record(self._event(caller, project, "project.created"))
         except SlugTaken:
             raise ProjectExists(f"a project named {new.name!r} already exists here") from None
@@ -131,7 +131,9 @@ class ProjectService:
         changes: ProjectChanges,
         variables: Sequence[NewVariable] | None = None,
     ) -> Placed:
-        """Change a project. Raises NotFound, ProjectExists, InvalidProject, PermissionDenied."""
+        """Change a project; variables that are given are all that it has then.
+        Raises NotFound, ProjectExists, InvalidProject, PermissionDenied.
+        """
         caller.require(Permission.ADMIN)
         given = {
             name: value
@@ -153,7 +155,7 @@ class ProjectService:
                 project = await self._identity.rename_project(tx, caller, project.id, slug_of(name), name)
             await store.put(tx, project, settings, utc_now())
             if variables is not None:
-                await self._variables.add_to_project(tx, caller, project, variables)
+                await self._variables.add_to_project(tx, caller, project, variables, replace=True)
             await tx.record(self._event(caller, project, "project.updated"))
             return project
 

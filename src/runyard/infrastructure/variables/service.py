@@ -69,15 +69,21 @@ class VariableService:
 
         async def work(tx: Transaction) -> None:
             project = await self._identity.visible_project(tx, caller.scope, project_id)
-            await self.add_to_project(tx, caller, project, wanted)
+            await self.add_to_project(tx, caller, project, wanted, replace=False)
 
         await run_upsert(self._database, work)
 
     async def add_to_project(
-        self, tx: Transaction, caller: Principal, project: Project, wanted: Sequence[NewVariable]
+        self,
+        tx: Transaction,
+        caller: Principal,
+        project: Project,
+        wanted: Sequence[NewVariable],
+        *,
+        replace: bool,
     ) -> None:
-        """Do the same within a transaction that makes or changes the project."""
-        await self._values.upsert(tx, project.account_id, _of(project), wanted, self._now())
+        """Do the same within a transaction that makes or changes the project; with `replace` it has no others afterwards."""
+        await self._values.upsert(tx, project.account_id, _of(project), wanted, self._now(), replace=replace)
         await tx.record(self._event(caller, "project", project.id, "variables.written", _names(wanted)))
 
     async def set_for_workspace(
