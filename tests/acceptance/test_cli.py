@@ -177,7 +177,7 @@ def test_terminal_session_is_a_real_terminal(terminal: TerminalStarter, runtime:
     assert b"40 100\r\n" in one.read_until(b"term=xterm")
     one.resize(33, 77)
     os.kill(one.process.pid, signal.SIGWINCH)
-    one.type(b"sleep 0.3; stty size; sleep 4243\n")
+    one.type(b"until stty size | grep -x '33 77'; do sleep 0.05; done; sleep 4243\n")
     one.read_until(b"33 77\r\n")
     one.type(b"\x03")
     one.type(b"exit 9\n")

@@ -24,6 +24,7 @@ from tests.support.engines import (
     run,
     sh,
     start,
+    until,
     write_file,
 )
 
@@ -271,10 +272,15 @@ async def test_kernel_objects_used_up_inside_are_not_charged_to_the_host(sandbox
         pytest.skip("needs the host's python3")
     script = (
         "import ctypes, time\nlibc = ctypes.CDLL(None)\n"
-        "made = [libc.inotify_init() for _ in range(900)]\nprint(made[-1], flush=True)\ntime.sleep(1000)"
+        "made = [libc.inotify_init() for _ in range(900)]\nprint(made[-1], flush=True)\n"
+        "open('/tmp/made', 'w').close()\ntime.sleep(1000)"
     )
     hog = await start(sandbox, [PYTHON, "-c", script])
-    await asyncio.sleep(0.3)
+
+    async def used_up() -> bool:
+        return (await run(sandbox, "test", "-e", "/tmp/made")).code == 0
+
+    await until(used_up)
     libc = ctypes.CDLL(None)
     mine = [libc.inotify_init() for _ in range(4)]
     assert min(mine) >= 0

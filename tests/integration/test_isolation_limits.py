@@ -192,7 +192,11 @@ async def test_orphans_are_reaped(sandbox: Sandbox) -> None:
 async def test_frozen_sandbox_stands_still_and_goes_on_after_thaw(sandbox: Sandbox) -> None:
     script = "while :; do echo x >> /tmp/ticks; sleep 0.01; done"
     ticker = await start(sandbox, ["/bin/sh", "-c", script])
-    await asyncio.sleep(0.1)
+
+    async def ticking() -> bool:
+        return (await run(sandbox, "test", "-s", "/tmp/ticks")).code == 0
+
+    await until(ticking)
     await sandbox.freeze()
     file = asyncio.create_task(read_file(sandbox, "/tmp/ticks"))
     await asyncio.sleep(0.2)
