@@ -4,36 +4,20 @@ import concurrent.futures
 import hashlib
 import io
 import json
-import shutil
 import socket
-import subprocess
 import tarfile
 import uuid
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support.harness import packed
+from tests.support.harness import BASE, body, packed, refused
 from tests.support.http import Answer, Api
 from tests.support.server import Server
 from tests.support.tenant import add_account
 
-BASE = "/iacm/api/orgs/default/projects/default"
 CODE = {"main.tf": 'resource "terraform_data" "a" {\n  input = "x"\n}\n'}
-
-
-def body(identifier: str, **more: object) -> dict[str, Any]:
-    return {
-        "identifier": identifier,
-        "name": f"The {identifier}",
-        "provisioner": "terraform",
-        "provider_connector": "account.none",
-        "terraform_variables": {},
-        "environment_variables": {},
-        **more,
-    }
 
 
 @pytest.fixture(scope="module")
@@ -61,15 +45,6 @@ def upload(door: Api, one: str, data: bytes, digest: str | None = None) -> Answe
 def created(door: Api, workspace: str, **arguments: list[str]) -> str:
     made = door.post(f"{workspace}/remote-executions", {"custom_arguments": arguments}).expect(201).json()
     return f"{workspace}/remote-executions/{made['id']}"
-
-
-def refused(answer: Answer, status: int, name: str) -> str:
-    """Assert a Goa error in the form that clients can read, and return its message."""
-    assert (answer.status, answer.headers["content-type"]) == (status, "application/json")
-    document = answer.json()
-    assert set(document) == {"name", "id", "message", "temporary", "timeout", "fault"}
-    assert (document["name"], answer.headers["goa-error"]) == (name, name)
-    return str(document["message"])
 
 
 def test_remote_execution_has_every_field_in_every_answer(door: Api, workspace: str) -> None:
@@ -476,73 +451,6 @@ def test_what_is_not_built_says_so(door: Api, workspace: str) -> None:
     assert door.put(f"{path}Pause").status == 501
     assert door.put(f"{path}Dance").status == 400
     assert door.put(f"{path}AbortAll").status == 404
-
-
-@pytest.mark.skipif(shutil.which("terraform") is None, reason="needs the terraform command")
-def test_state_backend_serves_the_real_command(door: Api, workspace: str, tmp_path: Path) -> None:
-    address = f"http://{door.host}:{door.port}{workspace}/terraform-backend"
-    query = "?accountIdentifier=default"
-    (tmp_path / "main.tf").write_text(
-        f"""terraform {{
-  backend "http" {{
-    address        = "{address}{query}"
-    lock_address   = "{address}/lock{query}"
-    unlock_address = "{address}/lock{query}"
-    lock_method    = "POST"
-    unlock_method  = "DELETE"
-    username       = "harness"
-    password       = "{door.token}"
-  }}
-}}
-resource "terraform_data" "a" {{
-  count = 2
-  input = "x${{count.index}}"
-}}
-output "hidden" {{
-  value     = "open sesame"
-  sensitive = true
-}}
-"""
-    )
-
-    def terraform(*words: str) -> subprocess.CompletedProcess[str]:
-        environment = {
-            "PATH": "/usr/bin:/bin:/usr/local/bin",
-            "HOME": str(tmp_path),
-            "CHECKPOINT_DISABLE": "1",
-        }
-        return subprocess.run(
-            ["terraform", *words, "-no-color"], cwd=tmp_path, env=environment, capture_output=True, text=True,
-            timeout=60, check=False,
-        )  # fmt: skip
-
-    assert terraform("init").returncode == 0
-    assert terraform("apply", "-auto-approve").returncode == 0
-    assert terraform("plan", "-detailed-exitcode").returncode == 0
-    info = {"ID": str(uuid.uuid4()), "Operation": "test", "Who": "somebody"}
-    lock = door.post(f"{workspace}/terraform-backend/lock{query}", info).expect(200).json()
-    assert (lock["ID"], lock["workspace"]) == (info["ID"], workspace.rpartition("/")[2])
-    second = terraform("plan")
-    assert second.returncode != 0
-    assert info["ID"] in second.stderr
-    found = door.get(f"{workspace}/resources").expect(200).json()
-    assert (found["total_resources"], found["totalItems"], found["hasMore"]) == (2, 2, False)
-    assert {one["type"] for one in found["resources"]} == {"terraform_data"}
-    assert found["outputs"] == [{"name": "hidden", "value": "(sensitive value)", "sensitive": True}]
-    selected = door.post(f"{workspace}/resources/search", {"selectors": [{"name": "a[[]1]"}], "limit": 1})
-    assert [one["name"] for one in selected.expect(200).json()["resources"]] == ["a[1]"]
-    door.request("DELETE", f"{workspace}/terraform-backend/lock{query}", info).expect(200)
-
-
-def test_force_unlock_removes_the_lock_of_the_state_too(door: Api, workspace: str) -> None:
-    lock = f"{workspace}/terraform-backend/lock?accountIdentifier=default"
-    door.post(lock, {"ID": "held", "Who": "me"}).expect(200)
-    shown = door.get(workspace).expect(200).json()
-    assert (shown["backend_locked"], shown["lock"]["manual"], shown["lock"]["id"]) == (True, False, "held")
-    door.post(f"{workspace}/actions/force-unlock").expect(200)
-    shown = door.get(workspace).expect(200).json()
-    assert (shown["backend_locked"], "lock" in shown) == (False, False)
-    door.post(lock, {"ID": "mine"}).expect(200)
 
 
 def test_nothing_of_it_shows_to_another_tenant(fresh_server: Callable[..., Server]) -> None:

@@ -17,6 +17,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from tests.support.http import Answer
+
 STAGE_ACTIVE = {"Running", "Queued", "AsyncWaiting", "NotStarted"}
 STAGE_FINAL = {"Success", "Failed", "IgnoreFailed"}
 SKIPPED_STEPS = {
@@ -36,6 +38,31 @@ def packed(files: Mapping[str, str | bytes]) -> bytes:
             info.size, info.mode = len(data), 0o644
             archive.addfile(info, io.BytesIO(data))
     return target.getvalue()
+
+
+BASE = "/iacm/api/orgs/default/projects/default"
+
+
+def body(identifier: str, **more: object) -> dict[str, Any]:
+    """Return the body that makes a workspace."""
+    return {
+        "identifier": identifier,
+        "name": f"The {identifier}",
+        "provisioner": "terraform",
+        "provider_connector": "account.none",
+        "terraform_variables": {},
+        "environment_variables": {},
+        **more,
+    }
+
+
+def refused(answer: Answer, status: int, name: str) -> str:
+    """Assert a Goa error in the form that clients can read, and return its message."""
+    assert (answer.status, answer.headers["content-type"]) == (status, "application/json")
+    document = answer.json()
+    assert set(document) == {"name", "id", "message", "temporary", "timeout", "fault"}
+    assert (document["name"], answer.headers["goa-error"]) == (name, name)
+    return str(document["message"])
 
 
 class ApiError(Exception):

@@ -3,6 +3,7 @@
 Knows no dialect's words; a door adds its own helpers beside its wire types.
 """
 
+import base64
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import TypeVar
 from urllib.parse import parse_qsl
@@ -69,6 +70,18 @@ async def pieces(call: Call, limit: int | None = None) -> AsyncIterator[bytes]:
         if piece:
             yield piece
         more = message.get("more_body", False)
+
+
+def content_md5(call: Call) -> str | None:
+    """Return the MD5 that a request names for its body, in hex; None when it names none. Raises InvalidArgument."""
+    given = header(call, b"content-md5")
+    if given is None:
+        return None
+    try:
+        wanted = base64.b64decode(given, validate=True)
+    except ValueError:
+        raise InvalidArgument("Content-MD5 must be base64") from None
+    return wanted.hex()
 
 
 def decode(decoder: msgspec.json.Decoder[Body], body: bytes) -> Body:

@@ -1,5 +1,6 @@
 """The Terraform `http` backend at the dialect's paths: the same state and the same lock as everywhere else."""
 
+import base64
 from typing import Any, Final
 
 import msgspec
@@ -8,11 +9,12 @@ from runyard.dialects.door import Answer, Call, send_answer
 from runyard.dialects.harness.reading import Reader, Where, writer_of
 from runyard.dialects.harness.replies import encode, send_json, send_nothing
 from runyard.dialects.harness.services import HarnessServices
-from runyard.dialects.reading import decode, query, read_body
-from runyard.infrastructure.state.errors import NoState, StateLocked
-from runyard.infrastructure.state.model import Lock
+from runyard.dialects.reading import content_md5, decode, pieces, query, read_body
+from runyard.dialects.streaming import send_pieces
+from runyard.infrastructure.state.errors import StateLocked
+from runyard.infrastructure.state.model import HolderKind, Lock
 from runyard.infrastructure.state.service import How
-from runyard.infrastructure.workspaces.errors import WorkspaceLocked
+from runyard.infrastructure.workspaces.model import Lock as WorkspaceLock
 from runyard.infrastructure.workspaces.model import Workspace
 from runyard.kernel.errors import InvalidArgument, TooLarge
 
@@ -32,19 +34,24 @@ class BackendHandlers:
     async def read(self, call: Call) -> None:
         """Send the current state; nothing when there is none."""
         _, workspace = await self._reader.workspace(call)
-        try:
-            _, body = await self._states.read(workspace.id)
-        except NoState:
+        version = await self._states.current(workspace.id)
+        if version is None:
             await send_nothing(call)
             return
-        await send_answer(call, Answer(200, body))
+        md5 = base64.b64encode(bytes.fromhex(version.facts.md5))
+        headers = (
+            (b"content-type", b"application/json"),
+            (b"cache-control", b"no-store"),
+            (b"content-md5", md5),
+        )
+        await send_pieces(call, version.facts.size, self._states.stream(version), headers)
 
     async def write(self, call: Call) -> None:
         """Keep a state; `ID` names the lock that the writer holds."""
         _, workspace = await self._reader.workspace(call)
-        body = await read_body(call)
-        lock_id = query(call).get("ID") or None
-        await self._states.write(workspace, writer_of(call.caller), body, how=How(lock_id=lock_id))
+        how = How(lock_id=query(call).get("ID") or None, md5=content_md5(call))
+        body = pieces(call, self._states.max_bytes)
+        await self._states.write(workspace, writer_of(call.caller), body, how=how)
         await send_nothing(call, 200)
 
     async def lock(self, call: Call) -> None:
@@ -55,7 +62,9 @@ class BackendHandlers:
         if not isinstance(lock_id, str) or not lock_id:
             raise InvalidArgument("the lock needs an ID")
         if workspace.lock is not None and workspace.lock.actor != call.caller.actor:
-            raise WorkspaceLocked(f"workspace {workspace.identifier} is locked by {workspace.lock.actor}")
+            held = _manual(workspace, workspace.lock)
+            await send_answer(call, Answer(423, encode(_view(where, workspace, held, workspace.lock.reason))))
+            return
         try:
             lock = await self._locks.acquire(workspace, writer_of(call.caller), lock_id, info)
         except StateLocked as error:
@@ -85,16 +94,29 @@ class BackendHandlers:
         return decode(_lock, body) if body.strip() else {}
 
 
-def _view(where: Where, workspace: Workspace, lock: Lock) -> dict[str, Any]:
-    """Return the lock as the tool writes it, with where it is and who holds it."""
+def _manual(workspace: Workspace, manual: WorkspaceLock) -> Lock:
+    """Return a person's lock on a workspace as one on its state: the tool knows no other."""
+    return Lock(
+        workspace_id=workspace.id,
+        account_id=workspace.account_id,
+        lock_id=manual.holder or str(workspace.record_id),
+        holder=HolderKind.CLIENT,
+        actor=manual.actor,
+        created_at=manual.at,
+        info={"Who": manual.actor, "Info": manual.reason, "Operation": "manual lock", "Path": workspace.name},
+    )
+
+
+def _view(where: Where, workspace: Workspace, lock: Lock, manual: str | None = None) -> dict[str, Any]:
+    """Return the lock as the tool writes it, with where it is and who holds it; `manual` is why a person took it."""
     return {
         **lock.document(),
         "account": where.account.slug,
         "org": where.org_name,
         "project": where.project_name,
         "workspace": workspace.identifier,
-        "manual": False,
-        "reason": lock.info.get("Operation", ""),
+        "manual": manual is not None,
+        "reason": lock.info.get("Operation", "") if manual is None else manual,
         "locked_by_principal_id": lock.actor,
         "locked_by_principal_type": "USER",
         "locked_by_display_name": lock.actor,

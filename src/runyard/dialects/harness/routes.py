@@ -143,7 +143,7 @@ def _backend(h: BackendHandlers) -> Iterator[Route]:
     read: dict[str, Any] = {"permission": Permission.STATE_READ}
     yield _route("GET", base, "getState", "Send the state.", h.read, response=bytes, **read)
     yield _route(
-        "POST", base, "putState", "Keep a state.", h.write, request=bytes, body_limit_bytes=1 << 30, **_STATE
+        "POST", base, "putState", "Keep a state.", h.write, request=bytes, body_limit_bytes=0, **_STATE
     )
     yield _route("POST", f"{base}/lock", "lockState", "Lock the state.", h.lock, **_STATE)
     yield _route("DELETE", f"{base}/lock", "unlockState", "Unlock the state.", h.unlock, **_STATE)

@@ -12,7 +12,7 @@ from typing import Any, Final
 import msgspec
 
 from runyard.dialects.door import Call, Handler, send_answer
-from runyard.dialects.reading import boolean, decode, integer, pieces
+from runyard.dialects.reading import boolean, content_md5, decode, integer, pieces
 from runyard.dialects.terraform import reading
 from runyard.dialects.terraform.errors import write_locked
 from runyard.dialects.terraform.finding import refuse_manual, writer_of
@@ -76,7 +76,7 @@ class BackendHandlers:
         how = How(
             lock_id=values.get("ID") or None,
             force=boolean(values, "force"),
-            md5=reading.content_md5(call),
+            md5=content_md5(call),
         )
         body = pieces(call, self._services.states.max_bytes)
         await self._services.states.write(opened.owner, opened.writer, body, how=how)

@@ -9,7 +9,7 @@ import msgspec
 
 from runyard.dialects import reading
 from runyard.dialects.door import Call, Scope
-from runyard.dialects.reading import bearer, header, pieces, read_json
+from runyard.dialects.reading import bearer, pieces, read_json
 from runyard.dialects.terraform.errors import MEDIA_TYPE
 from runyard.kernel.errors import InvalidArgument, Unauthenticated
 
@@ -95,18 +95,6 @@ async def skip_bounded(call: Call, limit: int) -> None:
     """Read a body to its end without keeping it. Raises TooLarge, ClientGone."""
     async for _ in pieces(call, limit):
         pass
-
-
-def content_md5(call: Call) -> str | None:
-    """Return the MD5 that a request names for its body, in hex; None when it names none. Raises InvalidArgument."""
-    given = header(call, b"content-md5")
-    if given is None:
-        return None
-    try:
-        wanted = base64.b64decode(given, validate=True)
-    except ValueError:
-        raise InvalidArgument("Content-MD5 must be base64") from None
-    return wanted.hex()
 
 
 def attribute(resource: Resource, name: str, kind: type[Value], default: Value) -> Value:
