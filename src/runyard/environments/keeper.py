@@ -44,7 +44,6 @@ from runyard.executions.model import Kind, NewExecution, Outcome, Place, Status
 from runyard.executions.output.redact import mask_text
 from runyard.executions.service import ExecutionService
 from runyard.executions.worker import RunContext, until_cancelled
-from runyard.identity.model import Scope
 from runyard.kernel.clock import utc_now
 from runyard.kernel.crypto import CannotUnseal, Vault
 from runyard.kernel.errors import NotFound, RunyardError, Unavailable
@@ -63,11 +62,6 @@ _log = structlog.get_logger(__name__)
 def place_of(environment: Environment) -> Place:
     """Return where executions of an environment run."""
     return Place("environment", environment.id, environment.task_ref)
-
-
-def scope_of(environment: Environment) -> Scope:
-    """Return the part of the tree in which an environment hangs."""
-    return Scope(environment.account_id, environment.project_id, environment.project_path)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -110,12 +110,6 @@ async def expired(tx: Transaction, now: datetime) -> Sequence[str]:
     return [row[0] for row in await tx.all(select(_e.id).where(wanted))]
 
 
-async def count_living(tx: Transaction) -> int:
-    """Count the environments that live now."""
-    wanted = _e.freed.is_(False) & _e.state.in_(list(LIVING))
-    return int(await tx.scalar(select(func.count()).select_from(environments).where(wanted)))
-
-
 class BuiltImage(msgspec.Struct, frozen=True, kw_only=True):
     """Files that a Dockerfile made, with what it says of how to start."""
 

@@ -70,12 +70,6 @@ async def project_by_id(tx: Transaction, account_id: AccountId, project_id: str)
     return None if row is None else _project(row)
 
 
-async def children_of(tx: Transaction, parent_id: ProjectId) -> Sequence[Project]:
-    """Read the direct children of a node by slug."""
-    found = await tx.all(select(projects).where(projects.c.parent_id == parent_id).order_by(projects.c.slug))
-    return [_project(row) for row in found]
-
-
 async def subtree_of(tx: Transaction, account_id: AccountId, path: str) -> Sequence[Project]:
     """Read a node and everything below it, parents first."""
     wanted = (projects.c.account_id == account_id) & projects.c.path.startswith(path, autoescape=True)

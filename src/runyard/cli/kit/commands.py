@@ -77,7 +77,6 @@ class Command(click.Command):
     examples: Sequence[str] = ()
     remote: bool = False
     """The exit status is that of something that ran remotely."""
-    prints_data: bool = True
 
     def invoke(self, ctx: click.Context) -> object:
         """Note which table of exit statuses applies, then run."""
@@ -164,7 +163,6 @@ def command(
         made: Command = click.command(name, cls=kind)(callback)
         made.examples = examples
         made.remote = remote
-        made.prints_data = data
         if data:
             made.params.extend(data_options(names=names))
         made.params.extend(talk_options())

@@ -69,14 +69,6 @@ class Signal(msgspec.Struct, frozen=True):
     data: bytes = b""
 
 
-class Finished(msgspec.Struct, frozen=True):
-    """A worker's word on how an attempt ended."""
-
-    execution_id: ExecutionId
-    attempt: int
-    outcome: Outcome
-
-
 class OutputPart(msgspec.Struct, frozen=True):
     """Bytes of an execution on their way from its worker to the log; `offset` makes a repetition harmless."""
 

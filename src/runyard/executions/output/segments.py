@@ -130,13 +130,6 @@ class FileLog:
         records = list(RECORD.iter_unpack(raw[: len(raw) // RECORD.size * RECORD.size]))
         return slice_records(records, self.get, offset, limit, stream)
 
-    def indexed_end(self) -> int:
-        """Return the offset after the last byte that both files know."""
-        if not self._count:
-            return 0
-        start, length, _, _ = self._record(self._count - 1)
-        return min(int(start + length), self.size)
-
     def _record(self, place: int) -> Record:
         found: Record = RECORD.unpack(os.pread(self._index, RECORD.size, place * RECORD.size))
         return found

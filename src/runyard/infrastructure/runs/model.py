@@ -5,7 +5,7 @@ No I/O and no clock. A run that ended never changes again; only a run that holds
 
 import enum
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Final
 
 import msgspec
@@ -243,4 +243,3 @@ SORTS: Final = (
     "vcs_type",
     "repository",
 )
-APPROVAL_WINDOW: Final = timedelta(hours=48)

@@ -146,12 +146,6 @@ class RunRows:
             await note_on_workspace(tx, after)
 
 
-async def waiting_count(tx: Transaction, workspace_id: str) -> int:
-    """Count the runs of a workspace that wait in its line."""
-    wanted = _open(workspace_id) & (_r.status == RunStatus.PENDING.value)
-    return int(await tx.scalar(select(func.count()).select_from(runs).where(wanted)))
-
-
 def _open(workspace_id: str | None = None) -> ColumnElement[bool]:
     wanted = _r.settled.is_(False) & _r.ended_at.is_(None)
     return wanted if workspace_id is None else wanted & (_r.workspace_id == workspace_id)

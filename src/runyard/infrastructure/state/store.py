@@ -1,6 +1,6 @@
 """SQL of state versions, locks and grants. Owns every statement on their tables; decides nothing and never commits."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -179,12 +179,6 @@ async def lock_of(tx: Transaction, workspace_id: str, *, for_update: bool = Fals
     statement = select(state_locks).where(state_locks.c.workspace_id == workspace_id)
     row = await tx.one_or_none(statement.with_for_update() if for_update else statement)
     return _lock(row) if row else None
-
-
-async def locks_of(tx: Transaction, workspace_ids: Collection[str]) -> Sequence[Lock]:
-    """Read the locks of many workspaces at once."""
-    rows = await tx.all(select(state_locks).where(state_locks.c.workspace_id.in_(workspace_ids)))
-    return [_lock(row) for row in rows]
 
 
 async def locks_of_run(tx: Transaction, run_id: str) -> Sequence[Lock]:
