@@ -11,8 +11,9 @@ from runyard.actions.followups.model import InstanceFilter
 from runyard.actions.followups.service import FollowupService
 from runyard.actions.runs.model import NewRun
 from runyard.database.engine import Database
+from runyard.identity.minting import NewToken
 from runyard.identity.model import UserKind
-from runyard.identity.service import IdentityService, NewToken
+from runyard.identity.service import IdentityService
 from runyard.kernel.errors import InvalidArgument, NotFound, PermissionDenied
 from tests.support.wing import Wing
 

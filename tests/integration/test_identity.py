@@ -16,6 +16,7 @@ from sqlalchemy import func, select, update
 from runyard.database.engine import Database
 from runyard.database.errors import InvariantViolation, ReferenceViolation, UniqueViolation
 from runyard.identity.errors import SlugTaken, StillInUse, TreeTooDeep
+from runyard.identity.minting import NewToken
 from runyard.identity.model import (
     ALL_PERMISSIONS,
     ROLE_PERMISSIONS,
@@ -26,7 +27,7 @@ from runyard.identity.model import (
     UserKind,
 )
 from runyard.identity.passing import PassingGrant
-from runyard.identity.service import IdentityService, NewToken
+from runyard.identity.service import IdentityService
 from runyard.identity.tables import accounts, projects, tokens
 from runyard.kernel.errors import (
     AlreadyExists,

@@ -14,8 +14,9 @@ from runyard.identity.devices import DeviceService
 from runyard.identity.errors import LastAdmin
 from runyard.identity.keys import KeyService, NewKey
 from runyard.identity.members import MemberService, NewMember
+from runyard.identity.minting import NewToken
 from runyard.identity.model import Permission, Principal, Role, UserKind
-from runyard.identity.service import IdentityService, NewToken
+from runyard.identity.service import IdentityService
 from runyard.identity.tenancy import TenancyService
 from runyard.kernel.crypto import Vault
 from runyard.kernel.errors import (

@@ -8,8 +8,9 @@ from sqlalchemy import select
 
 from runyard.database.engine import Database
 from runyard.database.tables import events
+from runyard.identity.minting import NewToken
 from runyard.identity.model import Permission, Principal
-from runyard.identity.service import IdentityService, NewToken
+from runyard.identity.service import IdentityService
 from runyard.kernel.errors import InvalidArgument, NotFound, PermissionDenied
 from runyard.runtimes.errors import BaseKept
 from runyard.runtimes.images import ImageService

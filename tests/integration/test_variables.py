@@ -14,8 +14,9 @@ from runyard.executions.service import ExecutionService
 from runyard.identity.errors import LastAdmin
 from runyard.identity.login import LIFETIME, Signer
 from runyard.identity.members import MemberService, NewMember
+from runyard.identity.minting import NewToken
 from runyard.identity.model import Permission, Principal, Role, Scope
-from runyard.identity.service import IdentityService, NewToken
+from runyard.identity.service import IdentityService
 from runyard.infrastructure.integrations.errors import RepositoryRefused
 from runyard.infrastructure.integrations.model import NewIntegration, Repository
 from runyard.infrastructure.integrations.service import IntegrationService

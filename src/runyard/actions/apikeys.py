@@ -13,8 +13,9 @@ from sqlalchemy import Row, delete, func, insert, or_, select, update
 from runyard.actions.tables import api_keys
 from runyard.actions.values import JsonObject
 from runyard.database.engine import Database
+from runyard.identity.minting import NewToken
 from runyard.identity.model import Principal
-from runyard.identity.service import IdentityService, NewToken
+from runyard.identity.service import IdentityService
 from runyard.kernel.clock import Now, utc_now
 from runyard.kernel.errors import NotFound
 

@@ -12,8 +12,9 @@ from typing import Any, Final
 from sqlalchemy import Row, insert, select
 
 from runyard.database.engine import Database, Transaction
+from runyard.identity.minting import NewToken
 from runyard.identity.model import Permission, Principal
-from runyard.identity.service import IdentityService, NewToken
+from runyard.identity.service import IdentityService
 from runyard.identity.tables import device_logins, tokens, user_keys
 from runyard.kernel.clock import Now, utc_now
 from runyard.kernel.errors import InvalidArgument, NotFound, PermissionDenied

@@ -1,26 +1,29 @@
 """Verbs of identity: first set-up, authentication, tokens, projects, users.
 
-Owns the cache of authenticated tokens. Knows nothing of headers: a door finds the secret, this finds the caller.
+Knows nothing of headers: a door finds the secret, this finds the caller.
 """
 
-import hashlib
 import hmac
-import re
-import secrets
-from collections import OrderedDict
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 
 from runyard.database.engine import Database, Transaction
 from runyard.database.errors import ReferenceViolation, UniqueViolation
 from runyard.identity import store
-from runyard.identity.errors import SlugTaken, StillInUse, TreeTooDeep
+from runyard.identity.errors import SlugTaken, StillInUse
 from runyard.identity.login import AccessToken, Signer, looks_signed
+from runyard.identity.minting import (
+    NewToken,
+    add_token,
+    digest_of,
+    new_secret,
+    refuse_passing,
+    require_within,
+)
 from runyard.identity.model import (
     ALL_PERMISSIONS,
-    MAX_DEPTH,
     ROLE_PERMISSIONS,
     Account,
     Permission,
@@ -34,44 +37,19 @@ from runyard.identity.model import (
     slug_paths,
 )
 from runyard.identity.passing import PassingGrant, PassingTokens, new_passing_secret
+from runyard.identity.planting import SLUG, add_node, check_names
+from runyard.identity.remembering import Remembered
 from runyard.identity.scoping import is_whole_account
-from runyard.kernel.clock import Now, monotonic, utc_now
+from runyard.kernel.clock import Now, utc_now
 from runyard.kernel.crypto import Vault
 from runyard.kernel.errors import AlreadyExists, InvalidArgument, NotFound, PermissionDenied, Unauthenticated
 from runyard.kernel.events import Event
-from runyard.kernel.ids import AccountId, ProjectId, TokenId, UserId
+from runyard.kernel.ids import AccountId, TokenId, UserId
 from runyard.kernel.paging import Page
 
-TOKEN_PREFIX: Final = "ry_"
 MIN_ADMIN_TOKEN: Final = 8
 FIRST_ACCOUNT: Final = "default"
 """The account that an installation begins with; its administrators operate the installation."""
-_SLUG = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?\Z")
-_CACHED_TOKENS = 10_000
-_CACHE_SECONDS = 30.0
-"""How long another server process on the same database may honour a token that this one revoked."""
-
-
-@dataclass(frozen=True, slots=True)
-class NewToken:
-    """What a token shall be. `expires_in` None means that it does not expire."""
-
-    name: str
-    permissions: Collection[Permission] = ALL_PERMISSIONS
-    project_id: ProjectId | None = None
-    expires_in: timedelta | None = None
-    user_name: str | None = None
-    """A user of the account; None means the caller."""
-    secret: str | None = None
-    """A secret that a dialect made in its own form, from at least 128 random bits; None makes one."""
-
-
-@dataclass(slots=True)
-class _Cached:
-    principal: Principal
-    digest: bytes
-    expires_at: datetime | None
-    stale_after: float
 
 
 class IdentityService:
@@ -82,9 +60,8 @@ class IdentityService:
         self._database = database
         self._now = now
         self._signer = None if vault is None else Signer(vault)
-        self._cache: OrderedDict[bytes, _Cached] = OrderedDict()
+        self._remembered = Remembered()
         self._used: dict[TokenId, datetime] = {}
-        self._revocations = 0
         self._passing = PassingTokens()
         self.on_changed: Callable[[Callable[[Principal], bool]], object] = lambda concerned: None  # noqa: ARG005
         """Told whose rights are no longer what they were, so that whoever reads on can be ended."""
@@ -96,7 +73,7 @@ class IdentityService:
         """
         if admin_token is not None and len(admin_token) < MIN_ADMIN_TOKEN:
             raise InvalidArgument(f"the admin token needs at least {MIN_ADMIN_TOKEN} characters")
-        secret = admin_token or _new_secret()
+        secret = admin_token or new_secret()
         try:
             async with self._database.transaction() as tx:
                 if await store.any_account(tx):
@@ -111,26 +88,26 @@ class IdentityService:
         now = self._now()
         account = Account(id=AccountId.new(), slug=FIRST_ACCOUNT, name="Default", created_at=now)
         await store.insert_account(tx, account)
-        root = await self._add_project(tx, account.id, None, "global", "Global")
-        first = await self._add_project(tx, account.id, root, "default", "Default")
-        await self._add_project(tx, account.id, first, "default", "Default")
+        root = await add_node(tx, account.id, None, "global", "Global", now)
+        first = await add_node(tx, account.id, root, "default", "Default", now)
+        await add_node(tx, account.id, first, "default", "Default", now)
         user = User(id=UserId.new(), account_id=account.id, name="admin", kind=UserKind.USER, created_at=now)
         await store.insert_user(tx, user)
         await store.set_member(tx, root.id, user.id, Role.ADMIN, now)
-        await self._add_token(tx, user, root, NewToken(name="admin"), secret)
+        await add_token(tx, user, root, NewToken(name="admin"), secret, now)
 
     async def new_admin_token(self, account_slug: str = FIRST_ACCOUNT) -> str:
         """Make another admin token of an account for an operator who lost the first one; return it, shown this once.
         Whoever may call this owns the data folder anyway. Raises NotFound.
         """
-        secret = _new_secret()
+        secret = new_secret()
         async with self._database.transaction() as tx:
             account = await store.account_by_slug(tx, account_slug)
             user = None if account is None else await store.user_by_name(tx, account.id, "admin")
             if account is None or user is None:
                 raise NotFound(f"there is no account {account_slug!r} with a user 'admin'")
             root = await store.root_project(tx, account.id)
-            token = await self._add_token(tx, user, root, NewToken(name="admin"), secret)
+            token = await add_token(tx, user, root, NewToken(name="admin"), secret, self._now())
             await tx.record(_event(account.id, "token", token.id, "token.created", "operator", self._now()))
         return secret
 
@@ -138,23 +115,18 @@ class IdentityService:
 
     def authenticate_cached(self, secret: str) -> Principal | None:
         """Return the caller of a secret that was authenticated a moment ago, without touching the database."""
-        digest = _digest(secret)
-        found = self._cache.get(digest)
-        if found is None or found.stale_after < monotonic() or not hmac.compare_digest(found.digest, digest):
-            return None
         now = self._now()
-        if found.expires_at is not None and found.expires_at <= now:
-            return None
-        if found.principal.token_id is not None:
-            self._used[found.principal.token_id] = now
-        return found.principal
+        found = self._remembered.find(digest_of(secret), now)
+        if found is not None and found.token_id is not None:
+            self._used[found.token_id] = now
+        return found
 
     async def authenticate(self, secret: str) -> Principal:
         """Return the caller of a secret. Raises Unauthenticated; never says which part was wrong."""
         known = self.authenticate_cached(secret)
         if known is not None:
             return known
-        digest, revocations, now = _digest(secret), self._revocations, self._now()
+        digest, mark, now = digest_of(secret), self._remembered.mark, self._now()
         passing = self._passing.find(digest)
         if passing is not None:
             return await self._authenticate_passing(digest, passing)
@@ -174,26 +146,24 @@ class IdentityService:
             raise Unauthenticated("the token has expired or was revoked", why=why, name=token.name)
         ends = [end for end in (token.expires_at, proven.expires_at if proven else None) if end is not None]
         principal = replace(_principal(token, user, project, roles), expires_at=min(ends, default=None))
-        if revocations == self._revocations:
-            # Else a token may have been revoked after it was read, and would live on in the cache.
-            self._remember(digest, principal, principal.expires_at)
+        self._remembered.add(digest, principal, principal.expires_at, mark)
         self._used[token.id] = now
         return principal
 
     def begin_passing(self, grant: PassingGrant) -> str:
         """Return the secret of a token that ends with `end_passing`, or with this server."""
         secret = new_passing_secret()
-        self._passing.add(_digest(secret), grant)
+        self._passing.add(digest_of(secret), grant)
         return secret
 
     def end_passing(self, secret: str) -> None:
         """End such a token."""
-        digest = _digest(secret)
+        digest = digest_of(secret)
         self._passing.remove(digest)
-        self._cache.pop(digest, None)
+        self._remembered.remove(digest)
 
     async def _authenticate_passing(self, digest: bytes, grant: PassingGrant) -> Principal:
-        revocations = self._revocations
+        mark = self._remembered.mark
         async with self._database.read() as tx:
             user = await store.user_by_name(tx, grant.scope.account_id, grant.user_name)
             user_id = grant.asker_id if user is None else user.id
@@ -207,8 +177,7 @@ class IdentityService:
         )
         if self._passing.find(digest) is None:
             raise Unauthenticated("the token has expired or was revoked")
-        if revocations == self._revocations:
-            self._remember(digest, principal, None)
+        self._remembered.add(digest, principal, None, mark)
         return principal
 
     async def log_in_with_key(self, access_key: str, secret_key: str) -> AccessToken:
@@ -228,17 +197,11 @@ class IdentityService:
 
     def forget_user(self, user_id: UserId) -> None:
         """Drop what is remembered of a user whose roles have changed, so that they count at once."""
-        self._revocations += 1
-        self._cache = OrderedDict(
-            (digest, entry) for digest, entry in self._cache.items() if entry.principal.user_id != user_id
-        )
-        self.on_changed(lambda principal: principal.user_id == user_id)
+        self._drop(lambda principal: principal.user_id == user_id)
 
-    def _remember(self, digest: bytes, principal: Principal, expires_at: datetime | None) -> None:
-        self._cache[digest] = _Cached(principal, digest, expires_at, monotonic() + _CACHE_SECONDS)
-        self._cache.move_to_end(digest)
-        while len(self._cache) > _CACHED_TOKENS:
-            self._cache.popitem(last=False)
+    def _drop(self, concerned: Callable[[Principal], bool]) -> None:
+        self._remembered.drop(concerned)
+        self.on_changed(concerned)
 
     async def flush_last_used(self) -> None:
         """Write down when tokens were last used; called now and then, never on a request."""
@@ -272,7 +235,7 @@ class IdentityService:
         """Make a token and return it with its secret, which is shown this once. A token never gets a permission
         or a project that the caller lacks. Raises PermissionDenied, NotFound, InvalidArgument.
         """
-        _lasting(caller)
+        refuse_passing(caller)
         caller.require(Permission.TOKENS_MANAGE)
         if not new.name or len(new.name) > 256:
             raise InvalidArgument("a token needs a name of 1 to 256 characters")
@@ -281,7 +244,7 @@ class IdentityService:
             raise PermissionDenied(
                 f"a token cannot have permissions that its maker lacks: {', '.join(sorted(lacking))}"
             )
-        secret = new.secret or _new_secret()
+        secret = new.secret or new_secret()
         account_id = caller.scope.account_id
         async with self._database.transaction() as tx:
             project = await self.visible_project(tx, caller.scope, new.project_id or caller.scope.project_id)
@@ -290,34 +253,16 @@ class IdentityService:
                 raise NotFound(f"there is no user {new.user_name!r}")
             if user.id != caller.user_id:
                 caller.require(Permission.ADMIN)
-                await _require_within(tx, caller, user)
-            token = await self._add_token(tx, user, project, new, secret)
+                await require_within(tx, caller, user)
+            token = await add_token(tx, user, project, new, secret, self._now())
             await tx.record(_event(account_id, "token", token.id, "token.created", caller.actor, self._now()))
         return token, secret
-
-    async def _add_token(
-        self, tx: Transaction, user: User, project: Project, new: NewToken, secret: str
-    ) -> Token:
-        now = self._now()
-        token = Token(
-            id=TokenId.new(),
-            account_id=user.account_id,
-            user_id=user.id,
-            project_id=project.id,
-            name=new.name,
-            prefix=secret[:7] if secret.startswith(TOKEN_PREFIX) else "",
-            permissions=tuple(sorted(new.permissions)),
-            created_at=now,
-            expires_at=None if new.expires_in is None else now + new.expires_in,
-        )
-        await store.insert_token(tx, token, _digest(secret))
-        return token
 
     async def log_in(self, caller: Principal, secret: str, lifetime: timedelta) -> Token:
         """Make a token that ends soon and can do what the caller can; anybody may have one for itself. It ends with the
         credential that it was made with at the latest: else whoever has one for an hour would have one for ever.
         """
-        _lasting(caller)
+        refuse_passing(caller)
         if caller.expires_at is not None:
             lifetime = min(lifetime, caller.expires_at - self._now())
         new = NewToken(
@@ -331,7 +276,7 @@ class IdentityService:
             user = await store.user_by_name(tx, caller.scope.account_id, caller.user_name)
             if user is None:
                 raise NotFound(f"there is no user {caller.user_name!r}")
-            return await self._add_token(tx, user, project, new, secret)
+            return await add_token(tx, user, project, new, secret, self._now())
 
     async def token_of(self, caller: Principal) -> Token | None:
         """Return the token that the caller came with; None for the server itself."""
@@ -372,11 +317,7 @@ class IdentityService:
                 await tx.record(
                     _event(token.account_id, "token", token.id, "token.revoked", caller.actor, self._now())
                 )
-        self._revocations += 1
-        self._cache = OrderedDict(
-            (digest, entry) for digest, entry in self._cache.items() if entry.principal.token_id != token.id
-        )
-        self.on_changed(lambda principal: principal.token_id == token.id)
+        self._drop(lambda principal: principal.token_id == token.id)
         return token
 
     # --- the tree ---
@@ -394,7 +335,7 @@ class IdentityService:
         """Do the same within a transaction of another domain."""
         caller.require(Permission.ADMIN)
         parent = await self.visible_project(tx, caller.scope, parent_id)
-        return await self._add_project(tx, parent.account_id, parent, slug, name)
+        return await add_node(tx, parent.account_id, parent, slug, name, self._now())
 
     async def rename_project(
         self, tx: Transaction, caller: Principal, project_id: str, slug: str, name: str
@@ -402,38 +343,12 @@ class IdentityService:
         """Change what a node is called. Raises NotFound, SlugTaken, InvalidArgument, PermissionDenied."""
         caller.require(Permission.ADMIN)
         project = await self.visible_project(tx, caller.scope, project_id)
-        _check_names(slug, name)
+        check_names(slug, name)
         try:
             await store.rename_project(tx, project.id, slug, name)
         except UniqueViolation:
             raise SlugTaken(f"there is a project {slug!r} at this place already") from None
         return replace(project, slug=slug, name=name)
-
-    async def _add_project(
-        self, tx: Transaction, account_id: AccountId, parent: Project | None, slug: str, name: str
-    ) -> Project:
-        _check_names(slug, name)
-        depth = 0 if parent is None else parent.depth + 1
-        if depth >= MAX_DEPTH:
-            raise TreeTooDeep
-        project_id = ProjectId.new()
-        project = Project(
-            id=project_id,
-            account_id=account_id,
-            parent_id=None if parent is None else parent.id,
-            slug=slug,
-            name=name,
-            path=f"{'/' if parent is None else parent.path}{project_id}/",
-            depth=depth,
-            created_at=self._now(),
-        )
-        try:
-            await store.insert_project(tx, project)
-        except UniqueViolation:
-            raise SlugTaken(f"there is a project {slug!r} at this place already") from None
-        except ReferenceViolation:
-            raise NotFound("the parent project was deleted meanwhile") from None
-        return project
 
     async def list_projects(self, caller: Principal) -> Sequence[Project]:
         """List the caller's project and all below it, parents first."""
@@ -511,24 +426,24 @@ class IdentityService:
         """Add a tenant with a tree and an `admin` of its own; return it with the admin's token, shown this once.
         Raises AlreadyExists, InvalidArgument. Who may call this is the composition root's business.
         """
-        if _SLUG.match(slug) is None:
+        if SLUG.match(slug) is None:
             raise InvalidArgument(
                 "an account's slug has lower-case letters, digits, dots, dashes or underscores"
             )
-        now, secret = self._now(), _new_secret()
+        now, secret = self._now(), new_secret()
         account = Account(id=AccountId.new(), slug=slug, name=name, created_at=now)
         async with self._database.transaction() as tx:
             try:
                 await store.insert_account(tx, account)
             except UniqueViolation:
                 raise AlreadyExists(f"there is an account {slug!r} already") from None
-            root = await self._add_project(tx, account.id, None, "global", "Global")
+            root = await add_node(tx, account.id, None, "global", "Global", now)
             user = User(
                 id=UserId.new(), account_id=account.id, name="admin", kind=UserKind.USER, created_at=now
             )
             await store.insert_user(tx, user)
             await store.set_member(tx, root.id, user.id, Role.ADMIN, now)
-            await self._add_token(tx, user, root, NewToken(name="admin"), secret)
+            await add_token(tx, user, root, NewToken(name="admin"), secret, now)
         return account, secret
 
     async def system_principal(self, account_slug: str = FIRST_ACCOUNT) -> Principal:
@@ -551,45 +466,6 @@ def _principal(token: Token, user: User, project: Project, roles: Sequence[tuple
     scope = Scope(token.account_id, project.id, project.path)
     scopes = frozenset(token.permissions)
     return Principal(scope, user.id, user.name, token.id, held & scopes, scopes)
-
-
-def _check_names(slug: str, name: str) -> None:
-    if _SLUG.match(slug) is None:
-        raise InvalidArgument(
-            "a slug has 1 to 64 lower-case letters, digits, dots, dashes or underscores and begins and ends "
-            "with a letter or digit"
-        )
-    if not 1 <= len(name) <= 256 or "\0" in name:
-        raise InvalidArgument("a project needs a name of 1 to 256 characters")
-
-
-def _lasting(caller: Principal) -> None:
-    """Refuse a token that will end: what it makes would outlive it. Raises PermissionDenied."""
-    if caller.passing:
-        raise PermissionDenied("a token that was made for a run cannot make tokens")
-
-
-async def _require_within(tx: Transaction, caller: Principal, user: User) -> None:
-    """Refuse a token of somebody who is more than a member of the caller's own part of the tree: with it the administrator
-    of one project would have what another user has elsewhere, such as its secrets. Raises PermissionDenied.
-    """
-    if is_whole_account(caller.scope):
-        return
-    paths = [path for path, _ in await store.roles_of(tx, user.id)]
-    if not paths or not all(path.startswith(caller.scope.project_path) for path in paths):
-        raise PermissionDenied(
-            f"the user {user.name!r} is not only a member of this project and what is below it: an administrator of the "
-            "whole account may make a token for it"
-        )
-
-
-def _new_secret() -> str:
-    return TOKEN_PREFIX + secrets.token_urlsafe(32)
-
-
-def _digest(secret: str) -> bytes:
-    """Hash a secret. Tokens made here have 256 random bits, so one plain SHA-256 is enough (and fast)."""
-    return hashlib.sha256(secret.encode("utf-8", "surrogateescape")).digest()
 
 
 def _event(account_id: AccountId, kind: str, subject_id: str, name: str, actor: str, now: datetime) -> Event:

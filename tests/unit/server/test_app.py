@@ -10,8 +10,9 @@ import pytest
 from runyard.database.engine import Database
 from runyard.dialects import reading
 from runyard.dialects.door import WEBSOCKET, Answer, Call, ClientGone, Door, Handler, Route, send_answer
+from runyard.identity.minting import NewToken
 from runyard.identity.model import Permission
-from runyard.identity.service import IdentityService, NewToken
+from runyard.identity.service import IdentityService
 from runyard.kernel.errors import NotFound, RunyardError
 from runyard.server.app import App, BrokenOff
 from runyard.server.metrics import Metrics

@@ -7,8 +7,8 @@ import msgspec
 
 from runyard.dialects import reading
 from runyard.dialects.door import Call
+from runyard.identity.minting import NewToken
 from runyard.identity.model import Permission, Token
-from runyard.identity.service import NewToken
 from runyard.kernel.errors import InvalidArgument
 from runyard.kernel.ids import TokenId
 from runyard.server.house import House
