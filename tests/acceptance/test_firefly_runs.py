@@ -194,6 +194,29 @@ def destroy_and_delete(place: Place, workspace: str) -> None:
 
 
 @needs_terraform
+def test_deploy_that_is_approved_by_its_arguments_waits_for_nobody(place: Place) -> None:
+    firefly = place.firefly
+    given = {"password": "x", "plain": "x", "zones": '["x"]', "release": "x"}
+    variables = [{"key": key, "value": value, "destination": "iac"} for key, value in given.items()]
+    workspace = place.workspace("approved", variables=variables)
+    path = f"/v2/runners/workspaces/{workspace}"
+    scopes = ["workspaces:read", "workspaces:run"]
+    with firefly.api.clone(ADMIN_TOKEN) as api:
+        token = (
+            api.post("/runyard/v1/tokens", {"name": "runs", "scopes": scopes}).expect(201).json()["secret"]
+        )
+    asked = {"taskType": "apply", "cmdArguments": "-no-color -auto-approve"}
+    with firefly.api.clone(token) as limited:
+        Firefly.check_words(limited.request("POST", path, asked).expect(403))
+    deployed = firefly.post(path, asked)
+    place.until(workspace, deployed["runId"], ["apply_success"])
+    planned = firefly.post(path, {"taskType": "plan", "cmdArguments": "-auto-approve"})
+    place.until(workspace, planned["runId"], ["plan_no_changes"])
+    removed = firefly.delete(f"{path}?destroy=true", status=200)
+    assert removed["resourcesDestroyed"] is True
+
+
+@needs_terraform
 def test_of_two_deploys_at_once_one_runs_and_one_waits(place: Place, tmp_path: Path) -> None:
     given = {"password": "x", "plain": "x", "zones": '["x"]', "release": "x"}
     variables = [{"key": key, "value": value, "destination": "iac"} for key, value in given.items()]

@@ -48,8 +48,9 @@ _deploy: Final = msgspec.json.Decoder(DeployIn)
 _destroy: Final = msgspec.json.Decoder(DestroyIn)
 _apply: Final = msgspec.json.Decoder(ApplyIn)
 _KINDS: Final = {"plan": RunKind.PLAN, "apply": RunKind.APPLY}
-_GRANTED: Final = frozenset({"-auto-approve", "-auto-approve=true", "-input=false", "-no-color"})
-"""Arguments that clients give and that hold anyway."""
+_APPROVED: Final = frozenset({"-auto-approve", "-auto-approve=true"})
+_GRANTED: Final = frozenset({*_APPROVED, "-input=false", "-no-color"})
+"""Arguments that clients give and that are not the tool's: the first say how the run goes on, the others hold anyway."""
 GONE: Final = "gone"
 _DESTROYED: Final = (RunStatus.APPLY_SUCCESS, RunStatus.APPLY_NO_CHANGES, RunStatus.PLAN_NO_CHANGES)
 """Ends of a destruction after which its workspace goes too."""
@@ -188,6 +189,7 @@ class RunnersHandlers:
             title=body.description or "",
             origin=Origin(branch=body.branch or ""),
             arguments=_arguments(body.cmd_arguments),
+            auto_apply=_approves(body.cmd_arguments) if kind is RunKind.APPLY else None,
             door="firefly",
         )
         workspace = await self._found(call)
@@ -207,12 +209,11 @@ class RunnersHandlers:
             run = await self._runs.approve(call.caller, waiting.id)
             await send_json(call, task_item(task_of(run, run.current_task_id)))
             return
-        given = split(body.cmd_arguments or "")
         new = NewRun(
             kind=RunKind.DESTROY,
             title=body.description or "",
             arguments=_arguments(body.cmd_arguments),
-            auto_apply=True if "-auto-approve" in given else None,
+            auto_apply=_approves(body.cmd_arguments),
             door="firefly",
         )
         run = await self._runs.create(call.caller, workspace.id, new)
@@ -268,6 +269,11 @@ class RunnersHandlers:
 
 def _arguments(text: str | None) -> tuple[str, ...]:
     return tuple(one for one in split(text or "") if one not in _GRANTED)
+
+
+def _approves(text: str | None) -> bool | None:
+    """Tell whether arguments ask for an apply that waits for nobody; None leaves it to the workspace's rule."""
+    return True if _APPROVED.intersection(split(text or "")) else None
 
 
 def _new_workspace(body: RunnersWorkspaceIn) -> NewWorkspace:
