@@ -317,3 +317,16 @@ async def test_executions_that_a_rule_asked_for_show_their_cause_and_are_found_b
     )
     values = await wing.runs.filters(wing.caller.scope, ["rule", "trigger", "trigger_type"])
     assert values == {"rule": ["alarm"], "trigger": ["hook"], "trigger_type": ["st2.webhook"]}
+
+
+async def test_action_with_more_metadata_than_a_pack_may_have_is_refused(wing: Wing) -> None:
+    """Lists hold all actions of an account, and each run of one keeps a copy."""
+    account = wing.caller.scope.account_id
+    made = {"name": "long", "pack": "default", "runner_type": "noop", "description": "x" * (1 << 20)}
+    with pytest.raises(InvalidMetadata, match="at most 1048576 bytes"):
+        await wing.catalogue.create(account, made)
+    stored = await wing.catalogue.create(account, {**made, "description": "x" * 1_000_000})
+    with pytest.raises(InvalidMetadata, match="at most 1048576 bytes"):
+        await wing.catalogue.update(account, stored.id, made)
+    for _ in range(2):
+        assert (await wing.run("default.long")).execution.status is Status.SUCCEEDED

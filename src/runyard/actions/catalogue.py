@@ -34,6 +34,10 @@ from runyard.kernel.errors import Conflict, NotFound
 from runyard.kernel.ids import AccountId
 from runyard.kernel.jsons import encode_json
 
+LARGEST_ACTION: Final = 1 << 20
+"""Bytes of the metadata of an action, as of a file of a pack: lists hold all actions of an account."""
+LARGEST_PREPARED: Final = 64 << 10
+"""Bytes of an action beyond which it is prepared for each run anew, and not kept in memory."""
 _PREPARED: Final = 2048
 _KNOWN_SECONDS: Final = 15.0
 """How long another server process on the same database may use a runner that was switched off here."""
@@ -146,13 +150,16 @@ class Catalogue:
         key = (stored.id, stored.changed_at)
         known = self._prepared.get(key)
         if known is None:
-            if len(self._prepared) >= _PREPARED:
-                self._prepared.clear()
-            known = self._prepared[key] = check_action(stored.action)
+            known = check_action(stored.action)
+            if len(encode_json(stored.action.as_dict())) <= LARGEST_PREPARED:
+                if len(self._prepared) >= _PREPARED:
+                    self._prepared.clear()
+                self._prepared[key] = known
         return known
 
     async def create(self, account: AccountId, metadata: Json) -> StoredAction:
         """Add an action. Raises InvalidMetadata, ActionExists, PackNotFound."""
+        _check_size(metadata)
         action = make_action(metadata)
         self._writable(action.pack)
         runner_of(action)
@@ -165,6 +172,7 @@ class Catalogue:
         """Replace an action. Raises ActionNotFound, InvalidMetadata, ActionExists."""
         known = await self.action(account, ref_or_id)
         self._writable(known.action.pack)
+        _check_size(metadata)
         action = make_action(metadata, pack=known.action.pack)
         self._writable(action.pack)
         stored = StoredAction(id=known.id, action=action, changed_at=self._now())
@@ -331,6 +339,11 @@ class Catalogue:
         async with self._database.transaction() as tx:
             await store.put_config(tx, account, pack, config_id, sealed)
         return config_id
+
+
+def _check_size(metadata: Json) -> None:
+    if len(encode_json(metadata)) > LARGEST_ACTION:
+        raise InvalidMetadata(f"the metadata of an action has at most {LARGEST_ACTION} bytes")
 
 
 def runner_type(name: str) -> RunnerType:

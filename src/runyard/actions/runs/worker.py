@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 import structlog
 
-from runyard.actions.catalogue import Catalogue
+from runyard.actions.catalogue import LARGEST_PREPARED, Catalogue
 from runyard.actions.errors import InvalidMetadata
 from runyard.actions.keepable import cleaned
 from runyard.actions.masking import mask_result, redact, secret_texts
@@ -114,10 +114,12 @@ class ActionWorker:
         key = encode_json(run.action)
         known = self._prepared.get(key)
         if known is None:
-            if len(self._prepared) >= _PREPARED:
-                self._prepared.clear()
             action = _action_of(run)
-            known = self._prepared[key] = (action, check_action(action))
+            known = action, check_action(action)
+            if len(key) <= LARGEST_PREPARED:
+                if len(self._prepared) >= _PREPARED:
+                    self._prepared.clear()
+                self._prepared[key] = known
         return known
 
     async def _pack(self, account: AccountId, pack: str) -> StoredPack | None:
