@@ -254,6 +254,9 @@ def test_variable_sets_are_listed_bound_attached_and_in_conflict(
     firefly.post(f"{bind}/{other}/bind", None, 204)
     body = workspace_body("ops-sets-refused", consumedVariableSets=[one, other], project=None)
     assert firefly.ask("POST", "/v2/runners/workspaces", body).status == 409
+    for wrong in ({"key": "NO VALUE"}, {"key": "SECRET", "sensitivity": "secret"}):
+        both = workspace_body("ops-sets-refused", consumedVariableSets=[one], variables=[wrong])
+        assert firefly.ask("POST", "/v2/runners/workspaces", both).status == 400
     unknown = workspace_body("ops-sets-refused", consumedVariableSets=["6745a2f09b1c8e5d3f7a0b12"])
     assert firefly.ask("POST", "/v2/runners/workspaces", unknown).status == 404
     assert firefly.post("/v2/workspaces/search", {"searchValue": "ops-sets-refused"}) == []

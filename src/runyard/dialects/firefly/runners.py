@@ -73,18 +73,15 @@ class RunnersHandlers:
         """Make a workspace with its variables and sets; when those are refused there is no workspace either."""
         body = await reading.read(call, _new)
         variables = [*new_variables(body.variables or []), *_legacy(body)]
-        self._variables.check(variables)
         sets = list(dict.fromkeys(body.consumed_variable_sets or ()))
-        await self._sets.check_usable(call.caller, sets)
-        made = await self._workspaces.create(call.caller, _new_workspace(body))
-        try:
-            if variables:
-                await self._variables.set_for_workspace(call.caller, made, variables)
+
+        async def add_lists(tx: Transaction, made: Workspace) -> None:
             if sets:
-                await self._sets.bind(call.caller, made, sets)
-        except BaseException:
-            await self._workspaces.remove(made.id, actor=call.caller.actor)
-            raise
+                await self._sets.bind_within(tx, call.caller, made, sets)
+            if variables:
+                await self._variables.add_to_workspace(tx, call.caller, made, variables, replace=False)
+
+        made = await self._workspaces.create(call.caller, _new_workspace(body), add_lists)
         await send_json(call, runners_item(made), 201)
 
     async def get(self, call: Call) -> None:

@@ -21,7 +21,6 @@ from runyard.infrastructure.variables.model import (
     Sets,
     Values,
     Variable,
-    check,
     merged,
 )
 from runyard.infrastructure.variables.values import ValueKeeper
@@ -108,14 +107,6 @@ class VariableService:
         owner = _own(workspace)
         await self._values.upsert(tx, workspace.account_id, owner, wanted, self._now(), replace=replace)
         await tx.record(self._event(caller, "workspace", workspace.id, "variables.written", _names(wanted)))
-
-    @staticmethod
-    def check(wanted: Sequence[NewVariable]) -> None:
-        """Refuse variables that could not be written to a new owner. Raises InvalidVariable."""
-        for one in wanted:
-            check(one)
-            if one.value is None:
-                raise InvalidVariable("Value is required")
 
     async def delete_of_project(self, caller: Principal, project_id: str, names: Sequence[str]) -> None:
         """Remove variables of a project by key or id; unknown ones are passed over. Raises NotFound."""

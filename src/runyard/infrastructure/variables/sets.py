@@ -189,15 +189,19 @@ class VariableSetService:
 
     async def bind(self, caller: Principal, workspace: Workspace, set_ids: Sequence[str]) -> None:
         """Let a workspace use sets. Raises VariableSetNotFound, VariableConflict."""
+        caller.require(Permission.WORKSPACES_WRITE)
+        await self._database.run(lambda tx: self.bind_within(tx, caller, workspace, set_ids))
 
-        async def work(tx: Transaction) -> None:
-            for set_id in set_ids:
-                found = await self._known(tx, caller, set_id)
-                await store.bind(tx, found.id, workspace.id)
-                await tx.record(self._event(caller, found.id, "variable_set.bound", workspace=workspace.id))
-            await self._check_workspace(tx, workspace)
-
-        await self._using(caller, work)
+    async def bind_within(
+        self, tx: Transaction, caller: Principal, workspace: Workspace, set_ids: Sequence[str]
+    ) -> None:
+        """Do the same within a transaction that makes the workspace."""
+        await store.lock_sets(tx, caller.scope.account_id)
+        for set_id in set_ids:
+            found = await self._known(tx, caller, set_id)
+            await store.bind(tx, found.id, workspace.id)
+            await tx.record(self._event(caller, found.id, "variable_set.bound", workspace=workspace.id))
+        await self._check_workspace(tx, workspace)
 
     async def rebind(self, caller: Principal, workspace: Workspace, set_ids: Sequence[str]) -> None:
         """Let a workspace use these sets and no other. Raises VariableSetNotFound, VariableConflict."""

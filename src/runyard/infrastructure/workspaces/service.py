@@ -55,8 +55,15 @@ class WorkspaceService:
 
     # --- making ---
 
-    async def create(self, caller: Principal, new: NewWorkspace) -> Workspace:
-        """Add a workspace. Raises WorkspaceExists, InvalidWorkspace, NotFound (project), PermissionDenied."""
+    async def create(
+        self,
+        caller: Principal,
+        new: NewWorkspace,
+        then: Callable[[Transaction, Workspace], Awaitable[None]] | None = None,
+    ) -> Workspace:
+        """Add a workspace, and after it, in the same transaction, what `then` hangs on it: all of it or nothing.
+        Raises WorkspaceExists, InvalidWorkspace, NotFound (project), PermissionDenied.
+        """
         caller.require(Permission.WORKSPACES_WRITE)
         project = await self._identity.get_project(caller, new.project_id or caller.scope.project_id)
         now = self._now()
@@ -80,7 +87,7 @@ class WorkspaceService:
         _check_cron(workspace.cron)
         _require_rule(caller, ApplyRule.MANUAL, workspace.apply_rule)
         try:
-            return await self._add(caller, workspace)
+            return await self._add(caller, workspace, then)
         except UniqueViolation as error:
             if new.identifier is not None or error.constraint != "uq_workspaces_identifier":
                 raise _exists(error, workspace) from None
@@ -88,15 +95,24 @@ class WorkspaceService:
         taken = workspace.identifier[:115]
         workspace = msgspec.structs.replace(workspace, identifier=f"{taken}_{workspace.record_id[-12:]}")
         try:
-            return await self._add(caller, workspace)
+            return await self._add(caller, workspace, then)
         except UniqueViolation as error:
             raise _exists(error, workspace) from None
 
-    async def _add(self, caller: Principal, workspace: Workspace) -> Workspace:
-        async with self._database.transaction() as tx:
+    async def _add(
+        self,
+        caller: Principal,
+        workspace: Workspace,
+        then: Callable[[Transaction, Workspace], Awaitable[None]] | None,
+    ) -> Workspace:
+        async def work(tx: Transaction) -> Workspace:
             await store.add(tx, workspace)
             await tx.record(self._event(workspace, "workspace.created", caller.actor))
-        return workspace
+            if then is not None:
+                await then(tx, workspace)
+            return workspace
+
+        return await self._database.run(work)
 
     # --- finding ---
 
