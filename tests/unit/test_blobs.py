@@ -1,11 +1,12 @@
 """The blob store: by content, once, whole or not at all."""
 
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from runyard.kernel.blobs import BlobStore
-from runyard.kernel.errors import InvalidArgument, NotFound
+from runyard.kernel.errors import InvalidArgument, NotFound, TooLarge
 
 
 def test_blobs_put_twice_is_one_file(tmp_path: Path) -> None:
@@ -38,6 +39,21 @@ def test_blobs_received_in_pieces_can_be_read_before_and_after_they_are_kept(tmp
     assert digest == store.put(b"content")
     with store.open(digest) as reader:
         assert reader.read() == b"content"
+
+
+async def test_blobs_taken_from_a_body_end_before_the_piece_that_is_too_much(tmp_path: Path) -> None:
+    async def body(*pieces: bytes) -> AsyncIterator[bytes]:
+        for piece in pieces:
+            yield piece
+
+    store = BlobStore(tmp_path)
+    with store.receive() as incoming:
+        await incoming.take(body(b"abc", b"de"), 5, "a package")
+        assert store.get(incoming.keep()) == b"abcde"
+    with store.receive() as incoming:
+        with pytest.raises(TooLarge, match="a package has at most 5 bytes"):
+            await incoming.take(body(b"abc", b"def"), 5, "a package")
+        assert incoming.size == 3
 
 
 def test_blobs_not_kept_leave_nothing(tmp_path: Path) -> None:

@@ -3,12 +3,12 @@
 import hashlib
 import os
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO, Self
 
 from runyard.kernel.clock import utc_now
-from runyard.kernel.errors import InvalidArgument, NotFound
+from runyard.kernel.errors import InvalidArgument, NotFound, TooLarge
 
 _HEX = frozenset("0123456789abcdef")
 
@@ -109,6 +109,13 @@ class Incoming:
             # At a place, not at the end: a reader shares the position.
             written = os.pwrite(self._fd, view, self.size)
             self.size, view = self.size + written, view[written:]
+
+    async def take(self, body: AsyncIterator[bytes], limit: int, what: str) -> None:
+        """Append a body as it comes. Raises TooLarge, which names what it was to be, before anything beyond the limit."""
+        async for piece in body:
+            if self.size + len(piece) > limit:
+                raise TooLarge(f"{what} has at most {limit} bytes", limit=limit)
+            self.write(piece)
 
     def reader(self) -> BinaryIO:
         """Return what has come so far for reading from its start, e.g. to check it before it is kept."""

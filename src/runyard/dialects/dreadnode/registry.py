@@ -13,8 +13,7 @@ from runyard.environments.packages.errors import BadPackage
 from runyard.environments.packages.model import NAME
 from runyard.environments.packages.registry import MANIFEST_TYPE
 from runyard.identity.model import Account
-from runyard.kernel.blobs import Incoming
-from runyard.kernel.errors import InvalidArgument, NotFound, TooLarge
+from runyard.kernel.errors import InvalidArgument, NotFound
 
 CHUNK: Final = 256 << 10
 _OCTETS: Final = "application/octet-stream"
@@ -64,7 +63,7 @@ class RegistryHandlers:
         declared = header(call, b"content-length") or ""
         await self._registry.check_room(account_id, int(declared) if _LENGTH.match(declared) else 0)
         with self._registry.receive() as incoming:
-            await _receive(call, incoming, self._registry.limits.package_bytes)
+            await incoming.take(pieces(call), self._registry.limits.package_bytes, "a task package")
             await self._registry.keep(account_id, incoming, digest)
         place = f"/api/v1/{org}/blobs/{digest}".encode()
         await send_answer(
@@ -103,14 +102,6 @@ class RegistryHandlers:
         if other is None:
             raise NotFound(f"Blob not found: {call.params['digest'][:80]}")
         return other
-
-
-async def _receive(call: Call, incoming: Incoming, limit: int) -> None:
-    """Write the body as it comes. Raises TooLarge, ClientGone."""
-    async for piece in pieces(call):
-        if incoming.size + len(piece) > limit:
-            raise TooLarge(f"a task package has at most {limit} bytes")
-        incoming.write(piece)
 
 
 async def _start(call: Call, size: int, digest: str) -> None:

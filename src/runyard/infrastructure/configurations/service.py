@@ -107,21 +107,14 @@ class ConfigurationService:
             raise ConfigurationTaken
         with self._blobs.receive() as incoming:
             try:
-                await self._receive(incoming, body)
+                await incoming.take(body, self._options.upload_bytes, "a configuration")
+                await asyncio.to_thread(self._check, incoming)
             except (InvalidArgument, TooLarge) as error:
                 await self._settle(found, ConfigurationStatus.ERRORED, None, incoming.size, error.message)
                 raise
             async with self._keeping:
                 digest = await asyncio.to_thread(incoming.keep)
                 return await self._settle(found, ConfigurationStatus.UPLOADED, digest, incoming.size, "")
-
-    async def _receive(self, incoming: Incoming, body: AsyncIterator[bytes]) -> None:
-        limit = self._options.upload_bytes
-        async for piece in body:
-            if incoming.size + len(piece) > limit:
-                raise TooLarge(f"a configuration has at most {limit} bytes", limit=limit)
-            incoming.write(piece)
-        await asyncio.to_thread(self._check, incoming)
 
     def _check(self, incoming: Incoming) -> None:
         with incoming.reader() as reader:

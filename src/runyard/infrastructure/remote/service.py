@@ -31,7 +31,7 @@ from runyard.infrastructure.workspaces.errors import WorkspaceLocked
 from runyard.infrastructure.workspaces.model import Workspace
 from runyard.kernel.blobs import BlobStore, Incoming
 from runyard.kernel.clock import Now, utc_now
-from runyard.kernel.errors import NotFound, TooLarge
+from runyard.kernel.errors import NotFound
 from runyard.kernel.events import Event
 from runyard.kernel.ids import RemoteExecutionId, RunId
 from runyard.kernel.tarballs import TarballLimits, check
@@ -120,10 +120,7 @@ class RemoteExecutionService:
         """
         caller.require(Permission.WORKSPACES_RUN)
         with self._blobs.receive() as incoming:
-            async for piece in body:
-                if incoming.size + len(piece) > self._options.upload_bytes:
-                    raise TooLarge(f"a source has at most {self._options.upload_bytes} bytes")
-                incoming.write(piece)
+            await incoming.take(body, self._options.upload_bytes, "a source")
             if incoming.digest != digest:
                 raise BadDigest(f"the SHA-256 of the body is {incoming.digest}, not {digest}")
             if remote.checksum and remote.checksum != digest:
