@@ -145,7 +145,7 @@ WORKSPACE_DETAILS: tuple[Column[Workspace], ...] = (
     *WORKSPACE_COLUMNS,
     Column("FOLDER", lambda one: one.working_directory),
     Column("INTEGRATION", lambda one: one.vcs_integration_id),
-    Column("RUNNER", lambda one: one.runner_type),
+    Column("RUNS ON", lambda one: "this server" if one.runner_type == "firefly" else one.runner_type),
     Column("APPLIES", lambda one: one.apply_rule),
     Column("LABELS", lambda one: ", ".join(one.labels)),
     Column("LOCK REASON", lambda one: one.lock_reason),
