@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from platform import machine
 
 import pytest
 import yaml
@@ -83,9 +84,29 @@ def test_dockerfile_beyond_the_subset_names_line_and_reason(text: str, reason: s
     assert reason in found.value.message
 
 
-def test_entrypoint_of_ones_own_drops_the_command_before_it() -> None:
-    found = recipe('FROM a\nCMD ["x"]\nENTRYPOINT ["y"]\n')
-    assert (found.entrypoint, found.command) == (("y",), None)
+def test_entrypoint_and_command_of_one_file_belong_together() -> None:
+    for text in ('CMD ["x"]\nENTRYPOINT ["y"]\n', 'ENTRYPOINT ["y"]\nCMD ["x"]\n'):
+        found = recipe(f"FROM a\n{text}")
+        assert (found.entrypoint, found.command) == (("y",), ("x",))
+    assert recipe('FROM a\nENTRYPOINT ["y"]\n').command is None
+
+
+def test_argument_from_before_from_is_there_when_it_is_named_again() -> None:
+    text = "ARG TAG=3.11\nARG HIDDEN=h\nFROM python:${TAG}\nARG TAG\nENV A=$TAG B=${HIDDEN:-none}\n"
+    found = recipe(text)
+    assert (found.reference, found.env["A"], found.env["B"]) == ("python:3.11", "3.11", "none")
+    assert recipe(text, TAG="3.12").env["A"] == "3.12"
+
+
+def test_flags_that_change_nothing_are_read_and_volumes_are_folders() -> None:
+    own = {"x86_64": "amd64", "aarch64": "arm64"}[machine()]
+    found = recipe(
+        f'FROM --platform=linux/{own} a\nCOPY --link x /y\nVOLUME /data logs\nVOLUME ["/more"]\n'
+        "HEALTHCHECK --start-interval=1s CMD true\n"
+    )
+    assert found.reference == "a"
+    assert [step.path for step in found.steps if isinstance(step, FolderStep)] == ["/data", "/logs", "/more"]
+    assert recipe("FROM --platform=$BUILDPLATFORM a\n").reference == "a"
 
 
 def compose(folder: Path, text: str, **variables: str) -> Mapping[str, ServicePlan]:

@@ -1,13 +1,14 @@
 """Reads Dockerfiles, as far as tasks commonly use them. Owns the grammar; what is beyond it is an error with its line.
 
-FROM, RUN, COPY, WORKDIR, ENV, ARG, USER, EXPOSE, CMD, ENTRYPOINT, HEALTHCHECK; LABEL, MAINTAINER, STOPSIGNAL and
-VOLUME are read and mean nothing here. One stage only.
+FROM, RUN, COPY, WORKDIR, ENV, ARG, USER, EXPOSE, CMD, ENTRYPOINT, HEALTHCHECK, VOLUME (which makes a folder); LABEL,
+MAINTAINER and STOPSIGNAL are read and mean nothing here. One stage only.
 """
 
 import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from platform import machine
 from typing import Final
 
 from runyard.environments.building.model import Health
@@ -17,7 +18,9 @@ from runyard.environments.errors import BadDockerfile
 
 MAX_BYTES: Final = 1 << 20
 _DIRECTIVE: Final = re.compile(r"#\s*(syntax|escape|check)\s*=\s*(.*)", re.IGNORECASE)
-_IGNORED: Final = frozenset({"LABEL", "MAINTAINER", "STOPSIGNAL", "VOLUME"})
+_IGNORED: Final = frozenset({"LABEL", "MAINTAINER", "STOPSIGNAL"})
+_MACHINES: Final = {"x86_64": ("amd64", "x86_64"), "aarch64": ("arm64", "arm64/v8", "aarch64")}
+"""What platforms call a machine."""
 _NAME: Final = re.compile(r"[A-Za-z_]\w*\Z")
 
 
@@ -86,6 +89,8 @@ class Reader:
         self._name = name
         self._given = args
         self._args: dict[str, str] = {}
+        self._before: dict[str, str] = {}
+        """Arguments from before FROM: for FROM, and for whoever names them again after it."""
         self._recipe: Recipe | None = None
         self._lines = self._logical(text)
         self._workdir = "/"
@@ -102,15 +107,14 @@ class Reader:
 
     def read(self, base_env: Mapping[str, str], base_workdir: str, base_user: str) -> Recipe:
         """Return the whole recipe over a base. Raises BadDockerfile."""
-        self._args, self._recipe, self._workdir = {}, None, base_workdir or "/"
+        self._args, self._before, self._recipe, self._workdir = {}, {}, None, base_workdir or "/"
         for line in self._lines:
             if line.word == "FROM":
                 if self._recipe is not None:
                     raise self._error(line, "several stages are not supported")
                 self._recipe = self._from(line)
                 self._recipe.env, self._recipe.user = dict(base_env), base_user
-                # Arguments from before FROM are for FROM alone.
-                self._args = {}
+                self._before, self._args = self._args, {}
             elif line.word == "ARG":
                 self._arg(line)
             elif self._recipe is None:
@@ -133,6 +137,7 @@ class Reader:
             "CMD": self._cmd,
             "ENTRYPOINT": self._entrypoint,
             "HEALTHCHECK": self._healthcheck,
+            "VOLUME": self._volume,
         }
         if line.word in _IGNORED:
             return
@@ -144,6 +149,11 @@ class Reader:
 
     def _from(self, line: _Line) -> Recipe:
         parts = self._substitute(line, line.rest).split()
+        if parts and parts[0].startswith("--platform="):
+            wanted = parts.pop(0).partition("=")[2]
+            # Empty where it is a variable of a builder for several platforms.
+            if wanted and wanted not in [f"linux/{name}" for name in _MACHINES.get(machine(), ())]:
+                raise self._error(line, f"the flag --platform asks for another machine: {wanted}")
         if parts and parts[0].startswith("--"):
             raise self._error(line, f"the flag {parts[0].split('=')[0]} is not supported")
         if len(parts) not in (1, 3) or (len(parts) == 3 and parts[1].upper() != "AS"):
@@ -159,6 +169,8 @@ class Reader:
                 self._args[name] = self._given[name]
             elif given:
                 self._args[name] = self._substitute(line, default)
+            elif name in self._before:
+                self._args[name] = self._before[name]
 
     def _run(self, line: _Line, recipe: Recipe) -> None:
         self._no_flags(line)
@@ -178,7 +190,7 @@ class Reader:
                 mode = int(value, 8)
             elif name == "--chown" and value:
                 owner = self._substitute(line, value)
-            else:
+            elif flag not in ("--link", "--link=true", "--link=false"):  # how a layer is stored
                 raise self._error(line, f"the flag {name} is not supported")
         if rest.startswith("<<"):
             raise self._error(line, "here-documents are not supported")
@@ -193,6 +205,10 @@ class Reader:
     def _set_workdir(self, line: _Line, recipe: Recipe) -> None:
         self._workdir = self._path(self._substitute(line, line.rest))
         recipe.steps.append(FolderStep(line.number, self._workdir))
+
+    def _volume(self, line: _Line, recipe: Recipe) -> None:
+        for path in self._exec_form(line, line.rest) or self._words(line, line.rest):
+            recipe.steps.append(FolderStep(line.number, self._path(self._substitute(line, path))))
 
     def _env(self, line: _Line, recipe: Recipe) -> None:
         first = line.rest.split(None, 1)[0]
@@ -223,8 +239,8 @@ class Reader:
         recipe.command = self._exec_form(line, line.rest) or ("/bin/sh", "-c", line.rest)
 
     def _entrypoint(self, line: _Line, recipe: Recipe) -> None:
+        # A command of the base is not for this program; one of this file is, wherever it stands.
         recipe.entrypoint = self._exec_form(line, line.rest) or ("/bin/sh", "-c", line.rest)
-        recipe.command = None  # one of the base, or of before, is not for this program
 
     def _healthcheck(self, line: _Line, recipe: Recipe) -> None:
         rest, values = line.rest, {}
@@ -233,6 +249,7 @@ class Reader:
             rest = rest.lstrip()
             name, _, value = flag.partition("=")
             values[name] = value
+        values.pop("--start-interval", None)  # first checks are soon here in any case
         kind, _, test = rest.partition(" ")
         recipe.no_health = kind.upper() == "NONE"
         if recipe.no_health:
