@@ -181,6 +181,19 @@ def test_import_in_the_terminal_gets_the_variables_of_the_workspace_but_no_secre
     assert shown["word"]["category"] == "terraform"
 
 
+def test_generated_configuration_is_refused_and_texts_of_any_language_come_through(
+    code: Callable[[str], Terraform],
+) -> None:
+    terraform = code('variable "word" {}\noutput "said" { value = var.word }\n')
+    refused = terraform("plan", "-generate-config-out=made.tf", "-var=word=x")
+    assert refused.code == 1
+    assert "-generate-config-out is not implemented" in refused.out
+    word = 'naïve "ünï" ${x} %{y} \\ 😀\ttab'
+    applied = terraform("apply", "-auto-approve", f"-var=word={word}").ok()
+    assert "said = " + json.dumps(word, ensure_ascii=False) in applied.out
+    assert json.loads(terraform("output", "-json").ok().out)["said"]["value"] == word
+
+
 def test_interrupt_cancels_the_run_and_frees_the_lock(api: Api, code: Callable[[str], Terraform]) -> None:
     terraform = code(SLOW)
     with running(terraform, "apply", "-auto-approve") as process:

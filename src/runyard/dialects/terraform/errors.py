@@ -30,12 +30,14 @@ STATUSES: Final[Mapping[str, int]] = {
     "permission_denied": 403,
     "limit_exceeded": 429,
     "too_large": 413,
-    "unimplemented": 501,
+    "unimplemented": 422,
     "unavailable": 503,
     "deadline_exceeded": 504,
     "command_failed": 422,
 }
-"""The codes of the kernel; a code of a domain is looked up along its class's ancestors."""
+"""The codes of the kernel; a code of a domain is looked up along its class's ancestors. What is not implemented is a 422:
+clients ask again and again for whatever is answered with 5xx.
+"""
 DOCUMENTED: Final = (400, 401, 403, 404, 405, 409, 413, 422, 429, 500, 503, 504)
 
 

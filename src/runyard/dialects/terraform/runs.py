@@ -43,7 +43,7 @@ from runyard.infrastructure.runs.model import (
 )
 from runyard.infrastructure.workspaces.model import Workspace
 from runyard.kernel.clock import utc_now
-from runyard.kernel.errors import InvalidArgument, NotFound
+from runyard.kernel.errors import InvalidArgument, NotFound, Unimplemented
 from runyard.kernel.ids import AccountId, ExecutionId, ProjectId
 
 START, END = b"\x02", b"\x03"
@@ -78,6 +78,8 @@ class RunHandlers:
 
     async def _wanted(self, call: Call, found: Workspace, asked: Resource) -> NewRun:
         flag = reading.attribute
+        if flag(asked, "allow-config-generation", bool, default=False):
+            raise Unimplemented("-generate-config-out is not implemented for runs on the server")
         origin, speculative, extras = Origin(), False, {}
         configuration_id = reading.related(asked, "configuration-version")
         if configuration_id is not None:

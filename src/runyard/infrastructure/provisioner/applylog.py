@@ -69,8 +69,9 @@ def shown(message: Mapping[str, Any]) -> Iterator[str]:
     if isinstance(outputs, Mapping):
         for name, output in outputs.items():
             if isinstance(output, Mapping) and "value" in output:
-                secret = output.get("sensitive")
-                yield f"  {name} = {'(sensitive value)' if secret else json.dumps(output['value'])}"
+                # As it is: a secret that was written in escapes would not be recognised and masked.
+                value = json.dumps(output["value"], ensure_ascii=False)
+                yield f"  {name} = {'(sensitive value)' if output.get('sensitive') else value}"
 
 
 def _diagnostic(diagnostic: Mapping[str, Any]) -> Iterator[str]:
