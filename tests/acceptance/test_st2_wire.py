@@ -420,6 +420,14 @@ def test_runta_keeps_its_paths_beside_this_door(api: Api) -> None:
     assert "faultstring" not in api.get("/v1/nothing").expect(404).json()
 
 
+def test_unknown_path_is_refused_in_the_words_of_whose_credential_comes_along(door: Door) -> None:
+    for path in ("/v1/nothing", "/v1/ruletypes/x", "/v1/executions/a/b/c", "/api/v1/nothing", "/exp/nothing"):
+        assert door("GET", path).expect(404).json() == {"faultstring": "The resource could not be found."}
+    asked = {"Origin": "http://web", "Access-Control-Request-Headers": "x-auth-token"}
+    allowed = door("OPTIONS", "/v1/nothing", headers=asked).expect(200)
+    assert (allowed.body, allowed.headers["access-control-allow-origin"]) == (b"", "http://web")
+
+
 def events(server: Server, path: str) -> Iterator[tuple[str, Any]]:
     """Read server-sent events until the server ends them."""
     with socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:

@@ -281,7 +281,7 @@ def register(services: StackStormServices) -> Door:
         name="stackstorm",
         title=f"StackStorm {VERSION}: actions and executions",
         routes=tuple(routes),
-        prefixes=("/api/", "/auth/", "/exp/", *own),
+        prefixes=("/api/", "/auth/", "/exp/", "/v1/", *own),
         credential=reading.credential,
         unknown=reading.unknown,
         write_error=write_error,
