@@ -1,4 +1,4 @@
-"""The run: one plan of a workspace and its apply. Owns its states, its commands and the pure transition between them.
+"""The run: one plan of a workspace and its apply. Owns its types and states; `changes` has the transition.
 
 No I/O and no clock. A run that ended never changes again; only a run that holds its workspace plans or applies.
 """

@@ -1,4 +1,4 @@
-"""Tables of state: versions, locks, credentials of runs, configuration versions. Owns columns and invariants."""
+"""Tables of state: versions, locks, credentials of runs. Owns columns and invariants; runs no statement."""
 
 from sqlalchemy import (
     BigInteger,
