@@ -135,6 +135,31 @@ async def test_key_with_a_limit_of_two_runs_two(carrier: Carrier) -> None:
     await nothing(carrier)
 
 
+async def test_key_lets_the_tenant_go_first_who_has_the_fewest_at_work(carrier: Carrier) -> None:
+    """A long line of one tenant keeps another one waiting for one end, not for all of them."""
+    for name in ("a1", "a2", "a3", "a4", "b1", "b2"):
+        await carrier.offer(assignment(name, key="lock", key_limit=2, tenant=name[0]))
+    claims = [await soon(carrier.claim(("default",), "w")) for _ in range(2)]
+    order = [name_of(one) for one in claims]
+    while len(order) < 6:
+        await nothing(carrier)
+        await carrier.finished(claims.pop(0), DONE)
+        claims.append(await soon(carrier.claim(("default",), "w")))
+        order.append(name_of(claims[-1]))
+    assert order == ["a1", "a2", "b1", "a3", "b2", "a4"]
+
+
+async def test_key_is_not_kept_by_one_that_was_withdrawn_while_it_waited(carrier: Carrier) -> None:
+    made = [assignment(name, key="lock") for name in ("first", "gone", "last")]
+    for one in made:
+        await carrier.offer(one)
+    first = await soon(carrier.claim(("default",), "w"))
+    await nothing(carrier)
+    assert await carrier.withdraw(made[1].execution_id, 1)
+    await carrier.finished(first, DONE)
+    assert name_of(await soon(carrier.claim(("default",), "w"))) == "last"
+
+
 async def test_withdraw_before_the_claim_and_not_after(carrier: Carrier) -> None:
     made, other = assignment("gone"), assignment("stays")
     await carrier.offer(made)

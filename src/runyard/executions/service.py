@@ -154,7 +154,7 @@ class ExecutionService:
         if assignment.runner == LOCAL:
             raise InvalidArgument("this runner name is reserved")
         first = requested(await self._rooted(new), self._now())
-        made = _made(first.value.id, assignment)
+        made = _made(first.value, assignment)
         try:
             work = self._enqueue(first, made, assignment.not_before, None, beside)
             return await self._unhurried(work)
@@ -210,7 +210,7 @@ class ExecutionService:
                 return decision
             if beside is not None:
                 await beside(tx, decision.value)
-            made = _made(execution_id, assignment)
+            made = _made(decision.value, assignment)
             await store.add_assignment(tx, made, None, self._now())
         await self._line.offer(made, None)
         return decision
@@ -477,13 +477,14 @@ class ExecutionService:
             self.database.broker.publish(event)
 
 
-def _made(execution_id: ExecutionId, assignment: NewAssignment) -> Assignment:
+def _made(execution: Execution, assignment: NewAssignment) -> Assignment:
     return Assignment(
-        execution_id=execution_id,
+        execution_id=execution.id,
         pool=assignment.pool,
         priority=assignment.priority,
         key=assignment.key,
         key_limit=assignment.key_limit,
+        tenant=execution.account_id,
         runner=assignment.runner,
         document=assignment.document,
     )

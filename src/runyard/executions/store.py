@@ -312,7 +312,10 @@ async def assignment_of(
 ) -> tuple[Assignment, datetime | None] | None:
     """Read the assignment of an attempt and the time before which it must not begin."""
     found = (assignments.c.execution_id == execution_id, assignments.c.attempt == attempt)
-    row = await tx.one_or_none(select(assignments).where(*found))
+    joined = select(assignments, executions.c.account_id).join(
+        executions, executions.c.id == assignments.c.execution_id
+    )
+    row = await tx.one_or_none(joined.where(*found))
     if row is None:
         return None
     made = Assignment(
@@ -322,6 +325,7 @@ async def assignment_of(
         priority=row.priority,
         key=row.key,
         key_limit=row.key_limit,
+        tenant=row.account_id,
         runner=row.runner,
         document=row.document,
     )

@@ -6,7 +6,7 @@ It is woken by the offer itself and never polls: an idle carrier costs nothing.
 import asyncio
 import heapq
 import itertools
-from collections import deque
+from collections import Counter, defaultdict, deque
 from collections.abc import AsyncIterator, Callable, Sequence
 
 from runyard.executions.dispatch.port import Assignment, Claim, OutputPart, Signal
@@ -31,8 +31,9 @@ class EmbeddedCarrier:
         self._holders: dict[ExecutionId, Claim] = {}
         self._done: deque[_Key] = deque(maxlen=_REMEMBERED)
         self._done_keys: set[_Key] = set()
-        self._running_by_key: dict[str, int] = {}
-        self._parked: dict[str, list[_Entry]] = {}
+        self._running_by_key: dict[str, Counter[str]] = defaultdict(Counter)
+        """How many of each tenant."""
+        self._parked: dict[str, list[_Entry]] = defaultdict(list)
         self._claimants: deque[tuple[frozenset[str], str, asyncio.Future[Claim]]] = deque()
         self._signals: dict[str, asyncio.Queue[Signal]] = {}
         self._take_output = take_output
@@ -148,15 +149,16 @@ class EmbeddedCarrier:
                 return None
             entry = heapq.heappop(min(queues, key=lambda queue: queue[0][:2]))
             assignment = entry[2]
-            if self._offered.get((assignment.execution_id, assignment.attempt)) is not assignment:
+            if not self._is_offered(assignment):
                 continue
-            if (
-                assignment.key is not None
-                and self._running_by_key.get(assignment.key, 0) >= assignment.key_limit
-            ):
-                heapq.heappush(self._parked.setdefault(assignment.key, []), entry)
+            key = assignment.key
+            if key is not None and self._running_by_key[key].total() >= assignment.key_limit:
+                self._parked[key].append(entry)
                 continue
             return entry
+
+    def _is_offered(self, assignment: Assignment) -> bool:
+        return self._offered.get((assignment.execution_id, assignment.attempt)) is assignment
 
     def _hold(self, assignment: Assignment, worker: str) -> Claim:
         claim = Claim(assignment, worker)
@@ -164,7 +166,7 @@ class EmbeddedCarrier:
         self._held[_key(claim)] = claim
         self._holders[assignment.execution_id] = claim
         if assignment.key is not None:
-            self._running_by_key[assignment.key] = self._running_by_key.get(assignment.key, 0) + 1
+            self._running_by_key[assignment.key][assignment.tenant] += 1
         return claim
 
     def _release(self, claim: Claim) -> None:
@@ -173,16 +175,19 @@ class EmbeddedCarrier:
         self._holders.pop(assignment.execution_id, None)
         if assignment.key is None:
             return
-        left = self._running_by_key[assignment.key] - 1
-        if left:
-            self._running_by_key[assignment.key] = left
-        else:
-            del self._running_by_key[assignment.key]
-        parked = self._parked.get(assignment.key)
+        running = self._running_by_key[assignment.key]
+        running[assignment.tenant] -= 1
+        if not running[assignment.tenant]:
+            del running[assignment.tenant]
+        # What was withdrawn meanwhile must not take the place of one that goes on waiting.
+        parked = [entry for entry in self._parked.pop(assignment.key, []) if self._is_offered(entry[2])]
         if parked:
-            self._push(heapq.heappop(parked))
-            if not parked:
-                del self._parked[assignment.key]
+            following = min(parked, key=lambda entry: (running[entry[2].tenant], *entry[:2]))
+            self._push(following)
+            if len(parked) > 1:
+                self._parked[assignment.key] = [entry for entry in parked if entry is not following]
+        if not running:
+            del self._running_by_key[assignment.key]
 
     def _put_back(self, claim: Claim) -> None:
         self._release(claim)

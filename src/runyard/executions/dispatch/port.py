@@ -27,6 +27,9 @@ class Assignment(msgspec.Struct, frozen=True, kw_only=True):
     key: str | None = None
     """At most `key_limit` assignments with one key run at a time."""
     key_limit: int = 1
+    tenant: str = ""
+    """For whom it is. Of those that wait for one key, one of whoever has the fewest at work goes first, so that nobody
+    keeps the others waiting by a long line of its own."""
     runner: str
     """Names what obeys the document."""
     document: Mapping[str, Any] = {}
