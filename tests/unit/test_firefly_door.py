@@ -1,7 +1,9 @@
 """The words of the Firefly door: errors by which clients decide, bodies that do not fit, sorting, projects by name."""
 
+import asyncio
 import contextlib
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
@@ -13,11 +15,20 @@ from runyard.dialects.firefly import reading
 from runyard.dialects.firefly import routes as firefly
 from runyard.dialects.firefly.errors import STATUSES, write_error
 from runyard.dialects.firefly.projectwire import ProjectIn, VariablesIn
+from runyard.dialects.firefly.workspaces import workspace_items
 from runyard.dialects.firefly.workspacewire import WorkspaceSearchIn
 from runyard.dialects.runta import routes as runta
 from runyard.dialects.stackstorm import routes as stackstorm
 from runyard.dialects.terraform import routes as terraform
 from runyard.identity.errors import SlugTaken
+from runyard.infrastructure.guardrails.model import (
+    Criteria,
+    Guardrail,
+    GuardrailId,
+    RuleScope,
+    RuleType,
+    Severity,
+)
 from runyard.infrastructure.integrations.errors import InvalidIntegration
 from runyard.infrastructure.integrations.model import (
     address,
@@ -29,7 +40,9 @@ from runyard.infrastructure.integrations.model import (
     page_of,
 )
 from runyard.infrastructure.projects.model import ProjectSettings, inherited, slug_of
+from runyard.infrastructure.workspaces.model import Workspace
 from runyard.kernel.errors import AlreadyExists, Conflict, InvalidArgument, NotFound, RunyardError
+from runyard.kernel.ids import AccountId, ProjectId, RecordId, WorkspaceId
 from runyard.server import native
 from runyard.server.router import Router
 from runyard.settings import Settings
@@ -312,3 +325,33 @@ def test_every_published_operation_is_served_under_each_prefix() -> None:
         door = router.door_for(path)
         assert door is not None
         assert door.name == "firefly"
+
+
+async def test_listing_of_many_workspaces_and_rules_lets_others_have_their_turn() -> None:
+    now, project = datetime(2026, 1, 1, tzinfo=UTC), ProjectId.new()
+    account, path = AccountId.new(), f"/{project}/"
+    many = [
+        Workspace(
+            id=WorkspaceId.new(), record_id=RecordId.new(), account_id=account, project_id=project, project_path=path,
+            name=f"w-{number}", identifier=f"w-{number}", created_at=now, updated_at=now,
+        )
+        for number in range(50)
+    ]  # fmt: skip
+    rule = Guardrail(
+        id=GuardrailId.new(), account_id=account, project_id=project, project_path=path, created_by="x", name="all",
+        type=RuleType.COST, scope=RuleScope(), criteria=Criteria(), scope_document={}, criteria_document={}, enabled=True,
+        severity=Severity.WARNING, enforce_on_no_op=False, notification_id="0" * 24, created_at=now, updated_at=now,
+    )  # fmt: skip
+    turns = 0
+
+    async def other() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    beside = asyncio.ensure_future(other())
+    items = await workspace_items(many, [rule], [""] * len(many))
+    beside.cancel()
+    assert [one.guardrails for one in items] == [["all"]] * len(many)
+    assert turns >= len(many) - 1

@@ -1,5 +1,6 @@
 """Workspaces of every kind and their runs, as the console lists them."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -91,8 +92,7 @@ class WorkspaceHandlers:
         if found and (not body.projection or "guardrails" in body.projection):
             rules = await self._guardrails.search(call.caller.scope, GuardrailFilter(), 0, MOST_RULES)
         pages = await self._integrations.pages(found)
-        items = [workspace_item(one, rules, page) for one, page in zip(found, pages, strict=True)]
-        await send_projected(call, items, body.projection)
+        await send_projected(call, await workspace_items(found, rules, pages), body.projection)
 
     async def delete(self, call: Call) -> None:
         """Remove a workspace with its runs."""
@@ -175,6 +175,20 @@ def runner_type(given: str) -> str:
 
 def _order(given: Any, known: Mapping[str, str]) -> Sequence[tuple[str, bool]]:  # noqa: ANN401  two published forms
     return [(known[name], not descends) for name, descends in reading.sorting(given, known)]
+
+
+async def workspace_items(
+    found: Sequence[Workspace], rules: Sequence[Guardrail], pages: Sequence[str]
+) -> list[WorkspaceItem]:
+    """Return workspaces as a listing has them. Others get their turn in between: there may be a million pairs of a
+    workspace and a rule, which are seconds of work.
+    """
+    items = []
+    for one, page in zip(found, pages, strict=True):
+        items.append(workspace_item(one, rules, page))
+        if rules:
+            await asyncio.sleep(0)
+    return items
 
 
 def workspace_item(one: Workspace, rules: Sequence[Guardrail], page: str) -> WorkspaceItem:
