@@ -185,7 +185,7 @@ class Environments(_Group):
     cpus: Annotated[float, Field(gt=0, le=4096)] | None = None
     """Processors of each sandbox of an environment; none means all."""
     max_living: Annotated[int, Field(ge=1, le=100_000)] = 512
-    """Environments that live at once on this server; one more is answered 429."""
+    """Environments that live at once on this server; one more is answered 429. One account has seven eighths of them at most."""
     provisions_at_once: Annotated[int, Field(ge=1, le=1024)] = 8
     """Environments that are provisioned at once; more wait in line."""
     provision_timeout_secs: Annotated[float, Field(ge=1, le=86_400)] = 900.0

@@ -14,6 +14,7 @@ import pytest
 from tests.conftest import ServerFactory
 from tests.support.environments import BASE, Made, create, ready, upload
 from tests.support.server import Server
+from tests.support.tenant import add_account
 
 NOWHERE = "01900000-0000-7000-8000-000000000000"
 
@@ -268,3 +269,23 @@ def test_capacity_is_answered_instead_of_hanging(fresh_server: ServerFactory, tm
         assert box.sh("echo free") == "free"
         other.delete()
         create(api, task)
+
+
+def test_account_that_takes_all_it_can_leaves_room_for_others(
+    fresh_server: ServerFactory, tmp_path: Path
+) -> None:
+    server = fresh_server(environments__max_living=8)
+    assert server.stop() == 0
+    token = add_account(server, "other")
+    server.start()
+    with server.api() as api, api.clone(token) as other:
+        task = upload(api, tmp_path, "small")
+        api.request("PATCH", f"/api/v1/org/default/tasks/{task}/visibility", {"is_public": True}).expect(200)
+        for _ in range(7):
+            create(api, task)
+        refused = api.post(BASE, {"task_ref": task}).expect(429)
+        assert "7 of the 8" in refused.json()["detail"]
+        other.post("/runyard/v1/projects", {"slug": "default"}).expect(201)
+        place = BASE.replace("/org/default/", "/org/other/")
+        other.post(place, {"task_ref": f"default/{task}"}).expect(201)
+        other.post(place, {"task_ref": f"default/{task}"}).expect(429)

@@ -96,6 +96,11 @@ class EnvironmentKeeper:
         """Return how many environments live here."""
         return sum(not one.environment.ended for one in self._residents.values())
 
+    def living_of(self, account_id: str) -> int:
+        """Return how many of them are an account's."""
+        living = (one.environment for one in self._residents.values() if not one.environment.ended)
+        return sum(one.account_id == account_id for one in living)
+
     # --- life of the server ----------------------------------------------------------------------------------------
 
     async def start(self) -> None:

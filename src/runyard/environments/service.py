@@ -114,11 +114,7 @@ class EnvironmentService:
             lifetime_secs=lifetime,
         )
         secrets = await self._secrets(caller, new.secret_ids)
-        if self._keeper.living >= self.options.max_living:
-            raise TooManyEnvironments(
-                f"this server runs {self.options.max_living} environments already; tear one down or try again later",
-                retry_after=10.0,
-            )
+        self._check_room(scope)
         environment = _fresh(caller, scope, package, definition, self._keeper.needs_build(package.kept))
         token, digest = access.new_token()
         resident = self._keeper.adopt(environment, digest)
@@ -138,6 +134,16 @@ class EnvironmentService:
             await self._keeper.fail(resident, error.message)
             raise
         return resident.environment, token
+
+    def _check_room(self, scope: Scope) -> None:
+        """Refuse one more than may live, and leave an eighth of all to other accounts. Raises TooManyEnvironments."""
+        most = self.options.max_living
+        own = self._keeper.living_of(scope.account_id)
+        if self._keeper.living >= most or own >= most - most // 8:
+            raise TooManyEnvironments(
+                f"{own} of the {most} environments that this server runs at most are yours; tear one down or try again later",
+                retry_after=10.0,
+            )
 
     async def _secrets(self, caller: Principal, secret_ids: Sequence[str]) -> Mapping[str, str]:
         if not secret_ids:
