@@ -160,6 +160,25 @@ def test_script_judges_what_was_carried_into_a_copy(shop: Made) -> None:
     assert shop.verify(outputs=["/work"])["reward"] == 0.0
 
 
+def test_dockerfile_is_built_as_its_builder_would(api: Api, tmp_path: Path) -> None:
+    dockerfile = (
+        "ARG WORD=kept\nFROM python:3.11-alpine\nARG WORD\nWORKDIR /app\nENV PATH=$PATH:/extra\n"
+        "COPY one.txt /app\nCOPY one.txt /app/other\nCOPY folder /app\nVOLUME /data\n"
+        "RUN echo $WORD > word && ls -A /data\n"
+    )
+    files = {
+        "docker-compose.yaml": "services:\n  main:\n    build: .\n",
+        "Dockerfile": dockerfile,
+        "one.txt": "one",
+        "folder/two.txt": "two",
+    }
+    made = ready(api, upload(api, tmp_path, "built", files))
+    assert made.sh("cat one.txt other two.txt word") == "oneonetwokept"
+    assert made.sh("echo $PATH; ls -d /data").split()[-1] == "/data"
+    assert made.sh("echo $PATH").endswith("/bin:/extra")
+    made.delete()
+
+
 def test_volumes_and_working_folder_are_there_at_the_start(api: Api, tmp_path: Path) -> None:
     compose = (
         "services:\n  main:\n    image: python:3.11-alpine\n    working_dir: /data/work\n"

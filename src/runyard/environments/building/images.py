@@ -31,7 +31,7 @@ from runyard.environments.errors import BuildFailed
 from runyard.environments.options import EnvironmentOptions
 from runyard.environments.running import Job, Run
 from runyard.kernel.clock import utc_now
-from runyard.kernel.errors import RunyardError
+from runyard.kernel.errors import InvalidArgument, RunyardError
 from runyard.runtimes.injection import BASE_ENVIRONMENT
 from runyard.runtimes.isolation.engine import BaseFacts, Engine, Sandbox, SandboxSpec
 
@@ -149,7 +149,9 @@ class ImageBuilder:
         )
 
     def _plan(self, build: Build, reader: Reader, base: Image, facts: BaseFacts) -> _Planned:
-        recipe = reader.read(base.config.env, base.config.workdir, base.config.user)
+        # A base that is no image says nothing of its PATH, and an ENV that adds to it must not lose it.
+        env = {"PATH": BASE_ENVIRONMENT["PATH"], **base.config.env}
+        recipe = reader.read(env, base.config.workdir, base.config.user)
         context = Context(build.context)
         copies = {
             index: list(context.entries(step.sources, step.target, step.line))
@@ -238,7 +240,7 @@ class ImageBuilder:
         if step.mode is not None:
             entries = [replace(entry, mode=step.mode) for entry in entries]
         try:
-            await put_entries(sandbox, entries)
+            entries = await self._put(sandbox, step, entries)
         except RunyardError as error:
             raise BuildFailed(f"Dockerfile line {step.line}: {error.message}") from None
         if step.owner and entries:
@@ -246,6 +248,18 @@ class ImageBuilder:
             for start in range(0, len(entries), 200):
                 targets = [entry.target for entry in entries[start : start + 200]]
                 await self._program(sandbox, ("/bin/chown", owner, "--", *targets), step.line)
+
+    async def _put(self, sandbox: Sandbox, step: CopyStep, entries: Sequence[Entry]) -> Sequence[Entry]:
+        """Write what is copied; return where it went: a file that is to replace a folder goes into that."""
+        try:
+            await put_entries(sandbox, entries)
+        except InvalidArgument:
+            if len(entries) != 1 or entries[0].folder or step.target.endswith("/"):
+                raise
+            (lone,) = entries
+            entries = [replace(lone, target=f"{lone.target}/{lone.source.name}")]
+            await put_entries(sandbox, entries)
+        return entries
 
     async def _run(self, sandbox: Sandbox, step: RunStep, say: Say) -> None:
         say(f"step at line {step.line}: RUN {' '.join(step.argv[2:] or step.argv)[:500]}")
