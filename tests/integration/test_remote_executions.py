@@ -91,6 +91,8 @@ async def test_source_is_removed_after_its_time_unless_another_needs_it(remote: 
         await remote.service.source(first)
     with pytest.raises(SourceGone):
         await remote.service.execute(remote.site.caller, workspace, first)
+    with pytest.raises(SourceGone):
+        await remote.upload(first)
     with await remote.service.source(second) as source:
         assert source.read() == CODE
     remote.clock.now += RETENTION

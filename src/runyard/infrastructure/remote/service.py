@@ -116,9 +116,12 @@ class RemoteExecutionService:
         self, caller: Principal, remote: RemoteExecution, digest: str, body: AsyncIterator[bytes]
     ) -> RemoteExecution:
         """Take the source: checked against its digest and read once as the hostile input that it is, before anything
-        is kept. The same bytes again are welcome. Raises BadDigest, BadTarball, TooLarge, AlreadyUploaded.
+        is kept. The same bytes again are welcome while they are kept. Raises BadDigest, BadTarball, TooLarge,
+        AlreadyUploaded, SourceGone.
         """
         caller.require(Permission.WORKSPACES_RUN)
+        if remote.removed_at is not None:
+            raise SourceGone
         with self._blobs.receive() as incoming:
             await incoming.take(body, self._options.upload_bytes, "a source")
             if incoming.digest != digest:
