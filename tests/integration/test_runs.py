@@ -3,17 +3,18 @@
 import asyncio
 import io
 import tarfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from runyard.database.engine import Database
 from runyard.executions.model import Status
 from runyard.infrastructure.provisioner.applylog import ApplyLines
-from runyard.infrastructure.provisioner.box import Box, Boxes
+from runyard.infrastructure.provisioner.box import Box, Boxes, Sink
 from runyard.infrastructure.provisioner.plugins import PluginCache
 from runyard.infrastructure.provisioner.trees import pack, working_folder
 from runyard.infrastructure.runs import store
@@ -427,6 +428,33 @@ async def test_run_that_cannot_be_cleared_away_keeps_no_other_waiting(site: Site
     await later.scan()
     async with site.database.read() as tx:
         assert await store.unsettled(tx) == []
+
+
+class OneProvider:
+    """As much of a box as gives one package of 100 bytes, of another version each time."""
+
+    version = 0
+
+    def place(self, name: str) -> str:
+        return name
+
+    async def output(self, argv: Sequence[str], target: Sink, limit: int) -> None:
+        del argv, limit
+        self.version += 1
+        packed = io.BytesIO()
+        with tarfile.open(fileobj=packed, mode="w") as out:
+            about = tarfile.TarInfo(f"host/acme/thing/{self.version}.0.0/linux_amd64/plugin")
+            about.size = 100
+            out.addfile(about, io.BytesIO(b"x" * 100))
+        target.write(packed.getvalue())
+
+
+async def test_plugins_beyond_what_is_kept_of_an_account_are_not_taken_over(tmp_path: Path) -> None:
+    """Whoever publishes providers without end fills no disk: runs download what they need."""
+    cache, box = PluginCache(tmp_path, account_bytes=200), cast("Box", OneProvider())
+    mine, other = AccountId("a" * 24), AccountId("b" * 24)
+    assert [await cache.take(box, mine, "providers") for _ in range(4)] == [1, 1, 0, 0]
+    assert await cache.take(box, other, "providers") == 1
 
 
 def test_names_in_a_package_of_plugins_do_not_lead_out_of_the_accounts_folder(tmp_path: Path) -> None:

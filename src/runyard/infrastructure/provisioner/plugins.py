@@ -25,6 +25,8 @@ from runyard.kernel.errors import RunyardError
 from runyard.kernel.ids import AccountId
 
 PACKED_BYTES: Final = 4 << 30
+ACCOUNT_BYTES: Final = 32 << 30
+"""Of what is kept for one account; beyond, runs download what they need. Anybody can publish any number of providers."""
 _PACKAGE: Final = re.compile(
     r"(?P<package>[a-z0-9.:-]+/[A-Za-z0-9_-]+/[A-Za-z0-9_-]+/[0-9A-Za-z.+-]+/[a-z0-9]+_[a-z0-9]+)(?:/(?P<rest>.+))?\Z"
 )
@@ -69,9 +71,10 @@ def is_harmless(name: str) -> bool:
 class PluginCache:
     """Keeps the plugins of accounts."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, account_bytes: int = ACCOUNT_BYTES) -> None:
         """Use a folder, made when missing."""
         self._folder = folder
+        self._account_bytes = account_bytes
         self._turn = asyncio.Lock()
 
     async def folder(self, account_id: AccountId) -> Path:
@@ -83,7 +86,11 @@ class PluginCache:
         taken is logged: the run does not need it.
         """
         try:
-            with tempfile.TemporaryFile(dir=await self.folder(account_id)) as packed:
+            folder = await self.folder(account_id)
+            if await asyncio.to_thread(_size, folder) >= self._account_bytes:
+                _log.warning("infrastructure.plugins_full", account_id=str(account_id))
+                return 0
+            with tempfile.TemporaryFile(dir=folder) as packed:
                 await box.output(("/bin/sh", "-c", _PACK, "sh", box.place(name)), packed, PACKED_BYTES)
                 if not packed.tell():
                     return 0  # there is no such folder
@@ -121,6 +128,11 @@ class PluginCache:
                 if (waiting / package).is_dir():
                     os.rename(waiting / package, target)
         return len(new)
+
+
+def _size(folder: Path) -> int:
+    """Return the bytes of all files below a folder."""
+    return sum(path.lstat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 def _leaves(package: str) -> bool:
