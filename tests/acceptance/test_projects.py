@@ -103,3 +103,44 @@ def test_command_line_manages_projects(server: Server, slug: str, tmp_path: Path
     run_process(environment, "project", "delete", f"{slug}/web", "--yes").expect(6)
     run_process(environment, "token", "revoke", token.json()["token"]["id"], "--yes").expect(0)
     run_process(environment, "project", "delete", f"{slug}/web", slug, "--yes").expect(0)
+
+
+def test_members_get_other_roles_and_lose_them_at_once(
+    api: Api, server: Server, slug: str, tmp_path: Path
+) -> None:
+    environment = environment_for(tmp_path, server.url, server.token)
+    name = f"user-{slug}"
+    api.post(PROJECTS, {"slug": slug}).expect(201)
+    run_process(environment, "user", "create", name).expect(0)
+    token = run_process(environment, "token", "create", "t", "--user", name, "--project", slug, "--json")
+    theirs = api.clone(token.expect(0).json()["secret"])
+    of = ("--project", slug)
+    run_process(environment, "member", "set", name, "viewer", *of).expect(0)
+    theirs.get(f"{ROOT}/runtimes").expect(200)
+    theirs.post(PROJECTS, {"slug": "mine"}).expect(403)
+    made = run_process(environment, "member", "set", name, "admin", *of, "--json").expect(0).json()
+    assert (made["user"], made["role"]) == (name, "admin")
+    theirs.post(PROJECTS, {"slug": "mine"}).expect(201)
+    theirs.delete(f"{PROJECTS}/mine").expect(204)
+    listed = run_process(environment, "member", "list", *of, "--output", "name").expect(0).out
+    assert listed == f"{name}\n"
+    assert "--yes" in run_process(environment, "member", "remove", name, *of).expect(2).err
+    run_process(environment, "member", "remove", made["user_id"], *of, "--yes").expect(0)
+    theirs.get(f"{ROOT}/runtimes").expect(403)
+    gone = run_process(environment, "member", "remove", name, *of, "--yes").expect(3)
+    assert "is no member of this project" in gone.err
+    api.delete(f"{ROOT}/tokens/{token.json()['token']['id']}").expect(204)
+
+
+def test_member_that_nobody_knows_or_may_set_is_refused(api: Api, server: Server, tmp_path: Path) -> None:
+    environment = environment_for(tmp_path, server.url, server.token)
+    refused = run_process(environment, "member", "set", "nobody-of-this-name", "viewer").expect(3)
+    assert "there is no user 'nobody-of-this-name'" in refused.err
+    run_process(environment, "member", "list", "--project", "no/such").expect(3)
+    assert (
+        "needs an administrator" in run_process(environment, "member", "set", "admin", "viewer").expect(6).err
+    )
+    narrow = api.post(f"{ROOT}/tokens", {"name": "t", "scopes": ["runtimes:read"]}).expect(201).json()
+    with_less = environment | {"RUNYARD_TOKEN": narrow["secret"]}
+    assert "lacks the permission admin" in run_process(with_less, "member", "list").expect(4).err
+    api.delete(f"{ROOT}/tokens/{narrow['token']['id']}").expect(204)

@@ -23,6 +23,7 @@ MEMBERS = {
     "guardrail": Member("runyard.cli.guardrail:guardrail", "Look at the rules that judge plans."),
     "integration": Member("runyard.cli.integration:integration", "Say where repositories are."),
     "user": Member("runyard.cli.user:user", "Create and list users."),
+    "member": Member("runyard.cli.member:member", "Say who has which role on a project."),
     "role": Member("runyard.cli.role:role", "Say who may do what with StackStorm actions."),
     "profile": Member("runyard.cli.profile:profile", "Choose which server to talk to."),
     "serve": Member("runyard.cli.serve:serve", "Start the server."),

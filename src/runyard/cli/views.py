@@ -9,6 +9,7 @@ from runyard.client.models import (
     Event,
     Execution,
     Image,
+    Member,
     Project,
     Runtime,
     Secret,
@@ -80,6 +81,13 @@ USER_COLUMNS: tuple[Column[User], ...] = (
     Column("ID", lambda one: one.id),
     Column("KIND", lambda one: one.kind),
     Column("CREATED", lambda one: one.created_at),
+)
+
+MEMBER_COLUMNS: tuple[Column[Member], ...] = (
+    Column("USER", lambda one: one.user, flexible=True),
+    Column("ROLE", lambda one: one.role),
+    Column("KIND", lambda one: one.kind),
+    Column("ID", lambda one: one.user_id),
 )
 
 INTEGRATION_COLUMNS: tuple[Column[Integration], ...] = (

@@ -252,6 +252,15 @@ class User(Wire, frozen=True, kw_only=True):
     created_at: datetime | None = None
 
 
+class Member(Wire, frozen=True, kw_only=True):
+    """A user with a role on a project."""
+
+    user_id: str
+    user: str
+    kind: str = "user"
+    role: str
+
+
 class RoleGrant(Wire, frozen=True, kw_only=True, omit_defaults=True):
     """Leave to do something with a resource, or with all of its type."""
 

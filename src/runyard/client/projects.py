@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from runyard.client.http import Request, Transport, path_of
-from runyard.client.models import Page, Project
+from runyard.client.models import Member, Page, Project
 
 
 class Projects:
@@ -26,3 +26,17 @@ class Projects:
     def delete(self, project: str) -> None:
         """Delete a project on which nothing hangs. Needs the permission `admin`."""
         self._transport.send(Request("DELETE", path_of("projects", project)))
+
+    def members(self, project: str) -> Sequence[Member]:
+        """Return who has a role on a project itself. Needs the permission `admin`, as the two below."""
+        request = Request("GET", path_of("projects", project, "members"), repeatable=True)
+        return self._transport.call(request, Page[Member]).items
+
+    def set_member(self, project: str, user: str, role: str) -> Member:
+        """Give a user a role on a project and all below it: `admin`, `operator` or `viewer`."""
+        path = path_of("projects", project, "members", user)
+        return self._transport.call(Request("PUT", path, json={"role": role}), Member)
+
+    def remove_member(self, project: str, user: str) -> None:
+        """Take the role of a user on a project away."""
+        self._transport.send(Request("DELETE", path_of("projects", project, "members", user)))

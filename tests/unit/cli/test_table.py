@@ -51,6 +51,7 @@ def test_commands_are_exactly_those_of_the_contract() -> None:
         "user",
         "guardrail",
         "integration",
+        "member",
         "state",
         "task",
         "workspace",

@@ -13,6 +13,7 @@ from runyard.server.native.executions import ExecutionHandlers
 from runyard.server.native.guardrails import GuardrailHandlers, guardrail_routes
 from runyard.server.native.images import NativeImageHandlers
 from runyard.server.native.integrations import NativeIntegrationHandlers, integration_routes
+from runyard.server.native.members import MemberHandlers, member_routes
 from runyard.server.native.plans import PlanHandlers, plan_routes
 from runyard.server.native.problems import CONTENT_TYPE, DOCUMENTED, Problem, write_error
 from runyard.server.native.projects import ProjectHandlers
@@ -359,6 +360,7 @@ def register(house: House) -> Door:
         *_images(NativeImageHandlers(house)),
         *_secrets(NativeSecretHandlers(house)),
         *_projects(ProjectHandlers(house)),
+        *member_routes(MemberHandlers(house)),
         *_tokens(TokenHandlers(house)),
         *_users(UserHandlers(house), ActionRoleHandlers(house)),
         *integration_routes(NativeIntegrationHandlers(house)),
