@@ -383,6 +383,9 @@ def test_workspaces_are_searched_filtered_sorted_and_projected(
     assert names(filters={"labels": ["100%_x"]}) == ["c"]
     assert names(filters={"labels": ["y"], "repositories": ["acme/two"]}) == ["b"]
     assert names(filters={"$or": {"vcsType": ["gitlab"], "repositories": ["acme/three"]}}) == ["c", "a"]
+    for nothing in ({}, None, {"$or": {}}, {"$or": {"labels": []}, "status": []}):
+        assert names(filters=nothing) == ["c", "b", "a"]
+    assert firefly.ask("POST", "/workspaces/search", b"null").status == 200
     assert names(
         filters={"workspaceName": ["ops-s-b"], "vcsType": ["github"], "ciTool": ["firefly_runners"]}
     ) == ["b"]

@@ -68,12 +68,14 @@ def title(field: str) -> str:
 
 
 async def read(call: Call, decoder: msgspec.json.Decoder[Body], *, empty: bytes = b"{}") -> Body:
-    """Read a JSON body; none at all is an empty one. Raises MalformedRequest, InvalidArgument in the dialect's words."""
+    """Read a JSON body; none at all, and null, is an empty one. Raises MalformedRequest, InvalidArgument in the dialect's
+    words.
+    """
     body = await read_body(call)
     if _NUL.search(body):
         raise InvalidArgument("the body must not contain a NUL: no database can keep one")
     try:
-        return decode(decoder, body if body.strip() else empty)
+        return decode(decoder, empty if body.strip() in (b"", b"null") else body)
     except InvalidArgument as error:
         raise InvalidArgument(_worded(error.message)) from None
 

@@ -19,6 +19,7 @@ from runyard.dialects.firefly.workspacewire import (
     RunFilters,
     RunItem,
     RunSearchIn,
+    WorkspaceFilters,
     WorkspaceItem,
     WorkspaceMatch,
     WorkspaceSearchIn,
@@ -81,7 +82,7 @@ class WorkspaceHandlers:
         filters = body.filters
         query = WorkspaceQuery(
             match=_match(filters),
-            any_of=_match(filters.any_of) if filters is not None and filters.any_of is not None else None,
+            any_of=_alternatives(filters),
             text=body.search_value or "",
             sort=_order(body.sort, _SORTS),
             offset=offset,
@@ -162,6 +163,12 @@ def _match(given: WorkspaceMatch | None) -> Match:
         vcs_types=tuple(given.vcs_type or ()),
         managed=given.is_managed_workflow,
     )
+
+
+def _alternatives(given: WorkspaceFilters | None) -> Match | None:
+    """Return the conditions of which one is enough; none of them is no condition."""
+    found = _match(None if given is None else given.any_of)
+    return None if found == Match() else found
 
 
 def _runner_types(given: Sequence[str] | None) -> Sequence[str]:
