@@ -73,6 +73,10 @@ ERRORS: list[tuple[str, str, Any, int, str]] = [
     ("POST", "", {"action": "core.noop", "notify": {"on-complete": {"data": 5}}}, 400, "5 is not of type 'object'"),
     ("POST", "", {"action": "core.noop", "notify": {"on-complete": {"routes": ["r"] * 51}}}, 400, "A section of notify has"),
     ("GET", "/%ff", None, 400, ""),
+    ("GET", "?user=%00", None, 400, "the query contains a NUL"),
+    ("GET", "?filter=status:%00", None, 400, "the query contains a NUL"),
+    ("POST", "", {"action": "core.noop", "user": "u" * 257}, 400, "The name of a user has at most 256 characters."),
+    ("POST", "", {"action": "core.noop", "context": {"parent": {"user": "u" * 257}}}, 400, "The name of a user has"),
     ("PATCH", "/{good}", None, 404, "The resource could not be found."),
 ]  # fmt: skip
 
@@ -195,6 +199,9 @@ OTHERS: list[tuple[str, str, Any, int, str]] = [
     ("PUT", "keys/x", {"value": 5}, 400, "5 is not of type 'string'"),
     ("PUT", "keys/x", {"value": "v", "scope": "bogus"}, 400, "Scope st2kv.bogus is not in allowed scopes list: ["),
     ("PUT", "keys/x", {"value": "v", "encrypted": True}, 400, "the value was not encrypted by this server"),
+    ("PUT", "keys/x", {"value": "v", "scope": "user", "user": "u" * 257}, 400, "The name of a user has at most 256"),
+    ("GET", "keys?prefix=%00", None, 400, "the query contains a NUL"),
+    ("GET", "traces?trace_tag=a%00b", None, 400, "the query contains a NUL"),
     ("GET", "keys/nokey", None, 404, 'The key "nokey" does not exist in the StackStorm datastore.'),
     ("DELETE", "keys/nokey", None, 404, 'The key "nokey" does not exist in the StackStorm datastore.'),
     ("GET", "apikeys/nope", None, 404, "ApiKey matching nope for reference and id not found."),

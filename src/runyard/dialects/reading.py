@@ -117,6 +117,9 @@ def query(call: Call) -> Mapping[str, str]:
         pairs = parse_qsl(raw.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=64)
     except ValueError:
         raise InvalidArgument("the query is not valid") from None
+    if b"%00" in raw and any("\0" in name or "\0" in value for name, value in pairs):
+        # Nothing that is kept has one, and PostgreSQL takes none in a condition.
+        raise InvalidArgument("the query contains a NUL")
     return dict(pairs)
 
 

@@ -72,6 +72,8 @@ RUNNER: Final = "action"
 DOOR: Final = "stackstorm"
 NOBODY: Final = "inquiries"
 """The worker of executions that wait for a person: no process holds them."""
+MAX_USER_NAME: Final = 256
+"""Characters that the ledger has room for."""
 _MAX_DEPTH: Final = 32
 _AT_ONCE: Final = 500
 _LONGEST_MINUTES: Final = 10.0 * 366 * 1440
@@ -167,6 +169,8 @@ class RunService:
         parent = context.get("parent")
         if isinstance(parent, Mapping) and parent.get("user"):
             context["user"] = str(parent["user"])
+        if len(context["user"]) > MAX_USER_NAME:
+            raise InvalidArgument(f"The name of a user has at most {MAX_USER_NAME} characters.")
         return context
 
     async def _trace(self, caller: Principal, context: Mapping[str, Json]) -> str | None:

@@ -5,6 +5,7 @@ from typing import Any, Final
 from runyard.actions.access.service import denied
 from runyard.actions.datastore import Key, NewKey
 from runyard.actions.runs.model import Detail, Record, RunFilter
+from runyard.actions.runs.service import MAX_USER_NAME
 from runyard.actions.traces import TraceFilter
 from runyard.dialects.door import Call
 from runyard.dialects.stackstorm import granting, reading
@@ -113,6 +114,8 @@ class KeyHandlers:
     def _user(call: Call, user: str | None) -> str:
         if user and user != call.caller.user_name and not reading.is_admin(call):
             raise PermissionDenied('"user" attribute can only be provided by admins')
+        if user and len(user) > MAX_USER_NAME:
+            raise InvalidArgument(f"The name of a user has at most {MAX_USER_NAME} characters.")
         return user or call.caller.user_name
 
     @staticmethod
