@@ -162,6 +162,9 @@ def test_governance_policy_lives_as_the_provider_expects(firefly: Firefly) -> No
     }  # fmt: skip
     made = firefly.post(f"{base}/create", body)
     assert (made["rego"], made["frameworks"], made["labels"]) == (code, [], ["s3"])
+    least = firefly.post(f"{base}/create", {"name": "says little", "code": code})
+    assert (least["severity"], least["type"], least["labels"], least["category"]) == (3, [], [], "")
+    firefly.delete(f"{base}/{least['_id']}", status=200)
     one = {"id": [made["_id"]], "page_size": 1}
     page = firefly.post(base, one)
     assert (page["hits"], page["total"], page["page"], page["page_size"]) == ([made], 1, 1, 1)

@@ -31,7 +31,8 @@ class PolicyFields(msgspec.Struct, frozen=True, kw_only=True):
     provider_ids: Sequence[str] = ()
     """Kept for the client; what a policy looks at is decided by the resource type."""
     labels: Sequence[str] = ()
-    severity: int = 2
+    severity: int = 3
+    """From 1, trace, to 6, critical; low when nobody says, as the provider documents it."""
     category: str = ""
     frameworks: Sequence[str] = ()
     enabled: bool = True
