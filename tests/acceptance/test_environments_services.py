@@ -160,6 +160,14 @@ def test_script_judges_what_was_carried_into_a_copy(shop: Made) -> None:
     assert shop.verify(outputs=["/work"])["reward"] == 0.0
 
 
+def test_service_of_a_plain_user_listens_on_a_low_port(api: Api, tmp_path: Path) -> None:
+    compose = "services:\n  web:\n    image: python:3.11-alpine\n    user: '65534:65534'\n    command: python -m http.server 80\n"
+    files = {"task.yaml": "ports: {web: [80]}\n", "docker-compose.yaml": compose}
+    made = ready(api, upload(api, tmp_path, "low-port", files))
+    assert made.sh("curl -s -o /dev/null -w '%{http_code}' $web_url/") == "200"
+    made.delete()
+
+
 def test_dockerfile_is_built_as_its_builder_would(api: Api, tmp_path: Path) -> None:
     dockerfile = (
         "ARG WORD=kept\nFROM python:3.11-alpine\nARG WORD\nWORKDIR /app\nENV PATH=$PATH:/extra\n"

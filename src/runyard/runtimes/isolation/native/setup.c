@@ -98,6 +98,8 @@ static void set_limits(void) {
 static void set_sysctls(int sysctl) {
     /* Ping without CAP_NET_RAW. */
     write_below(sysctl, "net/ipv4/ping_group_range", "0 65535");
+    /* Low ports for everybody, as in other containers: nobody else's are in this network namespace. */
+    write_below(sysctl, "net/ipv4/ip_unprivileged_port_start", "0");
     /* Memory that outlives its processes must leave room for init below the smallest memory limit: when it fills the
      * limit alone, init is all that the kernel finds to kill. 32 MiB of shared memory, 2 MiB of queues and of
      * semaphores; /dev/shm is bounded by the server, who knows the limit. */
