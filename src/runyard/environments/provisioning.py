@@ -100,7 +100,7 @@ class Provisioner:
             log(f"service {plan.name}: building {plan.build.dockerfile}")
             return await self._images.build(plan.build, log)
         assert plan.image is not None
-        return (await self._images.resolve(plan.image, log))[0]
+        return await self._images.image(plan.image, log)
 
     def _given(self, resident: Resident) -> dict[str, str]:
         definition = resident.environment.definition

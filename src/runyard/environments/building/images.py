@@ -121,7 +121,20 @@ class ImageBuilder:
         """Return the image of a Dockerfile, building it unless it was built before. Raises BuildFailed, BadDockerfile."""
         reader = await asyncio.to_thread(_reader, build)
         base, facts = await self.resolve(reader.base(), say)
-        planned = await asyncio.to_thread(self._plan, build, reader, base, facts)
+        return await self._built(await asyncio.to_thread(self._plan, build, reader, base, facts), say)
+
+    async def image(self, reference: str, say: Say) -> Image:
+        """Return the image of a service that names one and builds nothing. Raises BuildFailed."""
+        base, facts = await self.resolve(reference, say)
+        if not _shim(reference, facts):
+            return base
+        # What stands for it lacks a command that its name promises.
+        config = base.config
+        recipe = Recipe(reference=reference, env=dict(config.env), workdir=config.workdir, user=config.user)
+        return await self._built(self._planned(recipe, {}, base, facts), say)
+
+    async def _built(self, planned: _Planned, say: Say) -> Image:
+        """Return what was planned, made unless it was made before."""
         known = await self._known(planned)
         if known is not None:
             return known
@@ -158,6 +171,11 @@ class ImageBuilder:
             for index, step in enumerate(recipe.steps)
             if isinstance(step, CopyStep)
         }
+        return self._planned(recipe, copies, base, facts)
+
+    def _planned(
+        self, recipe: Recipe, copies: Mapping[int, Sequence[Entry]], base: Image, facts: BaseFacts
+    ) -> _Planned:
         identity: list[Any] = [
             FORMAT,
             self._engine.name,
