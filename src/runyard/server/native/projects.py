@@ -7,8 +7,9 @@ from runyard.dialects.door import Call
 from runyard.identity.model import Project, Scope, slug_paths
 from runyard.kernel.errors import InvalidArgument
 from runyard.server.house import House
+from runyard.server.native.identitywire import ProjectIn, ProjectOut
 from runyard.server.native.replies import send_json, send_nothing
-from runyard.server.native.wire import Listed, ProjectIn, ProjectOut
+from runyard.server.native.wire import Listed
 
 _project = msgspec.json.Decoder(ProjectIn)
 

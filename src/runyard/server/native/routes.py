@@ -11,6 +11,17 @@ from runyard.server.house import House
 from runyard.server.native.declaring import BASE, CURSOR, LIMIT, route
 from runyard.server.native.executions import ExecutionHandlers
 from runyard.server.native.guardrails import GuardrailHandlers, guardrail_routes
+from runyard.server.native.identitywire import (
+    ActionRoles,
+    MadeTokenOut,
+    ProjectIn,
+    ProjectOut,
+    TokenIn,
+    TokenOut,
+    UserIn,
+    UserOut,
+    WhoOut,
+)
 from runyard.server.native.images import NativeImageHandlers
 from runyard.server.native.integrations import NativeIntegrationHandlers, integration_routes
 from runyard.server.native.members import MemberHandlers, member_routes
@@ -26,7 +37,6 @@ from runyard.server.native.system import SystemHandlers
 from runyard.server.native.tokens import TokenHandlers
 from runyard.server.native.users import ActionRoleHandlers, UserHandlers
 from runyard.server.native.wire import (
-    ActionRoles,
     CancelIn,
     CapabilityOut,
     CheckpointIn,
@@ -36,7 +46,6 @@ from runyard.server.native.wire import (
     ExecutionOut,
     HealthOut,
     Listed,
-    MadeTokenOut,
     NativeCheckpointOut,
     NativeImageIn,
     NativeImageOut,
@@ -44,15 +53,8 @@ from runyard.server.native.wire import (
     NativeSecretIn,
     NativeSecretOut,
     OutputOut,
-    ProjectIn,
-    ProjectOut,
     RuntimeIn,
     SearchOut,
-    TokenIn,
-    TokenOut,
-    UserIn,
-    UserOut,
-    WhoOut,
 )
 from runyard.server.native.workspaces import WorkspaceHandlers, workspace_routes
 

@@ -12,8 +12,9 @@ from runyard.identity.model import Permission, Token
 from runyard.kernel.errors import InvalidArgument
 from runyard.kernel.ids import TokenId
 from runyard.server.house import House
+from runyard.server.native.identitywire import MadeTokenOut, TokenIn, TokenOut, WhoOut
 from runyard.server.native.replies import send_json, send_nothing
-from runyard.server.native.wire import Listed, MadeTokenOut, TokenIn, TokenOut, WhoOut
+from runyard.server.native.wire import Listed
 
 _token = msgspec.json.Decoder(TokenIn)
 _LONGEST = 10 * 366 * 86_400

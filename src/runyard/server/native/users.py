@@ -7,16 +7,16 @@ from runyard.dialects import reading
 from runyard.dialects.door import Call
 from runyard.identity.model import Role, User, UserKind
 from runyard.server.house import House
-from runyard.server.native.replies import send_json
-from runyard.server.native.wire import (
+from runyard.server.native.identitywire import (
     ActionRoles,
     AssignmentBody,
     GrantBody,
-    Listed,
     RoleBody,
     UserIn,
     UserOut,
 )
+from runyard.server.native.replies import send_json
+from runyard.server.native.wire import Listed
 
 _user = msgspec.json.Decoder(UserIn)
 _roles = msgspec.json.Decoder(ActionRoles)
