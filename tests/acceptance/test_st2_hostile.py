@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -235,3 +236,32 @@ def test_other_tenants_find_nothing_of_an_account(fresh_server: ServerFactory) -
         sealed = ours("GET", "/v1/keys/ours").json()["value"]
         stolen = theirs("PUT", "/v1/keys/stolen", {"value": sealed, "encrypted": True})
         assert stolen.status == 400 or theirs("GET", "/v1/keys/stolen?decrypt=true").json()["value"] != "v"
+
+
+def test_list_of_large_results_is_never_held_whole(fresh_server: ServerFactory) -> None:
+    """Each result may have 14 MB, and a list a hundred of them: its memory must not follow the two."""
+    server = fresh_server()
+
+    def peak() -> int:
+        status = Path(f"/proc/{server.pid}/status").read_text()
+        return int(status.partition("VmHWM:")[2].split()[0]) << 10
+
+    with server.api() as api:
+        door = Door(api)
+        cmd = {"cmd": "head -c 10000000 /dev/zero | tr '\\0' a"}
+        first = door.run(**cmd)
+        assert len(first["result"]["stdout"]) == 10_000_000
+        asked = [
+            door("POST", "/v1/executions", {"action": "core.local", "parameters": cmd}) for _ in range(23)
+        ]
+        for one in asked:
+            path = f"/v1/executions/{one.expect(201).json()['id']}?include_attributes=end_timestamp"
+            while "end_timestamp" not in door("GET", path).json():
+                time.sleep(0.05)
+        before = peak()
+        found = door("GET", "/v1/executions?limit=24").expect(200)
+        assert len(found.body) > 240_000_000
+        assert peak() - before < 300 << 20, f"{(peak() - before) >> 20} MiB more"
+        assert [one["status"] for one in found.json()] == ["succeeded"] * 24
+        short = door("GET", "/v1/executions?limit=24&include_attributes=status").expect(200)
+        assert int(short.headers["content-length"]) == len(short.body)

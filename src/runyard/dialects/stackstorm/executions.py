@@ -4,7 +4,7 @@ import contextlib
 import gzip
 import json
 from collections.abc import AsyncIterator, Mapping
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
@@ -15,7 +15,7 @@ from runyard.dialects.door import Answer, Call, send_answer
 from runyard.dialects.stackstorm import granting, reading
 from runyard.dialects.stackstorm.asking import claimed_users, delay_of, new_run
 from runyard.dialects.stackstorm.filters import FILTER_VALUES, filter_of
-from runyard.dialects.stackstorm.replies import encode, send_json, send_list, send_parts, start_text
+from runyard.dialects.stackstorm.replies import encode, send_json, send_parts, start_text
 from runyard.dialects.stackstorm.services import StackStormServices
 from runyard.dialects.stackstorm.views import EXECUTION_FIELDS, execution_view, narrowed_execution
 from runyard.executions.output.model import OutputGone, Stream
@@ -31,6 +31,9 @@ _STREAMS: Final = {"stdout": Stream.STDOUT, "stderr": Stream.STDERR}
 _BLOCK: Final = 1 << 20
 _AT_ONCE: Final = 500
 """Executions of a list that are held at once; a longer list is sent in parts."""
+_FIRST: Final = 4
+"""Of a list with results, while nothing is known of their size."""
+_PART_BYTES: Final = 16 << 20
 
 
 class ExecutionHandlers:
@@ -57,15 +60,19 @@ class ExecutionHandlers:
         ids, total = await self._runs.listed(call.caller.scope, wanted)
         base = base_of(call)
 
-        async def parts() -> AsyncIterator[list[dict[str, Any]]]:
-            for start in range(0, len(ids), _AT_ONCE):
-                found = await self._runs.records(call.caller.scope, ids[start : start + _AT_ONCE], detail)
-                yield [narrowed_execution(execution_view(one, base), included, excluded) for one in found]
+        async def parts() -> AsyncIterator[list[bytes]]:
+            start, count = 0, _FIRST if detail.results else _AT_ONCE
+            while start < len(ids):
+                found = await self._runs.records(call.caller.scope, ids[start : start + count], detail)
+                views = (narrowed_execution(execution_view(one, base), included, excluded) for one in found)
+                items = [encode(one) for one in views]
+                yield items
+                start += count
+                # The results that come are about as large as those that came: one may have 14 MB.
+                size = sum(map(len, items)) // max(1, len(items))
+                count = max(1, min(_AT_ONCE, _PART_BYTES // max(1, size)))
 
-        if len(ids) > _AT_ONCE:
-            await send_parts(call, parts(), total, limit)
-        else:
-            await send_list(call, [item async for part in parts() for item in part], total, limit)
+        await send_parts(call, parts(), total, limit)
 
     async def create(self, call: Call) -> None:
         """Ask for an execution."""

@@ -7,6 +7,8 @@ from runyard.dialects.door import Answer, Call, send_answer
 from runyard.kernel.jsons import encode_json
 
 _FORMAT = "%Y-%m-%dT%H:%M:%S.%fZ"
+_HELD_BYTES = 1 << 20
+"""Of a list, before it is sent in pieces."""
 
 
 def encode(document: object) -> bytes:
@@ -39,21 +41,30 @@ def _counted(total: int, limit: int | None) -> list[tuple[bytes, bytes]]:
 
 
 async def send_parts(
-    call: Call, parts: AsyncIterator[Sequence[object]], total: int, limit: int | None
+    call: Call, parts: AsyncIterator[Sequence[bytes]], total: int, limit: int | None
 ) -> None:
-    """Send a list part by part, so that a long one is never held whole; a part may be empty."""
-    call.started = True
-    headers = [(b"x-request-id", call.request_id.encode()), (b"content-type", b"application/json")]
-    await call.send(
-        {"type": "http.response.start", "status": 200, "headers": [*headers, *_counted(total, limit)]}
-    )
-    lead = b"["
+    """Send a list of encoded items part by part, so that a long one is never held whole; a short one goes in one piece."""
+    held, lead, counted = bytearray(), b"[", _counted(total, limit)
     async for items in parts:
         if items:
-            body = lead + b",".join(encode(item) for item in items)
-            await call.send({"type": "http.response.body", "body": body, "more_body": True})
+            held += lead + b",".join(items)
             lead = b","
-    await call.send({"type": "http.response.body", "body": b"]" if lead == b"," else b"[]"})
+        if len(held) > _HELD_BYTES:
+            await _begin(call, counted)
+            await call.send({"type": "http.response.body", "body": bytes(held), "more_body": True})
+            held.clear()
+    held += b"[]" if lead == b"[" else b"]"
+    if call.started:
+        await call.send({"type": "http.response.body", "body": bytes(held)})
+    else:
+        await send_answer(call, Answer(200, bytes(held), headers=counted))
+
+
+async def _begin(call: Call, more: Sequence[tuple[bytes, bytes]]) -> None:
+    if not call.started:
+        call.started = True
+        headers = [(b"x-request-id", call.request_id.encode()), (b"content-type", b"application/json")]
+        await call.send({"type": "http.response.start", "status": 200, "headers": [*headers, *more]})
 
 
 async def send_text(call: Call, body: bytes, kind: str = "text/plain; charset=UTF-8") -> None:
