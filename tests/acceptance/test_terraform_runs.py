@@ -234,6 +234,10 @@ def test_run_waits_for_a_persons_lock_and_says_what_is_wrong(
     with running(terraform, "plan") as process:
         until(lambda: bool(runs(api, terraform)))
         assert runs(api, terraform)[0]["status"] == "pending"
+        # By it the command says that it waits for a lock, and counts the runs before its own.
+        path = f"/api/v2/organizations/default/workspaces/{terraform.folder.name}"
+        related = api.get(path).expect(200).json()["data"]["relationships"]
+        assert related["current-run"]["data"]["id"] == runs(api, terraform)[0]["id"]
         api.request("DELETE", lock, {"ID": "mine"}).expect(200)
         out = process.communicate(timeout=SECONDS)[0]
     assert process.returncode == 1

@@ -12,6 +12,7 @@ from runyard.dialects.terraform.replies import resource, send_list, send_nothing
 from runyard.dialects.terraform.runviews import named
 from runyard.dialects.terraform.services import TerraformServices
 from runyard.identity.model import Account, Permission, Principal
+from runyard.infrastructure.runs.model import Run
 from runyard.infrastructure.state.errors import StateLocked
 from runyard.infrastructure.state.model import HolderKind, Lock
 from runyard.infrastructure.workspaces.model import (
@@ -128,7 +129,8 @@ class WorkspaceHandlers:
         """Show a workspace by its name."""
         account = await organization(self._services, call)
         found = await self._services.workspaces.find(call.caller.scope, call.params["name"])
-        await send_resource(call, await self._shown(found, account, call.caller))
+        lock, current = await self._services.locks.holder(found.id), await self._services.runs.current(found)
+        await send_resource(call, workspace_view(found, account, call.caller, lock, current))
 
     async def create(self, call: Call) -> None:
         """Make a workspace."""
@@ -285,9 +287,9 @@ class WorkspaceHandlers:
 
 
 def workspace_view(
-    found: Workspace, account: Account, caller: Principal, lock: Lock | None
+    found: Workspace, account: Account, caller: Principal, lock: Lock | None, current: Run | None = None
 ) -> dict[str, Any]:
-    """Show a workspace as the protocol does."""
+    """Show a workspace as the protocol does; by `current` the command counts the runs before its own."""
     mode, code = execution_mode(found), found.code
     repository = code.repository or code.repository_url
     attributes: dict[str, Any] = {
@@ -318,6 +320,8 @@ def workspace_view(
         "organization": ("organizations", account.slug),
         "project": ("projects", found.project_id),
     }
+    if current is not None:
+        related["current-run"] = ("runs", named("run", current.id))
     if lock is not None:
         related["locked-by"] = (
             ("runs", named("run", lock.run_id)) if lock.run_id else ("users", lock.user_id or lock.actor)

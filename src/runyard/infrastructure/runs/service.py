@@ -193,6 +193,11 @@ class RunService:
         async with self._database.read() as tx:
             return await store.search(tx, scope, query)
 
+    async def current(self, workspace: Workspace) -> Run | None:
+        """Return the run that holds a workspace, else the one that is next in its line."""
+        async with self._database.read() as tx:
+            return await store.holder(tx, workspace.id) or await store.oldest_pending(tx, workspace.id)
+
     async def waits_for(self, workspace: Workspace, trigger: Trigger) -> bool:
         """Tell whether a run of this kind of trigger waits in the line of a workspace."""
         async with self._database.read() as tx:
