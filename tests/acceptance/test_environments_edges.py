@@ -87,3 +87,19 @@ def test_project_above_the_callers_part_does_not_widen_it(server: Server, tmp_pa
         assert made.first["project_id"] == ids["default.inner"]
         assert narrow.get(f"{BASE}/{made.id}").status == 200
         made.delete()
+
+
+def test_secrets_that_a_judge_prints_are_masked(server: Server, tmp_path: Path) -> None:
+    files = {
+        "task.yaml": "outputs: [/work]\nverification: {script: verify.sh}\n",
+        "verify.sh": "#!/bin/bash\necho found $(cat /work/note)\n",
+    }
+    with server.api() as api:
+        task = upload(api, tmp_path, "telling-judge", files)
+        secret = {"name": "told_key", "value": "s3cr3t-of-the-agent"}
+        made_secret = api.post("/api/v1/user/secrets", secret).expect(201).json()
+        made = ready(api, task, secret_ids=[made_secret["id"]])
+        made.sh("mkdir /work; echo $TOLD_KEY > /work/note")
+        assert made.verify()["output"] == "found [masked]\n"
+        made.delete()
+        api.delete(f"/api/v1/user/secrets/{made_secret['id']}").expect(204)

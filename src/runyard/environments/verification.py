@@ -150,7 +150,8 @@ class Verifier:
             await self._stage(sandbox, package, judges)
             done = await self._run(sandbox, resident, package, place, context)
             verdict = await self._judged(sandbox, package, done)
-            return replace(verdict, outputs=carried, output=done.output.text)
+            # Whoever may have it judged need not be whose secrets the environment has.
+            return replace(verdict, outputs=carried, output=context.mask(done.output.text))
         finally:
             await sandbox.destroy(keep_layer=False)
 
