@@ -4,7 +4,8 @@ Knows no dialect's words; a door adds its own helpers beside its wire types.
 """
 
 import base64
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from enum import StrEnum
 from typing import TypeVar
 from urllib.parse import parse_qsl
 
@@ -14,6 +15,7 @@ from runyard.dialects.door import Call, ClientGone, Scope
 from runyard.kernel.errors import InvalidArgument, MalformedRequest, TooLarge, Unauthenticated
 
 Body = TypeVar("Body")
+Word = TypeVar("Word", bound=StrEnum)
 
 
 def bearer(scope: Scope) -> str:
@@ -129,6 +131,24 @@ def repeated(call: Call, name: str) -> Sequence[str]:
         return ()
     pairs = parse_qsl(call.scope["query_string"].decode("ascii"), errors="strict")
     return [value for key, value in pairs if key == name]
+
+
+def words(given: Iterable[str], name: str, vocabulary: type[Word]) -> tuple[Word, ...]:
+    """Return words of a vocabulary, each once. Raises InvalidArgument, which names the first that is none and all that are."""
+    found: dict[Word, None] = {}
+    for text in given:
+        try:
+            found[vocabulary(text)] = None
+        except ValueError:
+            known = ", ".join(item.value for item in vocabulary)
+            raise InvalidArgument(f"unknown {name} {text[:100]!r}; known are {known}") from None
+    return tuple(found)
+
+
+def listed_words(values: Mapping[str, str], name: str, vocabulary: type[Word]) -> tuple[Word, ...]:
+    """Return the words of a parameter of the query that are separated by commas. Raises InvalidArgument."""
+    texts = (text.strip() for text in values.get(name, "").split(","))
+    return words(filter(None, texts), name, vocabulary)
 
 
 def integer(values: Mapping[str, str], name: str, default: int, low: int, high: int) -> int:

@@ -162,8 +162,8 @@ def filter_of(values: Mapping[str, str]) -> ExecutionFilter:
         raise InvalidArgument(f"unknown filter {unknown[0]!r}; known are {', '.join(sorted(FILTERS))}")
     place_kind, place_id = _place(values.get("place"))
     return ExecutionFilter(
-        kinds=_words(values, "kind", Kind),
-        statuses=_words(values, "status", Status),
+        kinds=reading.listed_words(values, "kind", Kind),
+        statuses=reading.listed_words(values, "status", Status),
         place_kind=place_kind,
         place_id=place_id,
         actor=values.get("actor") or None,
@@ -188,15 +188,6 @@ def stream_of(values: Mapping[str, str]) -> Stream | None:
         return Stream[text.upper()]
     except KeyError:
         raise InvalidArgument("stream must be stdout, stderr or system") from None
-
-
-def _words(values: Mapping[str, str], name: str, kind: type[Word]) -> tuple[Word, ...]:
-    words = [word.strip() for word in values.get(name, "").split(",") if word.strip()]
-    try:
-        return tuple(dict.fromkeys(kind(word) for word in words))
-    except ValueError:
-        known = ", ".join(item.value for item in kind)
-        raise InvalidArgument(f"unknown {name}; known are {known}") from None
 
 
 def _place(text: str | None) -> tuple[str | None, str | None]:

@@ -56,7 +56,7 @@ class NativeRuntimeHandlers:
         """List runtimes, the newest first."""
         values = reading.query(call)
         limit = reading.integer(values, "limit", 50, 1, MAX_PAGE)
-        statuses = _statuses(values.get("status", ""))
+        statuses = set(reading.listed_words(values, "status", Status))
         page = await self._runtimes.page(call.caller.scope, statuses, limit, values.get("cursor") or None)
         await send_json(
             call, Listed(items=[runtime_view(one) for one in page.items], next_cursor=page.next_cursor)
@@ -207,15 +207,6 @@ def _secret_use(given: SecretUseIn) -> SecretUse:
     path = None if given.file is None else given.file.removeprefix(_HOME)
     file = () if path is None else (SecretFile(path=path, value_template=PLACEHOLDER),)
     return SecretUse(secret_id=given.name, environment=variable, files=file)
-
-
-def _statuses(text: str) -> set[Status]:
-    try:
-        return {Status(word.strip()) for word in text.split(",") if word.strip()}
-    except ValueError:
-        raise InvalidArgument(
-            f"unknown status; known are {', '.join(item.value for item in Status)}"
-        ) from None
 
 
 def runtime_view(one: Runtime) -> NativeRuntimeOut:

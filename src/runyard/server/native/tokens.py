@@ -58,7 +58,7 @@ class TokenHandlers:
         )
         new = NewToken(
             name=body.name,
-            permissions=_permissions(body.scopes) or call.caller.permissions,
+            permissions=frozenset(reading.words(body.scopes, "scope", Permission)) or call.caller.permissions,
             project_id=None if project is None else project.id,
             expires_in=_lifetime(body.expires_in_secs),
             user_name=body.user,
@@ -77,14 +77,6 @@ class TokenHandlers:
         """Make a token useless at once."""
         await self._identity.revoke_token(call.caller, call.params["token"])
         await send_nothing(call)
-
-
-def _permissions(names: list[str]) -> frozenset[Permission]:
-    try:
-        return frozenset(Permission(name) for name in names)
-    except ValueError:
-        known = ", ".join(item.value for item in Permission)
-        raise InvalidArgument(f"unknown scope; known are {known}") from None
 
 
 def _lifetime(seconds: int | None) -> timedelta | None:
