@@ -123,7 +123,7 @@ def test_local_state_moves_in_and_older_ones_only_by_force(
     assert api.get(path).json()["lineage"] == "another"
 
 
-def test_workspaces_are_made_and_chosen_by_tags_and_by_prefix(
+def test_workspaces_are_made_and_chosen_by_tags_prefix_and_project(
     server: Server, api: Api, tmp_path: Path
 ) -> None:
     made = []
@@ -142,6 +142,16 @@ def test_workspaces_are_made_and_chosen_by_tags_and_by_prefix(
         listed = terraform("workspace", "list").ok().out.replace("*", "").split()
         assert listed == [name for name in (first, second) if name]
         made += [f"app-{name}" if "remote" in kind else name for name in listed]
+    terraform = Terraform(server, tmp_path / "code-project")
+    terraform.write(
+        f'terraform {{\ncloud {{\n hostname = "{HOST}"\n organization = "default"\n'
+        ' workspaces {\n tags = ["placed"]\n project = "Net Team"\n }\n}\n}\n'
+    )
+    terraform("init", given="placed-one\n").ok()
+    terraform("workspace", "new", "placed-two").ok()
+    listed = terraform("workspace", "list").ok().out.replace("*", "").split()
+    assert listed == ["placed-one", "placed-two"], "one project was made and both are in it"
+    made += listed
     found = api.get("/api/v2/organizations/default/workspaces/keys-two").expect(200).json()["data"]
     assert found["attributes"]["tag-names"] == ["team:net"]
     for name in made:

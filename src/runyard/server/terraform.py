@@ -10,6 +10,7 @@ from runyard.identity.tenancy import TenancyService
 from runyard.infrastructure.configurations.service import ConfigurationService
 from runyard.infrastructure.oidc.service import OidcService
 from runyard.infrastructure.plans.service import PlanService
+from runyard.infrastructure.projects.service import ProjectService
 from runyard.infrastructure.runs.service import RunService
 from runyard.infrastructure.state.grants import GrantService
 from runyard.infrastructure.state.locks import LockService
@@ -28,6 +29,7 @@ class TerraformHouse:
     tenancy: TenancyService
     workspaces: WorkspaceService
     runs: RunService
+    projects: ProjectService
     plans: PlanService
     variables: VariableService
     states: StateService
@@ -51,6 +53,7 @@ def terraform_house(house: House) -> TerraformHouse:
         tenancy=TenancyService(house.database),
         workspaces=wing.workspaces,
         runs=wing.runs,
+        projects=wing.projects,
         plans=wing.guards.plans,
         variables=wing.variables,
         states=kept.states,

@@ -96,6 +96,10 @@ def _organizations(h: WorkspaceHandlers, r: RunHandlers) -> Iterator[Route]:
     )
     yield _route("GET", f"{one}/projects", "listProjects", "List projects.", handler=h.projects, **read)
     yield _route(
+        "POST", f"{one}/projects", "createProject", "Make a project.",
+        handler=h.create_project, request=Document, status=201, permission=Permission.ADMIN,
+    )  # fmt: skip
+    yield _route(
         "GET", f"{one}/runs/queue", "listQueue", "List runs that are not over.", handler=r.queue, **read
     )
     yield _route("GET", f"{one}/capacity", "getCapacity", "Count runs at work.", handler=r.capacity, **read)

@@ -10,6 +10,7 @@ from runyard.identity.tenancy import TenancyService
 from runyard.infrastructure.configurations.service import ConfigurationService
 from runyard.infrastructure.oidc.service import OidcService
 from runyard.infrastructure.plans.service import PlanService
+from runyard.infrastructure.projects.service import ProjectService
 from runyard.infrastructure.runs.service import RunService
 from runyard.infrastructure.state.grants import GrantService
 from runyard.infrastructure.state.locks import LockService
@@ -40,6 +41,11 @@ class TerraformServices(Protocol):
     @property
     def runs(self) -> RunService:
         """Runs of workspaces."""
+        ...
+
+    @property
+    def projects(self) -> ProjectService:
+        """Projects with their settings."""
         ...
 
     @property

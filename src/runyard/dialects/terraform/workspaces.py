@@ -12,6 +12,7 @@ from runyard.dialects.terraform.replies import resource, send_list, send_nothing
 from runyard.dialects.terraform.runviews import named
 from runyard.dialects.terraform.services import TerraformServices
 from runyard.identity.model import Account, Permission, Principal
+from runyard.infrastructure.projects.model import NewProject
 from runyard.infrastructure.runs.model import Run
 from runyard.infrastructure.state.errors import StateLocked
 from runyard.infrastructure.state.model import HolderKind, Lock
@@ -93,12 +94,19 @@ class WorkspaceHandlers:
         wanted = reading.query(call).get("filter[names]") or reading.query(call).get("filter[name]")
         found = await self._services.identity.list_projects(call.caller)
         items = [
-            resource("projects", one.id, {"name": one.slug})
+            resource("projects", one.id, {"name": wanted or one.slug})
             for one in found
             if wanted is None or wanted in (one.slug, one.name)
         ]
         first = (number - 1) * size
         await send_list(call, items[first : first + size], number, size, more=len(items) > first + size)
+
+    async def create_project(self, call: Call) -> None:
+        """Make a project: the command does so when a configuration names one that is not there."""
+        await organization(self._services, call)
+        name = reading.attribute(await reading.read_document(call), "name", str, "")
+        made = await self._services.projects.create(call.caller, NewProject(name=name))
+        await send_resource(call, resource("projects", made.project.id, {"name": name}), 201)
 
     async def list(self, call: Call) -> None:
         """List workspaces by name, part of a name, or tags."""
