@@ -356,6 +356,27 @@ def test_workspaces_are_listed_with_counts_in_headers(door: Api) -> None:
         refused(door.get(f"{BASE}/workspaces?{query}"), 400, "BadRequestError")
 
 
+def test_workspace_whose_variables_or_sets_are_refused_is_as_before(door: Api) -> None:
+    mark = uuid.uuid4().hex[:8]
+    for number in (1, 2):
+        value = {"K": {"value": str(number), "value_type": "string"}}
+        named = {"identifier": f"s{number}{mark}", "name": f"s{number}{mark}", "environment_variables": value}
+        door.post("/iacm/api/variable-set", named).expect(201)
+    sets = [f"account.s{number}{mark}" for number in (1, 2)]
+    unknown = {"a": {"value": None, "value_type": "secret"}}
+    refused(door.post(f"{BASE}/workspaces", body(f"r{mark}", variable_sets=sets)), 409, "ConflictError")
+    refused(
+        door.post(f"{BASE}/workspaces", body(f"r{mark}", terraform_variables=unknown)), 400, "BadRequestError"
+    )
+    refused(door.get(f"{BASE}/workspaces/r{mark}"), 404, "NotFoundError")
+    path = f"{BASE}/workspaces/w{mark}"
+    door.post(f"{BASE}/workspaces", body(f"w{mark}", description="first")).expect(201)
+    changed = {name: value for name, value in body(f"w{mark}").items() if name != "identifier"}
+    for wrong, status in (({"variable_sets": sets}, 409), ({"terraform_variables": unknown}, 400)):
+        assert door.put(path, changed | {"description": "second"} | wrong).status == status
+        assert door.get(path).json()["description"] == "first"
+
+
 @pytest.mark.parametrize(
     "change",
     [

@@ -174,7 +174,7 @@ async def test_conflicts_are_refused_wherever_a_write_would_make_one(wing: Wing)
     with pytest.raises(VariableConflict):
         await wing.sets.bind(wing.caller, workspace, [one])
     with pytest.raises(VariableConflict):
-        await wing.sets.check_usable(wing.caller, [one, other])
+        await wing.sets.bind(wing.caller, await wing.workspace("v", project), [one, other])
     third = await wing.set("third", base, X="1")
     await wing.sets.attach(wing.caller, project, third, consume=True)
     for write in (

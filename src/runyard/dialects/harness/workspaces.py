@@ -5,6 +5,7 @@ from typing import Any, Final
 
 import msgspec
 
+from runyard.database.engine import Transaction
 from runyard.dialects.door import Call
 from runyard.dialects.harness import views
 from runyard.dialects.harness.reading import Reader, Where, writer_of
@@ -106,20 +107,32 @@ class WorkspaceHandlers:
             extras=extras,
         )
         sets = await ids_of(self._sets, call.caller, body.variable_sets or ())
-        await self._sets.check_usable(call.caller, sets)
-        made = await self._add(call, where, new)
-        await self._variables.set_for_workspace(call.caller, made, variables)
-        if sets:
-            await self._sets.bind(call.caller, made, sets)
+        await self._add(call, where, new, variables, sets)
         await send_json(call, {}, 201)
 
-    async def _add(self, call: Call, where: Where, new: NewWorkspace) -> Workspace:
-        """Add a workspace under its name or, where the account has that name already, under its whole path."""
+    async def _add(
+        self,
+        call: Call,
+        where: Where,
+        new: NewWorkspace,
+        variables: Sequence[NewVariable],
+        sets: Sequence[str] = (),
+    ) -> Workspace:
+        """Add a workspace with all that hangs on it under its name or, where the account has that name already, under its
+        whole path.
+        """
+
+        async def add_lists(tx: Transaction, made: Workspace) -> None:
+            if sets:
+                await self._sets.bind_within(tx, call.caller, made, sets)
+            await self._variables.add_to_workspace(tx, call.caller, made, variables, replace=False)
+
         try:
-            return await self._workspaces.create(call.caller, new)
+            return await self._workspaces.create(call.caller, new, add_lists)
         except WorkspaceExists:
             path = f"{where.org_name}/{where.project_name}/{new.identifier}"
-            return await self._workspaces.create(call.caller, msgspec.structs.replace(new, name=path))
+            named = msgspec.structs.replace(new, name=path)
+            return await self._workspaces.create(call.caller, named, add_lists)
 
     async def replace(self, call: Call) -> None:
         """Replace one: what the body leaves out is gone, variables included."""
@@ -138,9 +151,12 @@ class WorkspaceHandlers:
             extras={"harness": views.extras_of(body)},
         )
         sets = await ids_of(self._sets, call.caller, body.variable_sets or ())
-        await self._workspaces.update(call.caller, workspace.id, changes)
-        await self._variables.set_for_workspace(call.caller, workspace, variables, replace=True)
-        await self._sets.rebind(call.caller, workspace, sets)
+
+        async def change_lists(tx: Transaction) -> None:
+            await self._sets.rebind_within(tx, call.caller, workspace, sets)
+            await self._variables.add_to_workspace(tx, call.caller, workspace, variables, replace=True)
+
+        await self._workspaces.update(call.caller, workspace.id, changes, change_lists)
         await send_json(call, {})
 
     async def delete(self, call: Call) -> None:
@@ -166,7 +182,6 @@ class WorkspaceHandlers:
             apply_rule=workspace.apply_rule,
             extras={**workspace.extras, "harness": own},
         )
-        made = await self._add(call, where, new)
         copied = [
             NewVariable(
                 key=one.key, value=one.value, sensitivity=one.sensitivity, destination=one.destination
@@ -174,7 +189,7 @@ class WorkspaceHandlers:
             for one in await self._variables.of_workspace(workspace, 0, None)
             if one.sensitivity is Sensitivity.STRING
         ]
-        await self._variables.set_for_workspace(call.caller, made, copied)
+        made = await self._add(call, where, new, copied)
         common = await self._reader.common_pipelines(where, made)
         shown = views.show(where, made, await self._variables_of(call, made), common, None)
         await send_json(call, shown, 201)

@@ -86,12 +86,12 @@ class VariableService:
         await tx.record(self._event(caller, "project", project.id, "variables.written", _names(wanted)))
 
     async def set_for_workspace(
-        self, caller: Principal, workspace: Workspace, wanted: Sequence[NewVariable], *, replace: bool = False
+        self, caller: Principal, workspace: Workspace, wanted: Sequence[NewVariable]
     ) -> None:
         """Write variables of a workspace by key and destination. Raises InvalidVariable, PermissionDenied."""
         caller.require(Permission.WORKSPACES_WRITE)
         await run_upsert(
-            self._database, lambda tx: self.add_to_workspace(tx, caller, workspace, wanted, replace=replace)
+            self._database, lambda tx: self.add_to_workspace(tx, caller, workspace, wanted, replace=False)
         )
 
     async def add_to_workspace(

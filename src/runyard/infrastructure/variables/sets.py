@@ -203,15 +203,12 @@ class VariableSetService:
             await tx.record(self._event(caller, found.id, "variable_set.bound", workspace=workspace.id))
         await self._check_workspace(tx, workspace)
 
-    async def rebind(self, caller: Principal, workspace: Workspace, set_ids: Sequence[str]) -> None:
-        """Let a workspace use these sets and no other. Raises VariableSetNotFound, VariableConflict."""
-        caller.require(Permission.WORKSPACES_WRITE)
-        await self._database.run(lambda tx: self.rebind_within(tx, caller, workspace, set_ids))
-
     async def rebind_within(
         self, tx: Transaction, caller: Principal, workspace: Workspace, set_ids: Sequence[str]
     ) -> None:
-        """Do the same within a transaction that changes the workspace, before it locks that."""
+        """Let a workspace use these sets and no other, within a transaction that changes it, before that locks it.
+        Raises VariableSetNotFound, VariableConflict.
+        """
         await store.lock_sets(tx, caller.scope.account_id)
         await store.unbind(tx, workspace.id)
         for set_id in set_ids:
@@ -229,13 +226,6 @@ class VariableSetService:
             await tx.record(self._event(caller, found.id, "variable_set.unbound", workspace=workspace.id))
 
         await self._using(caller, work)
-
-    async def check_usable(self, caller: Principal, set_ids: Sequence[str]) -> None:
-        """Refuse sets that a new workspace could not use. Raises VariableSetNotFound, VariableConflict."""
-        async with self._database.read() as tx:
-            for set_id in set_ids:
-                await self._known(tx, caller, set_id)
-            (await self._values.sets(tx, caller.scope.account_id, set_ids)).level(set_ids)
 
     async def projects_with(
         self, caller: Principal, set_id: str, *, consume: bool | None
