@@ -1,5 +1,6 @@
 """The commands of `runyard workspace` on runs. Owns how a run is followed and which exit status it ends with."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -17,14 +18,25 @@ if TYPE_CHECKING:
 _RUN = "01a21d55-8458-7e8d-ab75-56d2f9828ef5"
 
 
+def _of_code(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add what every new run may be told: the workspace, which code of it, and arguments of the tool."""
+    for decorate in (
+        click.option("--commit", default="", help="One commit."),
+        click.option("--branch", default="", help="Another branch than that of the workspace."),
+        click.option(
+            "--arguments", default="", help="Extra arguments of the tool; only safe ones are let through."
+        ),
+        workspace_argument(),
+    ):
+        function = decorate(function)
+    return function
+
+
 @command(
     "plan",
     examples=("runyard workspace plan net", 'runyard workspace plan net --arguments "-target=module.vpc"'),
 )
-@workspace_argument()
-@click.option("--arguments", default="", help="Extra arguments of the tool; only safe ones are let through.")
-@click.option("--branch", default="", help="Another branch than that of the workspace.")
-@click.option("--commit", default="", help="One commit.")
+@_of_code
 @click.option("--destroy", is_flag=True, help="Plan the destruction of everything, and wait for approval.")
 @click.option("--detach", is_flag=True, help="Do not wait.")
 @click.pass_obj
@@ -37,10 +49,7 @@ def plan(state: State, /, workspace: str, destroy: bool, detach: bool, **given: 
     "apply",
     examples=("runyard workspace apply net --auto", "runyard workspace apply net --detach"),
 )
-@workspace_argument()
-@click.option("--arguments", default="", help="Extra arguments of the tool; only safe ones are let through.")
-@click.option("--branch", default="", help="Another branch than that of the workspace.")
-@click.option("--commit", default="", help="One commit.")
+@_of_code
 @click.option("--auto", is_flag=True, help="Apply without asking when guardrails allow it.")
 @click.option("--detach", is_flag=True, help="Do not wait.")
 @click.pass_obj
