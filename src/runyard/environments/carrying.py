@@ -118,6 +118,7 @@ class Carrier:
         """Write the files of an archive; return what else is in it."""
         found, waiting = _Found(), list[tuple[str, bytes, int]]()
         for member in archive:
+            archive.members = []  # type: ignore[attr-defined]  # else it remembers every entry
             path = f"/{member.name}"
             if member.isdir():
                 found.folders.append(path)

@@ -81,7 +81,7 @@ class Packer:
         self._count(0)
         entry = tarfile.TarInfo(name)
         entry.type, entry.linkname = tarfile.SYMTYPE, target
-        self._tar.addfile(entry)
+        self._write(entry)
 
     def _stays(self, target: str, parts: list[str]) -> bool:
         """Tell whether the way that a link says, from a folder on, is below the path at its end and at every `..`. Those
@@ -111,7 +111,7 @@ class Packer:
         self._count(0)
         entry = _entry(name, about)
         entry.type = tarfile.DIRTYPE
-        self._tar.addfile(entry)
+        self._write(entry)
         for child in self._names(fd):
             try:
                 kind = os.stat(child, dir_fd=fd, follow_symlinks=False).st_mode
@@ -140,7 +140,11 @@ class Packer:
         entry = _entry(name, about)
         entry.size = about.st_size
         with os.fdopen(os.dup(fd), "rb") as source:
-            self._tar.addfile(entry, _Padded(source, about.st_size))  # type: ignore[arg-type]
+            self._write(entry, _Padded(source, about.st_size))
+
+    def _write(self, entry: tarfile.TarInfo, content: "_Padded | None" = None) -> None:
+        self._tar.addfile(entry, content)  # type: ignore[arg-type]
+        self._tar.members = []  # type: ignore[attr-defined]  # else it remembers every entry
 
     def _count(self, size: int) -> None:
         self._bytes_left -= size
