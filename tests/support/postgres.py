@@ -17,6 +17,8 @@ from tests.support.server import free_port
 
 PASSWORD = "only-for-tests"
 START_SECONDS = 40.0
+SHARED_MEMORY = "/dev/shm"
+ROOM_BYTES = 2 << 30
 MISSING = "PostgreSQL is not installed; as root run: apt-get install postgresql"
 
 
@@ -47,11 +49,24 @@ class Postgres:
         command = [str(self.bin / "psql"), "-qAt", "-v", "ON_ERROR_STOP=1", "-c", sql, self.url(database)]
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
-    def database(self) -> str:
-        """Make an empty database and return its address."""
+    def database(self, template: str | None = None) -> str:
+        """Make a database, empty or like another one to which nobody is connected, and return its address."""
         name = f"t{uuid.uuid4().hex[:12]}"
-        self.psql(f"CREATE DATABASE {name}")
+        self.psql(f"CREATE DATABASE {name}" + (f" TEMPLATE {template}" if template else ""))
         return self.url(name)
+
+    def drop(self, url: str) -> None:
+        """Delete a database and cut its clients off."""
+        self.psql(f"DROP DATABASE {url.rpartition('/')[2]} WITH (FORCE)")
+
+
+def memory() -> str | None:
+    """Return a folder in memory when there is room: a database is a thousand files, which a disk makes and deletes slowly."""
+    with contextlib.suppress(OSError):
+        found = os.statvfs(SHARED_MEMORY)
+        if found.f_bavail * found.f_frsize >= ROOM_BYTES:
+            return SHARED_MEMORY
+    return None
 
 
 def unprivileged(folder: Path) -> dict[str, str | int]:
@@ -72,7 +87,7 @@ def running() -> Iterator[Postgres]:
     home = binaries()
     if home is None:
         raise FileNotFoundError(MISSING)
-    with tempfile.TemporaryDirectory(prefix="runyard-pg-") as name:
+    with tempfile.TemporaryDirectory(prefix="runyard-pg-", dir=memory()) as name:
         folder = Path(name)
         drop = unprivileged(folder)
         (folder / "password").write_text(PASSWORD)
@@ -87,6 +102,7 @@ def running() -> Iterator[Postgres]:
             "fsync=off",
             "full_page_writes=off",
             "max_connections=100",
+            "max_wal_size=256MB",
         ):
             serve += ["-c", setting]
         with (folder / "log").open("wb") as log:
@@ -100,5 +116,5 @@ def running() -> Iterator[Postgres]:
                 time.sleep(0.05)
             yield one
         finally:
-            process.send_signal(signal.SIGINT)  # fast shutdown: clients are cut off
+            process.send_signal(signal.SIGQUIT)  # at once: clients are cut off, and nothing of it is kept
             process.wait(30)
