@@ -387,12 +387,15 @@ def test_workspace_whose_variables_or_sets_are_refused_is_as_before(door: Api) -
         {"terraform_variables": {"a": {"value": "b", "value_type": "odd"}}},
         {"provider_connectors": [{"type": "moon"}]},
         {"default_pipelines": {"cook": {}}},
+        {"tags": {"team": "n\0t"}},
         {"identifier": "a b"},
     ],
     ids=lambda change: next(iter(change)),
 )
-def test_workspace_with_a_wrong_field_is_refused(door: Api, change: dict[str, Any]) -> None:
+def test_workspace_with_a_wrong_field_is_refused(door: Api, workspace: str, change: dict[str, Any]) -> None:
     refused(door.post(f"{BASE}/workspaces", body("fine") | change), 400, "BadRequestError")
+    if "identifier" not in change:
+        refused(door.put(workspace, body("") | change), 400, "BadRequestError")
     refused(door.get(f"{BASE}/workspaces/fine"), 404, "NotFoundError")
 
 

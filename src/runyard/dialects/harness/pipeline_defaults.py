@@ -48,8 +48,8 @@ class DefaultHandlers:
         if body.workspace:
             await self._put_on_workspace(call, where, body, body.pipeline)
         else:
-            if not body.pipeline or len(body.pipeline) > MAX_IDENTIFIER:
-                raise InvalidArgument(f"length of pipeline must be between 1 and {MAX_IDENTIFIER}")
+            if not body.pipeline:
+                raise InvalidArgument("pipeline is required")
             await self._put_on_project(call, where, body, body.pipeline)
         shown = {"operation": body.operation, "pipeline": body.pipeline}
         if body.workspace:
@@ -69,6 +69,8 @@ class DefaultHandlers:
         where, body = await self._reader.where(call), await read_json(call, _pipeline)
         if body.operation not in views.OPERATIONS:
             raise InvalidArgument(f"operation must be one of {', '.join(views.OPERATIONS)}")
+        if body.pipeline is not None and (len(body.pipeline) > MAX_IDENTIFIER or "\0" in body.pipeline):
+            raise InvalidArgument(f"length of pipeline must be between 1 and {MAX_IDENTIFIER}, without a NUL")
         if not body.workspace and body.provisioner not in views.PROVISIONERS:
             raise InvalidArgument(f"provisioner must be one of {', '.join(views.PROVISIONERS)}")
         return where, body

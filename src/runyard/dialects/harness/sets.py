@@ -15,7 +15,7 @@ from runyard.dialects.harness.reading import MAX_IDENTIFIER, Reader
 from runyard.dialects.harness.replies import millis, send_json, send_nothing
 from runyard.dialects.harness.services import HarnessServices
 from runyard.dialects.harness.variables import maps_of, variables_of
-from runyard.dialects.harness.views import check_connectors
+from runyard.dialects.harness.views import check_connectors, check_kept
 from runyard.dialects.harness.wire import VariableSetBody
 from runyard.dialects.reading import integer, query, read_json
 from runyard.identity.model import Principal, Project, Scope
@@ -138,7 +138,7 @@ def _extras(body: VariableSetBody) -> dict[str, Any]:
         "connectors": body.connectors or [],
         "terraform_variable_files": body.terraform_variable_files or [],
     }
-    return {"harness": kept}
+    return {"harness": check_kept(kept)}
 
 
 def _at(caller: Principal, place: Project | None) -> Principal:

@@ -13,6 +13,7 @@ from runyard.dialects.harness.wire import CreateWorkspace, WorkspaceBody
 from runyard.infrastructure.state.model import Lock as StateLock
 from runyard.infrastructure.workspaces.model import IacType, Workspace
 from runyard.kernel.errors import InvalidArgument
+from runyard.kernel.jsons import encode_json
 
 OPERATIONS: Final = ("plan", "apply", "destroy", "drift")
 PROVISIONERS: Final = ("terraform", "opentofu", "terragrunt")
@@ -183,7 +184,16 @@ def extras_of(body: WorkspaceBody) -> dict[str, Any]:
             }
             for operation, one in body.default_pipelines.items()
         }
-    return {"name": body.name, **{name: value for name, value in kept.items() if value is not None}}
+    return check_kept(
+        {"name": body.name, **{name: value for name, value in kept.items() if value is not None}}
+    )
+
+
+def check_kept(kept: dict[str, Any]) -> dict[str, Any]:
+    """Return what is to be kept as it came, unless a database could not. Raises InvalidArgument."""
+    if b"\\u0000" in encode_json(kept):
+        raise InvalidArgument("a text must not contain a NUL")
+    return kept
 
 
 def _check(body: WorkspaceBody) -> None:

@@ -138,6 +138,7 @@ class WorkspaceHandlers:
         """Replace one: what the body leaves out is gone, variables included."""
         _, workspace = await self._reader.workspace(call)
         body = await read_json(call, _replace)
+        extras = {"harness": views.extras_of(body)}
         variables = variables_of(body)
         code = _code(body)
         changes = WorkspaceChanges(
@@ -148,7 +149,7 @@ class WorkspaceHandlers:
             repository=code.repository,
             branch=code.branch,
             working_directory=code.working_directory,
-            extras={"harness": views.extras_of(body)},
+            extras=extras,
         )
         sets = await ids_of(self._sets, call.caller, body.variable_sets or ())
 

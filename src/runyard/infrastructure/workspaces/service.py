@@ -217,8 +217,8 @@ class WorkspaceService:
         (whose message and `detail` say who holds it), WorkspaceNotFound.
         """
         caller.require(Permission.WORKSPACES_RUN)
-        if len(reason) > 1024:
-            raise InvalidWorkspace("the reason of a lock has at most 1024 characters")
+        if len(reason) > 1024 or "\0" in reason:
+            raise InvalidWorkspace("the reason of a lock has at most 1024 characters and no NUL")
         lock = Lock(actor=caller.actor, reason=reason, at=self._now(), holder=holder)
         return await self._lock(caller, reference, lock, force=False)
 
