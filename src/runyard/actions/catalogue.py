@@ -175,6 +175,8 @@ class Catalogue:
         _check_size(metadata)
         action = make_action(metadata, pack=known.action.pack)
         self._writable(action.pack)
+        if action.pack != known.action.pack:
+            await self._known_pack(account, action.pack)
         stored = StoredAction(id=known.id, action=action, changed_at=self._now())
         self.parameters(stored)
         return await self._put(account, stored)
@@ -199,7 +201,7 @@ class Catalogue:
                 f"The requested destination action already exists: {pack}.{name}", existing=target.id
             )
         # The copy has no file of its own: what is trusted for the sake of its folder is the original alone.
-        action = msgspec.structs.replace(source.action, pack=pack, name=name, metadata_file="")
+        action = make_action({**source.action.as_dict(), "pack": pack, "name": name, "metadata_file": ""})
         action_id = ActionId.new() if target is None else target.id
         return await self._put(account, StoredAction(id=action_id, action=action, changed_at=self._now()))
 
