@@ -69,8 +69,9 @@ class DefaultHandlers:
         where, body = await self._reader.where(call), await read_json(call, _pipeline)
         if body.operation not in views.OPERATIONS:
             raise InvalidArgument(f"operation must be one of {', '.join(views.OPERATIONS)}")
-        if body.pipeline is not None and (len(body.pipeline) > MAX_IDENTIFIER or "\0" in body.pipeline):
-            raise InvalidArgument(f"length of pipeline must be between 1 and {MAX_IDENTIFIER}, without a NUL")
+        for name, text in (("pipeline", body.pipeline or ""), ("workspace", body.workspace or "")):
+            if len(text) > MAX_IDENTIFIER or "\0" in text:
+                raise InvalidArgument(f"{name} has at most {MAX_IDENTIFIER} characters and no NUL")
         if not body.workspace and body.provisioner not in views.PROVISIONERS:
             raise InvalidArgument(f"provisioner must be one of {', '.join(views.PROVISIONERS)}")
         return where, body

@@ -244,8 +244,8 @@ def check(workspace: Workspace) -> None:
 
 
 def _check_texts(workspace: Workspace) -> None:
-    if len(workspace.description) > 4096:
-        raise InvalidWorkspace("Description has at most 4096 characters")
+    if len(workspace.description) > 4096 or "\0" in workspace.description:
+        raise InvalidWorkspace("Description has at most 4096 characters and no NUL")
     if len(workspace.labels) > 100 or any(
         not 1 <= len(one) <= 256 or _has_control(one) for one in workspace.labels
     ):
