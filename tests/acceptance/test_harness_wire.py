@@ -262,6 +262,7 @@ def test_default_pipeline_of_a_project_holds_for_its_workspaces_of_that_tool(doo
     assert (shown["workspace_pipeline"], shown["project_pipeline"]) == ("own", "our_plan")
     for wrong in (
         {"operation": "cook"},
+        {"operation": "plan", "pipeline": "own", "workspace": "\0"},
         {"operation": "plan"},
         {"operation": "plan", "provisioner": "terraform"},
     ):
@@ -388,6 +389,7 @@ def test_workspace_whose_variables_or_sets_are_refused_is_as_before(door: Api) -
         {"provider_connectors": [{"type": "moon"}]},
         {"default_pipelines": {"cook": {}}},
         {"tags": {"team": "n\0t"}},
+        {"description": "n\0t"},
         {"identifier": "a b"},
     ],
     ids=lambda change: next(iter(change)),
