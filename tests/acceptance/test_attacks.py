@@ -396,6 +396,6 @@ def test_runtime_that_destroys_itself_can_be_deleted(
         api.exec(runtime, "rm -rf --no-preserve-root / 2>/dev/null; kill -9 -1", timeout_secs=60)
         answer = api.post(f"/v1/runtimes/{runtime}/exec", {"command": "echo x"})
         assert answer.status == 200
-        assert answer.data["exit_code"] in (0, 127)
+        assert answer.data["exit_code"] in (0, 126, 127)  # the folder may be gone before the shell
         api.delete(f"/v1/runtimes/{runtime}").expect(200)
     assert Path("/etc/passwd").exists()
