@@ -177,8 +177,11 @@ def test_terminal_session_is_a_real_terminal(terminal: TerminalStarter, runtime:
     assert b"40 100\r\n" in one.read_until(b"term=xterm")
     one.resize(33, 77)
     os.kill(one.process.pid, signal.SIGWINCH)
-    one.type(b"until stty size | grep -x '33 77'; do sleep 0.05; done; sleep 4243\n")
-    one.read_until(b"33 77\r\n")
+    # The signal must meet what prints this, which becomes the sleep: grep would take it for the loop to go on.
+    one.type(
+        b"until stty size | grep -x '33 77'; do sleep 0.05; done; sh -c 'echo as''leep; exec sleep 4243'\n"
+    )
+    assert b"33 77\r\n" in one.read_until(b"asleep\r\n")
     one.type(b"\x03")
     one.type(b"exit 9\n")
     assert one.process.wait(20) == 9, "Ctrl-C ended the sleep inside, not us"

@@ -74,6 +74,10 @@ class FollowupService:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
+    async def called(self) -> None:
+        """Wait until no callback is being made."""
+        await asyncio.gather(*self._calling.values(), return_exceptions=True)
+
     def ended(self, execution: Execution) -> None:
         """Look now when something follows this end; called for every end, so it costs a look into a set."""
         if execution.id in self._runs.followed:
