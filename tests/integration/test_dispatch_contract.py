@@ -160,6 +160,20 @@ async def test_key_is_not_kept_by_one_that_was_withdrawn_while_it_waited(carrier
     assert name_of(await soon(carrier.claim(("default",), "w"))) == "last"
 
 
+async def test_key_goes_on_to_the_next_when_the_one_that_it_was_given_to_is_withdrawn(
+    carrier: Carrier,
+) -> None:
+    """Between the end of one and the claim of the next all workers may be busy, and that one be canceled."""
+    made = [assignment(name, key="lock") for name in ("first", "gone", "last")]
+    for one in made:
+        await carrier.offer(one)
+    first = await soon(carrier.claim(("default",), "w"))
+    await nothing(carrier)
+    await carrier.finished(first, DONE)
+    assert await carrier.withdraw(made[1].execution_id, 1)
+    assert name_of(await soon(carrier.claim(("default",), "w"))) == "last"
+
+
 async def test_withdraw_before_the_claim_and_not_after(carrier: Carrier) -> None:
     made, other = assignment("gone"), assignment("stays")
     await carrier.offer(made)

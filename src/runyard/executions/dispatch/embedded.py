@@ -53,9 +53,14 @@ class EmbeddedCarrier:
 
     async def withdraw(self, execution_id: ExecutionId, attempt: int) -> bool:
         """Forget an offer; its entry is skipped when it comes up."""
-        if self._offered.pop((execution_id, attempt), None) is None:
+        gone = self._offered.pop((execution_id, attempt), None)
+        if gone is None:
             return False
         self._remember((execution_id, attempt))
+        if gone.key is not None and self._has_room(gone.key, gone.key_limit):
+            # It may be the one that was let go when its key became free, and nobody else would be.
+            self._unpark(gone.key)
+            self._match()
         return True
 
     async def claim(self, pools: Sequence[str], worker: str) -> Claim:
@@ -152,13 +157,17 @@ class EmbeddedCarrier:
             if not self._is_offered(assignment):
                 continue
             key = assignment.key
-            if key is not None and self._running_by_key[key].total() >= assignment.key_limit:
+            if key is not None and not self._has_room(key, assignment.key_limit):
                 self._parked[key].append(entry)
                 continue
             return entry
 
     def _is_offered(self, assignment: Assignment) -> bool:
         return self._offered.get((assignment.execution_id, assignment.attempt)) is assignment
+
+    def _has_room(self, key: str, limit: int) -> bool:
+        running = self._running_by_key.get(key)
+        return running is None or running.total() < limit
 
     def _hold(self, assignment: Assignment, worker: str) -> Claim:
         claim = Claim(assignment, worker)
@@ -179,15 +188,21 @@ class EmbeddedCarrier:
         running[assignment.tenant] -= 1
         if not running[assignment.tenant]:
             del running[assignment.tenant]
-        # What was withdrawn meanwhile must not take the place of one that goes on waiting.
-        parked = [entry for entry in self._parked.pop(assignment.key, []) if self._is_offered(entry[2])]
-        if parked:
-            following = min(parked, key=lambda entry: (running[entry[2].tenant], *entry[:2]))
-            self._push(following)
-            if len(parked) > 1:
-                self._parked[assignment.key] = [entry for entry in parked if entry is not following]
         if not running:
             del self._running_by_key[assignment.key]
+        self._unpark(assignment.key)
+
+    def _unpark(self, key: str) -> None:
+        """Let one of those that wait for a key go on."""
+        # What was withdrawn meanwhile must not take the place of one that goes on waiting.
+        parked = [entry for entry in self._parked.pop(key, []) if self._is_offered(entry[2])]
+        if not parked:
+            return
+        running = self._running_by_key.get(key, Counter())
+        following = min(parked, key=lambda entry: (running[entry[2].tenant], *entry[:2]))
+        self._push(following)
+        if len(parked) > 1:
+            self._parked[key] = [entry for entry in parked if entry is not following]
 
     def _put_back(self, claim: Claim) -> None:
         self._release(claim)
