@@ -169,7 +169,7 @@ class Environments(_Group):
     account_package_bytes: Annotated[int, Field(ge=MIB)] = 64 * GIB
     """Total size of the packed task packages of one account, in bytes."""
     engine: Literal["runyard", "docker"] = "runyard"
-    """What environments are made with: the server's own engine, or `docker`, which is not implemented: creates are answered 501."""
+    """What environments are made with: the server's own engine, or `docker`, which is not implemented: creates are answered 409."""
     image_map: Mapping[str, str] = {"python:3*": "host"}
     """Bases that stand for images of Dockerfiles and compose files, by reference, `*` for any text. An imported image of that name goes before."""
     registries: tuple[str, ...] = ()

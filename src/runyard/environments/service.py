@@ -138,12 +138,14 @@ class EnvironmentService:
     def _check_room(self, scope: Scope) -> None:
         """Refuse one more than may live, and leave an eighth of all to other accounts. Raises TooManyEnvironments."""
         most = self.options.max_living
-        own = self._keeper.living_of(scope.account_id)
-        if self._keeper.living >= most or own >= most - most // 8:
-            raise TooManyEnvironments(
-                f"{own} of the {most} environments that this server runs at most are yours; tear one down or try again later",
-                retry_after=10.0,
-            )
+        share = most - most // 8
+        if self._keeper.living >= most:
+            why = f"this server runs {most} environments already"
+        elif self._keeper.living_of(scope.account_id) >= share:
+            why = f"{share} of the {most} environments that this server runs at most are yours, and one account has no more"
+        else:
+            return
+        raise TooManyEnvironments(f"{why}; tear one down or try again later", retry_after=10.0)
 
     async def _secrets(self, caller: Principal, secret_ids: Sequence[str]) -> Mapping[str, str]:
         if not secret_ids:

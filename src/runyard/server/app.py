@@ -52,7 +52,11 @@ class Shares:
         """Count one in; None stands for all without a credential. Raises Unavailable."""
         count = self._open.get(account, 0)
         if count >= self._most:
-            raise Unavailable("the account is at its limit of requests at once; end some of its streams")
+            who = "without a credential" if account is None else "of this account"
+            raise Unavailable(
+                f"{count} requests {who} are open, which is the most: seven eighths of limits.requests_at_once; end some of "
+                "the streams, or let the operator raise the limit"
+            )
         self._open[account] = count + 1
 
     def leave(self, account: str | None) -> None:

@@ -19,8 +19,10 @@ class _Lease:
     over: bool = False
 
     def end(self) -> None:
-        self.over = True
-        self.task.cancel()
+        # Once: what its reader does to clean up must not be cut off by the next reason.
+        if not self.over:
+            self.over = True
+            self.task.cancel()
 
 
 class Leases:
@@ -46,7 +48,9 @@ class Leases:
         except asyncio.CancelledError:
             if not lease.over or task.uncancel() > 0:
                 raise  # somebody else ends the task
-            raise Unauthenticated("the token has expired or was revoked") from None
+            raise Unauthenticated(
+                "the token has expired, was revoked or may do other things than when this began"
+            ) from None
         finally:
             self._held.discard(lease)
             if timer is not None:

@@ -252,6 +252,30 @@ async def test_stream_goes_on_when_another_token_ends_and_can_be_ended_by_its_se
         await reading
 
 
+async def test_stream_that_ends_for_two_reasons_cleans_up_undisturbed(front: Front) -> None:
+    admin = await front.identity.authenticate(TOKEN)
+    begun, ending, cleaned = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    forever = endless(begun)
+
+    async def handler(call: Call) -> None:
+        try:
+            await forever(call)
+        finally:
+            await ending.wait()
+            cleaned.set()
+
+    reading = asyncio.ensure_future(ask(front.over(handler), "GET", "/v1/thing", headers=BEARER))
+    await asyncio.wait_for(begun.wait(), 5)
+    front.identity.forget_user(admin.user_id)
+    await asyncio.sleep(0)
+    front.identity.forget_user(admin.user_id)
+    await asyncio.sleep(0)
+    ending.set()
+    with pytest.raises(BrokenOff):
+        await asyncio.wait_for(reading, 5)
+    assert cleaned.is_set()
+
+
 async def test_requests_are_counted_by_route_never_by_path(front: Front) -> None:
     app = front.over(hello)
     for path in ("/v1/thing", "/v1/evil-1", "/v1/evil-2"):
