@@ -1,9 +1,10 @@
 """Variables, sets, projects and members over both databases: who wins, what conflicts, what is sealed, who races."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import select
@@ -132,6 +133,22 @@ async def wing(database: Database, tmp_path: Path) -> Wing:
         vault=vault,
         caller=await identity.authenticate("an-admin-token"),
     )
+
+
+async def test_what_dialects_keep_with_a_project_survives_changes_at_the_same_time(wing: Wing) -> None:
+    """A client that sets many things at once, as Terraform does, must not lose all but the last."""
+    project = await wing.identity.get_project(wing.caller, await wing.project("busy"))
+
+    def setting(name: str) -> Callable[[dict[str, Any]], None]:
+        return lambda own: own.update({name: True})
+
+    async def keep(name: str) -> None:
+        await wing.projects.keep_extras(wing.caller, project, "harness", setting(name))
+
+    await keep("first")
+    names = [f"n{number}" for number in range(8)]
+    await asyncio.gather(*(keep(name) for name in names))
+    assert set(await wing.projects.extras(project, "harness")) == {"first", *names}
 
 
 async def test_every_level_of_the_tree_wins_over_those_above_it(wing: Wing) -> None:

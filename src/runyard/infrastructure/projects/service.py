@@ -143,7 +143,7 @@ class ProjectService:
 
         async def work(tx: Transaction) -> Project:
             project = await self._identity.visible_project(tx, caller.scope, project_id)
-            before = (await store.settings_of(tx, [project.id])).get(project.id, ProjectSettings())
+            before = await store.held_settings(tx, project.id)
             settings = msgspec.structs.replace(before, **given)
             name = project.name if changes.name is msgspec.UNSET else changes.name
             check(name, settings)
@@ -180,7 +180,7 @@ class ProjectService:
 
         async def work(tx: Transaction) -> None:
             found = await self._identity.visible_project(tx, caller.scope, project.id)
-            before = (await store.settings_of(tx, [found.id])).get(found.id, ProjectSettings())
+            before = await store.held_settings(tx, found.id)
             own = dict(before.extras.get(dialect) or {})
             change(own)
             after = msgspec.structs.replace(before, extras={**before.extras, dialect: own})

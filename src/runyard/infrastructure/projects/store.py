@@ -27,6 +27,13 @@ async def settings_of(tx: Transaction, project_ids: Collection[str]) -> Mapping[
     return {row.project_id: _settings(row) for row in rows}
 
 
+async def held_settings(tx: Transaction, project_id: str) -> ProjectSettings:
+    """Read the settings of a project for a change: nobody else changes them until that is written."""
+    wanted = select(project_settings).where(_p.project_id == project_id).with_for_update()
+    row = await tx.one_or_none(wanted)
+    return ProjectSettings() if row is None else _settings(row)
+
+
 async def crons(tx: Transaction) -> Mapping[str, str]:
     """Read the schedule of each project that has one by the project's path, in all accounts."""
     rows = await tx.all(select(_p.project_path, _p.cron).where(_p.cron != ""))
