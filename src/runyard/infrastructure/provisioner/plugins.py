@@ -51,6 +51,7 @@ def starts_programs(code: IO[bytes]) -> bool:
     code.seek(0)
     with tarfile.open(fileobj=code, mode="r:") as archive:
         for member in archive:
+            archive.members = []  # type: ignore[attr-defined]  # else it remembers every entry
             if not member.name.endswith(_READ):
                 continue
             if member.size > _LARGEST or (member.issym() and not member.linkname.endswith(_READ)):
@@ -81,9 +82,10 @@ class PluginCache:
         """Return the mirror of an account."""
         return await asyncio.to_thread(self._made, account_id)
 
-    async def take(self, box: Box, account_id: AccountId, name: str) -> int:
+    async def take(self, box: Box, account_id: AccountId, name: str, *, code: IO[bytes] | None = None) -> int:
         """Take over what the tool downloaded into a folder of a box; return how many packages are new. What cannot be
-        taken is logged: the run does not need it.
+        taken is logged: the run does not need it. `code` is a tar of the code where `init` may start programs of it, and
+        is looked through when something was downloaded: most runs find all that they need.
         """
         try:
             folder = await self.folder(account_id)
@@ -94,6 +96,8 @@ class PluginCache:
                 await box.output(("/bin/sh", "-c", _PACK, "sh", box.place(name)), packed, PACKED_BYTES)
                 if not packed.tell():
                     return 0  # there is no such folder
+                if code is not None and await asyncio.to_thread(starts_programs, code):
+                    return 0
                 packed.seek(0)
                 async with self._turn:
                     return await asyncio.to_thread(self._unpack, account_id, packed)

@@ -23,7 +23,7 @@ from runyard.executions.worker import RunContext, Runner
 from runyard.infrastructure.provisioner.applylog import ApplyLines
 from runyard.infrastructure.provisioner.box import Box, Boxes
 from runyard.infrastructure.provisioner.planfiles import PlanFiles
-from runyard.infrastructure.provisioner.plugins import PluginCache, is_harmless, starts_programs
+from runyard.infrastructure.provisioner.plugins import PluginCache, is_harmless
 from runyard.infrastructure.provisioner.tools import Tools
 from runyard.infrastructure.runs import job as inside
 from runyard.infrastructure.runs import store
@@ -420,11 +420,10 @@ class RunWorker:
 
     async def _take_plugins(self, job: Job, box: Box, code: Code) -> None:
         """Keep what `init` downloaded for the account's later runs, when nothing of the workspace can have run yet."""
-        harmless = all(is_harmless(name) for name in job.resolved.environment)
-        if harmless and job.tool.kind is IacType.OPENTOFU:
-            harmless = not await asyncio.to_thread(starts_programs, code.tar)
-        if harmless and await box.has(f"{inside.DATA}/providers"):
-            await self._parts.plugins.take(box, job.run.account_id, f"{inside.DATA}/providers")
+        name = f"{inside.DATA}/providers"
+        if all(is_harmless(one) for one in job.resolved.environment) and await box.has(name):
+            named = code.tar if job.tool.kind is IacType.OPENTOFU else None
+            await self._parts.plugins.take(box, job.run.account_id, name, code=named)
 
     async def _step(self, job: Job, step: Step) -> None:
         self._accepted(await self._change(job.run, Advance(step)))
