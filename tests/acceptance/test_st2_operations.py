@@ -207,7 +207,7 @@ def _(w: World) -> None:
 
 @row("create", "show_secrets")
 def _(w: World) -> None:
-    given = {"action": "default.tabled", "parameters": {"word": "hush-hush"}}
+    given: dict[str, Any] = {"action": "default.tabled", "parameters": {"word": "hush-hush"}}
     assert w.create(**given)["parameters"]["word"] == "********"
     assert w.create("?show_secrets=true", **given)["parameters"]["word"] == "hush-hush"
 
@@ -226,7 +226,7 @@ def _(w: World) -> None:
 @row("create", "runner_info")
 @row("create", "action_is_workflow")
 def _(w: World) -> None:
-    given = {
+    given: dict[str, Any] = {
         "id": "0" * 24, "status": "succeeded", "start_timestamp": "2020-01-01T00:00:00Z", "result": {"mine": 1},
         "end_timestamp": "2020-01-01T00:00:00Z", "runner_info": {"pid": 1}, "action_is_workflow": True, "bogus": 1,
     }  # fmt: skip
@@ -326,7 +326,10 @@ def _(w: World) -> None:
 @row("get", "include_attributes")
 def _(w: World) -> None:
     assert set(w.get(f"/{w.good['id']}?include_attributes=id,children,id").json()) == {"id", "children"}
-    assert w.get(f"/{w.good['id']}?include_attributes=result.stdout", 400)
+    refused = w.get(f"/{w.good['id']}?include_attributes=result.stdout", 400).json()["faultstring"]
+    assert refused == (
+        'Invalid or unsupported include attribute specified: Cannot resolve field "result.stdout"'
+    )
 
 
 @row("get", "show_secrets")

@@ -149,7 +149,8 @@ async def test_tool_that_misbehaves_ends_the_run_truthfully(
     run = await site.run(made, kind=RunKind.APPLY, origin=uploaded(site))
     assert (run.status, run.held) == (status, False), run.reason
     assert said in str(run.reason)
-    assert await site.executions.wait(site.caller.scope, run.plan_task_id)
+    task = await site.executions.wait(site.caller.scope, run.plan_task_id)
+    assert task.status is (Status.TIMEOUT if run.timed_out else Status.FAILED)
     assert run.timed_out == ("longer" in said)
 
 

@@ -76,7 +76,7 @@ class Yard:
         await self.executions.stop(1)
         self.commands.close()
         other = Yard(self.database, self.folder, options or self.options)
-        other.engine.layers = self.engine.layers
+        other.engine.kept = self.engine.kept
         other.engine.checkpoints = self.engine.checkpoints
         return await other.start()
 
