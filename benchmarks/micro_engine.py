@@ -60,7 +60,12 @@ async def bare(program: str = "/bin/true", *arguments: str) -> None:
     os.close(err_w)
     loop, ended = asyncio.get_running_loop(), asyncio.get_running_loop().create_future()
     pidfd = os.pidfd_open(pid)
-    loop.add_reader(pidfd, lambda: ended.done() or ended.set_result(None))
+
+    def end() -> None:
+        if not ended.done():
+            ended.set_result(None)
+
+    loop.add_reader(pidfd, end)
     await drain(out_r, err_r)
     await ended
     loop.remove_reader(pidfd)

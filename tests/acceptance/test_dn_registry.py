@@ -229,11 +229,12 @@ def test_detail_tells_all_that_the_task_says(api: Api) -> None:
 
 
 def test_listing_filters_sorts_searches_and_pages(api: Api) -> None:
-    for name, fields in {
+    listed: dict[str, dict[str, Any]] = {
         "list-a": {"difficulty": "easy", "tags": ["x", "y"], "source": "s1", "description": "Needle here"},
         "list-b": {"difficulty": "hard", "tags": ["y"], "source": "s1", "author": "bo"},
         "list-c": {"difficulty": "medium", "source": "s2"},
-    }.items():
+    }
+    for name, fields in listed.items():
         push(api, task(name=name, **fields), name=name).expect(201)
 
     def names(query: str) -> list[str]:

@@ -199,6 +199,7 @@ def test_variables_are_written_listed_and_deleted_by_id_or_key(
         firefly.delete(writing, {member: names})
         assert [one["key"] for one in firefly.get(listing)] == ["A", "A"]
         firefly.delete(writing, {"variableIds": [again[3]["id"]], "variableKeys": ["unknown"]})
+        wrong: dict[str, Any]
         for wrong in ({}, {member: []}, {member: "A"}, {member: [1]}):
             assert firefly.ask("DELETE", writing, wrong).status == 400
         for wrong_one in ({"value": "x"}, {"key": "A", "value": 1}, {"key": "A B", "value": "x"}, {"key": "N"},
@@ -293,7 +294,11 @@ def test_variable_sets_are_listed_bound_attached_and_in_conflict(
 def test_runs_show_the_pages_of_their_repository_and_commit(server: Server, firefly: Firefly) -> None:
     made = firefly.workspace("ops-pages", runnerType="jenkins", vcsType="gitlab", repo="acme/one")
     path = f"/runyard/v1/workspaces/{made['id']}"
-    told = ({"commit": "b9a342a"}, {"commit": "b9a342a", "commit_url": "https://elsewhere.test/x"}, {})
+    told: tuple[dict[str, str], ...] = (
+        {"commit": "b9a342a"},
+        {"commit": "b9a342a", "commit_url": "https://elsewhere.test/x"},
+        {},
+    )
     with server.api() as api:
         for one in told:
             run = api.post(f"{path}/reports", one).expect(201).json()["id"]
@@ -383,6 +388,7 @@ def test_workspaces_are_searched_filtered_sorted_and_projected(
     assert names(filters={"labels": ["100%_x"]}) == ["c"]
     assert names(filters={"labels": ["y"], "repositories": ["acme/two"]}) == ["b"]
     assert names(filters={"$or": {"vcsType": ["gitlab"], "repositories": ["acme/three"]}}) == ["c", "a"]
+    nothing: dict[str, Any] | None
     for nothing in ({}, None, {"$or": {}}, {"$or": {"labels": []}, "status": []}):
         assert names(filters=nothing) == ["c", "b", "a"]
     assert firefly.ask("POST", "/workspaces/search", b"null").status == 200
@@ -400,6 +406,7 @@ def test_workspaces_are_searched_filtered_sorted_and_projected(
     )
     assert [set(one) for one in few] == [{"id", "workspaceName", "labels"}]
     assert {"x", "y", "100%_x"} <= set(firefly.get("/v2/runners/workspaces/labels"))
+    wrong: Any
     for wrong in ({"sort": {"color": {"order": 1}}}, {"sort": {"ciTool": {"order": 2}}}, {"sort": "x"}, {"filters": []},
                   {"filters": {"labels": "x"}}, {"projection": "x"}, {"searchValue": 1}, []):  # fmt: skip
         assert firefly.ask("POST", "/workspaces/search", wrong).status == 400
@@ -442,6 +449,7 @@ def test_workspace_creation_takes_every_member_and_names_what_is_missing(
         body = {name: value for name, value in whole.items() if name != member}
         answer = firefly.ask("POST", "/v2/runners/workspaces", body).expect(400)
         assert answer.json()["message"] == f"{said} is required"
+    wrong: dict[str, Any]
     for wrong in (
         {"runnerType": "abacus"}, {"iacType": "pulumi"}, {"vcsType": "svn"}, {"workDir": "../x"}, {"labels": "x"},
         {"execution": {"triggers": ["never"]}}, {"execution": {"applyRule": "maybe"}}, {"execution": []},
@@ -454,7 +462,7 @@ def test_workspace_creation_takes_every_member_and_names_what_is_missing(
     foreign = {**whole, "workspaceName": "ops-foreign", "project": "6745a2f09b1c8e5d3f7a0b12"}
     assert firefly.ask("POST", "/v2/runners/workspaces", foreign).status == 404
     path = f"/v2/runners/workspaces/{made['id']}"
-    every = {"description": "", "labels": [], "vcsIntegrationId": "v", "repository": "a/b", "defaultBranch": "trunk",
+    every: dict[str, Any] = {"description": "", "labels": [], "vcsIntegrationId": "v", "repository": "a/b", "defaultBranch": "trunk",
              "vcs": "gitlab", "workingDirectory": "", "runnerType": "firefly_runners", "cronExecutionPattern": "1 2 * * *",
              "parentId": tree["right"], "poolId": None, "oidcAuthentication": None, "name": "ops-renamed"}  # fmt: skip
     changed = firefly.patch(path, every)

@@ -3,7 +3,7 @@
 import re
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +41,7 @@ PACK = {
 
 
 @pytest.fixture(scope="module")
-def st2(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[St2]:
+def st2(server: Server, tmp_path_factory: pytest.TempPathFactory) -> St2:
     """Return the command against the session's server, with a pack on disk."""
     folder = server.data_dir / "packs" / "demo"
     for name, content in PACK.items():

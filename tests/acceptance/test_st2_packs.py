@@ -169,6 +169,7 @@ def test_packs_are_shown_forgotten_and_deleted_by_actions(door: Door, server: Se
     assert door("GET", "/v1/actions/passes.one").status == 404
     assert run(door, "packs.delete", packs=["passes"])["status"] == "succeeded"
     assert not folder.exists()
+    given: dict[str, Any]
     for action, given in (("unload", {"packs": ["core"]}), ("delete", {"packs": ["../data"]})):
         assert run(door, f"packs.{action}", **given)["status"] == "failed"
     assert server.data_dir.exists()

@@ -1,5 +1,6 @@
 """The stream of the StackStorm door: slow readers, reconnects, ends, filters, back-fill and notifications."""
 
+import functools
 import http.client
 import json
 import socket
@@ -172,6 +173,11 @@ def test_end_closes_the_stream_even_for_who_comes_late(door: Door, server: Serve
         assert (found[-1][0], found[-1][1]["status"]) == (UPDATE, "succeeded")
 
 
+def tells(text: str, name: str, data: Any) -> bool:
+    """Tell whether an event is a piece of output that is a text."""
+    return name == OUTPUT and bool(data["data"] == text)
+
+
 def test_reader_who_reconnects_has_the_whole_output_each_time(
     door: Door, server: Server, listen: Listen
 ) -> None:
@@ -179,7 +185,7 @@ def test_reader_who_reconnects_has_the_whole_output_each_time(
     path = f"/v1/stream?events={UPDATE},{OUTPUT}&end_event={UPDATE}&end_execution_id={made}"
     for wanted in ("2\n", "4\n"):
         listener = listen(server, path, door.token)
-        seen = listener.until(lambda name, data, wanted=wanted: name == OUTPUT and data["data"] == wanted)
+        seen = listener.until(functools.partial(tells, wanted))
         listener.close()
         assert [data["data"] for name, data in seen if name == OUTPUT] == [
             f"{n}\n" for n in range(1, int(wanted) + 1)
@@ -224,8 +230,8 @@ def test_removed_output_is_none_and_the_end_is_told(door: Door, server: Server) 
     door.ended(made)
     removed = list((server.data_dir / "output").rglob(f"{made}.*"))
     assert removed
-    for path in removed:
-        path.unlink()
+    for file in removed:
+        file.unlink()
     assert door("GET", f"/v1/executions/{made}/output").expect(200).body == b""
     token = f"x-auth-token={door.token}"
     assert list(events(server, f"/stream/v1/executions/{made}/output?{token}")) == [("EOF", "''")]
@@ -267,7 +273,7 @@ def test_slow_reader_misses_no_end_and_takes_no_memory(own: Server, listen: List
         def ended(name: str, data: Any) -> bool:
             if name == UPDATE and data["status"] == "succeeded":
                 ends[data["id"]] = ends.get(data["id"], 0) + 1
-            return data["id"] == last and data["status"] == "succeeded"
+            return bool(data["id"] == last and data["status"] == "succeeded")
 
         told = len(slow.until(ended))
         deadline = time.monotonic() + 20

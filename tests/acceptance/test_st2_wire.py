@@ -360,7 +360,7 @@ def test_workflows_fail_with_a_sentence(door: Door) -> None:
 
 
 def test_http_action_reports_the_answer(door: Door, server: Server) -> None:
-    body = {"action": "core.http", "parameters": {"url": f"{server.url}/healthz"}}
+    body: dict[str, Any] = {"action": "core.http", "parameters": {"url": f"{server.url}/healthz"}}
     ended = door.ended(door("POST", "/v1/executions", body).expect(201).json()["id"])
     assert ended["status"] == "succeeded"
     assert ended["result"]["status_code"] == 200

@@ -404,7 +404,9 @@ def test_command_line_shows_history_content_and_lock(
     runyard("unlock", workspace, "--yes").expect(3)
 
 
-VALUES = (None, True, -1, 2**70, 1.5, "", "x" * 5000, "\0", "../..", "é\u202e", [], ["x"], [{}], {}, {"a": 1})
+VALUES: tuple[Any, ...] = (
+    None, True, -1, 2**70, 1.5, "", "x" * 5000, "\0", "../..", "é\u202e", [], ["x"], [{}], {}, {"a": 1},
+)  # fmt: skip
 ATTRIBUTES = {
     "workspaces": (
         "name", "description", "working-directory", "terraform-version", "auto-apply", "execution-mode", "operations",
@@ -439,15 +441,16 @@ def test_wrong_values_at_every_place_are_no_fault_of_the_server(api: Api, worksp
                     assert answer.status < 500, (kind, name, value, answer.body)
                     if method == "POST" and path == WORKSPACES and answer.status == 201:
                         made.add(answer.json()["data"]["id"])
-    for body in (
+    shapeless: tuple[Any, ...] = (
         [],
         1,
         {"data": []},
         {"data": {"attributes": []}},
         {"data": {"relationships": {"tags": {"data": 3}}}},
-    ):
+    )
+    for wrong_body in shapeless:
         for method, path in [pair for asked in paths.values() for pair in asked]:
-            assert api.request(method, path, body, ACCEPT).status < 500
+            assert api.request(method, path, wrong_body, ACCEPT).status < 500
     for wrong in ({"workspace": {"data": {"id": value}}} for value in VALUES):
         assert api.post("/api/v2/runs", {"data": {"relationships": wrong}}).status < 500
     for query in (

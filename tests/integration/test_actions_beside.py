@@ -87,8 +87,8 @@ async def test_end_is_told_once_however_many_look(wing: Wing, database: Database
     for one in made:
         await wing.runs.executions.wait(wing.caller.scope, one.execution.id)
     await asyncio.gather(*(one.look() for one in lookers))
-    for one in lookers:
-        await one.stop()
+    for looker in lookers:
+        await looker.stop()
     found, total = await lookers[0].instances(account, InstanceFilter(limit=4))
     assert (len(found), total) == (4, 9)
     assert {one.payload["route"] for one in (await lookers[0].instances(account, InstanceFilter()))[0]} == {

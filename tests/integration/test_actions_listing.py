@@ -15,6 +15,7 @@ from runyard.database.engine import Database
 from runyard.dialects.stackstorm.filters import filter_of
 from runyard.executions import store
 from runyard.executions.model import Execution, Kind, Status, requested
+from runyard.identity.model import Scope
 from runyard.kernel.ids import ExecutionId
 from tests.support.executions import TestTenant, new_execution
 
@@ -180,10 +181,15 @@ def fits(row: Row, name: str, wanted: str) -> bool:
     return value in wanted.split(",") if name == "id" else value == wanted
 
 
+def scope_of(tenant: TestTenant) -> Scope:
+    """Return what a caller of a tenant sees."""
+    return Scope(tenant.account_id, tenant.root_id, tenant.project_path)
+
+
 async def listed(database: Database, tenant: TestTenant, query: Mapping[str, str], **more: Any) -> list[str]:
     wanted = msgspec.structs.replace(filter_of(query), **more)
     async with database.read() as tx:
-        return list(await runs.page(tx, tenant, wanted))
+        return list(await runs.page(tx, scope_of(tenant), wanted))
 
 
 async def test_any_query_equals_the_model(database: Database) -> None:
@@ -194,7 +200,7 @@ async def test_any_query_equals_the_model(database: Database) -> None:
         wanted = expected(rows, query)
         assert await listed(database, tenant, query) == wanted, query
         async with database.read() as tx:
-            assert await runs.count(tx, tenant, filter_of(query)) == len(wanted), query
+            assert await runs.count(tx, scope_of(tenant), filter_of(query)) == len(wanted), query
 
 
 async def test_pages_are_the_list_cut_into_pieces(database: Database) -> None:
@@ -202,7 +208,8 @@ async def test_pages_are_the_list_cut_into_pieces(database: Database) -> None:
     rows = await fill(database, tenant, 60, seed=9)
     for _ in range(6):
         query, size = some_query(chance, rows), chance.choice((1, 7, 40))
-        wanted, found = expected(rows, query), []
+        wanted = expected(rows, query)
+        found: list[str] = []
         while True:
             page = await listed(database, tenant, query, offset=len(found), limit=size)
             found += page
@@ -218,9 +225,10 @@ async def test_owner_narrows_every_query(database: Database) -> None:
     for _ in range(30):
         query = some_query(chance, rows)
         assert await listed(database, tenant, query, owner="Bob") == expected(own, query), query
+    scope = scope_of(tenant)
     async with database.read() as tx:
-        assert await runs.newest(tx, tenant, "Bob") == own[-1].values["id"]
-        assert await runs.newest(tx, tenant, "nobody") is None
+        assert await runs.newest(tx, scope, "Bob") == own[-1].values["id"]
+        assert await runs.newest(tx, scope, "nobody") is None
         for name in ("action", "user", "rule", "trigger", "trigger_type", "runner", "status"):
             found = {row.values[name] for row in own} - {None}
-            assert set(await runs.distinct(tx, tenant, name, "Bob")) == found
+            assert set(await runs.distinct(tx, scope, name, "Bob")) == found

@@ -40,7 +40,7 @@ async def caller(database: Database) -> Principal:
 def fresh(caller: Principal, **fields: Any) -> Environment:
     """Return an environment of the caller."""
     now = utc_now()
-    given = {
+    given: dict[str, Any] = {
         "id": EnvironmentId.new(),
         "account_id": caller.scope.account_id,
         "project_id": caller.scope.project_id,

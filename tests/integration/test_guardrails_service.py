@@ -372,10 +372,10 @@ async def test_estimator_is_asked_with_the_masked_plan_and_without_it_the_table_
     rows = await house.plans.resources(guards.scope, run.run_id, search="secret")
     assert [(one.cost_before, one.cost_after) for one in rows] == [(None, 40)]
     assert (await house.judge.judge(run, estimated)).blocked is Blocked.NONE
-    for url, text in (("http://127.0.0.1:1/", "did not answer"), (None, "answered 500")):
+    for absent, text in (("http://127.0.0.1:1/", "did not answer"), (None, "answered 500")):
         async with estimating(b"{}", 500) as (failing, _):
             again = await house.plans.ingest(run, stored("create"), (TOKEN,))
-            await estimate(house.plans, Estimator(url or failing, 10), again)
+            await estimate(house.plans, Estimator(absent or failing, 10), again)
         kept = await house.plans.summary(guards.scope, run.run_id)
         assert (kept.cost.after, kept.cost.source) == (60, "table")
         assert text in kept.cost.note
@@ -443,7 +443,7 @@ async def test_what_is_old_is_forgotten_and_a_workspace_takes_all_with_it(guards
     assert TOKEN not in kept.patch + (kept.content or "")
     assert "[masked]" in (kept.content or "")
     await guards.judged(run, stored("create"))
-    house.plans._now = lambda: kept_later  # type: ignore[method-assign]
+    house.plans._now = lambda: kept_later
     kept_later = (await house.plans.summary(guards.scope, run.run_id)).created_at + timedelta(days=2)
     assert await house.plans.forget_old() == 1
     assert await house.plans.forget_old() == 0

@@ -103,7 +103,7 @@ class Inside(Workers):
         super().__init__("test-network", 1)
         self._namespace = namespace
 
-    async def run(self, function: Callable[..., T], /, *args: object, **kwargs: object) -> T:  # type: ignore[override]
+    async def run(self, function: Callable[..., T], /, *args: object, **kwargs: object) -> T:
         def work() -> T:
             # /proc/sys/net shows the namespace of the reading thread, so nothing else is needed.
             return self._namespace.run(lambda: function(*args, **kwargs))

@@ -84,7 +84,7 @@ class Wing:
         return str((await self.projects.create(self.caller, new)).project.id)
 
     async def workspace(self, name: str, project: str, **code: str) -> Workspace:
-        new = NewWorkspace(name=name, project_id=ProjectId(project), code=Code(**code))  # type: ignore[arg-type]
+        new = NewWorkspace(name=name, project_id=ProjectId(project), code=Code(**code))
         return await self.workspaces.create(self.caller, new)
 
     async def set(self, name: str, *parents: str, **given: str) -> str:

@@ -89,10 +89,10 @@ async def drain(fd: int) -> bytes:
             try:
                 part = os.read(fd, 1 << 18)
             except BlockingIOError:
-                readable = loop.create_future()
-                loop.add_reader(fd, lambda waiter=readable: waiter.done() or waiter.set_result(None))
+                readable = asyncio.Event()
+                loop.add_reader(fd, readable.set)
                 try:
-                    await readable
+                    await readable.wait()
                 finally:
                     loop.remove_reader(fd)
                 continue
@@ -143,9 +143,11 @@ async def run(
     return await running.result()
 
 
-async def sh(sandbox: Sandbox, script: str, **more: bytes) -> Result:
+async def sh(
+    sandbox: Sandbox, script: str, *, stdin: bytes = b"", env: Mapping[str, str] = ENV, cwd: str = "/root"
+) -> Result:
     """Run a shell script to its end."""
-    return await run(sandbox, "/bin/sh", "-c", script, **more)  # type: ignore[arg-type]
+    return await run(sandbox, "/bin/sh", "-c", script, stdin=stdin, env=env, cwd=cwd)
 
 
 async def until(condition: Callable[[], Awaitable[bool]]) -> None:

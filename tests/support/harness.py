@@ -13,7 +13,7 @@ import tarfile
 import threading
 import time
 import urllib.parse
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -166,7 +166,7 @@ class Client:
 
     def events(
         self, path: str, headers: Mapping[str, str], timeout: float = 60
-    ) -> Iterator[tuple[str, str, str]]:
+    ) -> Generator[tuple[str, str, str], None, None]:
         """Yield (event, data, id) of a stream until the connection ends. Raises ApiError for a wrong answer."""
         connection = http.client.HTTPConnection(self.host, self.port, timeout=timeout)
         try:
@@ -174,7 +174,8 @@ class Client:
             answer = connection.getresponse()
             if answer.status != 200 or answer.getheader("content-type") != "text/event-stream":
                 raise ApiError(answer.status, answer.read(), answer.getheader("content-type") or "")
-            event, data, last, size = "", [], "", 0
+            data: list[str] = []
+            event, last, size = "", "", 0
             while line := answer.readline():
                 size += len(line)
                 assert size < LARGEST_EVENT, "the client gives up on an event of 64 KiB"

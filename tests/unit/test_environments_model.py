@@ -90,9 +90,9 @@ def test_token_is_taken_in_both_spellings_and_kept_as_a_digest() -> None:
     assert token.encode() not in digest
     for header in (token, f"Bearer {token}", f"bearer   {token} "):
         access.check(header, digest)
-    for header in (None, "", "Bearer", f"{token}x", f"Basic {token}"):
+    for wrong in (None, "", "Bearer", f"{token}x", f"Basic {token}"):
         with pytest.raises(WrongExecuteToken):
-            access.check(header, digest)
+            access.check(wrong, digest)
 
 
 @pytest.mark.parametrize(

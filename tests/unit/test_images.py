@@ -338,16 +338,14 @@ async def test_nested_index_chooses_this_machine(store: ImageStore, layout: Layo
     other = layout.manifest()
     layout.layers.clear()
     layout.layer(entry("mine"))
-    inner = {
-        "manifests": [
-            {"digest": other, "platform": {"os": "linux", "architecture": "s390x"}},
-            {"digest": layout.manifest(), "platform": {"os": "linux", "architecture": MACHINE}},
-        ]
-    }
-    path = layout.index([{"digest": layout.blob(json.dumps(inner).encode())}])
+    manifests: list[dict[str, object]] = [
+        {"digest": other, "platform": {"os": "linux", "architecture": "s390x"}},
+        {"digest": layout.manifest(), "platform": {"os": "linux", "architecture": MACHINE}},
+    ]
+    path = layout.index([{"digest": layout.blob(json.dumps({"manifests": manifests}).encode())}])
     assert ((await store.import_layout(path, "tools:1")).root / "mine").exists()
     with pytest.raises(BadImage, match="not made for"):
-        await store.import_layout(layout.index(inner["manifests"][:1]), "tools:2")
+        await store.import_layout(layout.index(manifests[:1]), "tools:2")
 
 
 @pytest.mark.parametrize("name", ["", "host", "dir:x", "../up", "UPPER", "a b", "x" * 300])

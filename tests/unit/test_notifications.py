@@ -4,10 +4,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from runyard.infrastructure.notifications.destinations import DestinationOptions, check, is_public, resolve
+from runyard.infrastructure.notifications.destinations import DestinationOptions, check, resolve
 from runyard.infrastructure.notifications.errors import DestinationRefused
 from runyard.infrastructure.notifications.model import MAX_ATTEMPTS, Delivery, DeliveryId, after_attempt
 from runyard.infrastructure.notifications.signing import signature, verify
+from runyard.kernel.addresses import is_public
 from runyard.kernel.ids import AccountId
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)

@@ -98,7 +98,7 @@ def test_attributes_of_a_resource_come_from_where_they_are(tmp_path: Path) -> No
 def test_tags_known_only_after_apply_are_told_from_missing_ones() -> None:
     later = tags_of("t", {"tags": {"A": "1"}}, {"tags": {"B": True}})
     assert later is not None
-    assert (later.names, later.pending, later.open) == ({"A", "B"}, {"B"}, False)
+    assert (later.names, later.pending, later.open) == (frozenset({"A", "B"}), frozenset({"B"}), False)
     whole = tags_of("t", {}, {"tags": True})
     assert whole is not None
     assert whole.open

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from runyard.infrastructure.policies.errors import PolicyInvalid
 from runyard.infrastructure.policies.evaluation import Document, Evaluation, EvaluationOptions, Finding
 from runyard.infrastructure.policies.hoisting import hoisted
-from runyard.infrastructure.policies.needs import attributes_read, narrowed
+from runyard.infrastructure.policies.needs import Reads, attributes_read, narrowed
 from runyard.infrastructure.policies.source import decoded, has_rule, policy_module, shared_module
 
 SAMPLE = {
@@ -233,7 +233,7 @@ def test_rewriting_keeps_lines_and_takes_names_that_are_free() -> None:
 def test_attributes_that_a_policy_can_read_are_known_or_all(
     text: str, reads: tuple[set[str], set[str]] | None
 ) -> None:
-    assert attributes_read([text]) == reads
+    assert attributes_read([text]) == (None if reads is None else Reads(*map(frozenset, reads)))
     assert attributes_read([text, "f { input }"]) is None
 
 
@@ -245,7 +245,7 @@ def test_narrowed_documents_are_judged_as_whole_ones() -> None:
     with Evaluation(texts, {}, EvaluationOptions()) as evaluation:
         found = evaluation.feed(documents)
     assert [one.policy for one in found] == list(range(len(TRUE)))
-    assert sum(len(one.input["configuration"]) < len(SAMPLE["configuration"]) for one in documents) > 20  # type: ignore[arg-type]
+    assert sum(len(one.input["configuration"]) < len(SAMPLE["configuration"]) for one in documents) > 20
 
 
 PIECES = st.sampled_from(

@@ -33,7 +33,7 @@ def test_workspace_list_as_wide_table_has_tool_and_repository(fake: NativeServer
 
 
 def test_workspace_get_shows_all_that_decides_about_its_runs(fake: NativeServer, cli: Cli) -> None:
-    told = {
+    told: dict[str, str | list[str]] = {
         "repository_url": "file:///srv/git/net", "branch": "main", "working_directory": "prod", "cron": "0 3 * * *",
         "vcs_integration_id": "6745a2f09b1c8e5d3f7a0b12", "runner_type": "jenkins", "apply_rule": "auto",
         "labels": ["prod", "eu"], "locked_by": "ana", "lock_reason": "moving", "project_id": "a" * 24,

@@ -13,6 +13,7 @@ import pytest
 import runyard
 from runyard.dialects.door import WEBSOCKET, Door
 from runyard.dialects.dreadnode import routes as dreadnode
+from runyard.dialects.dreadnode.errors import write_error
 from runyard.dialects.firefly import routes as firefly
 from runyard.dialects.harness import routes as harness
 from runyard.dialects.runta import routes as runta
@@ -116,7 +117,7 @@ def test_every_error_has_an_answer_in_every_door(door: Door) -> None:
 
 
 def test_statuses_of_the_dreadnode_door_are_the_published_ones() -> None:
-    statuses = {dreadnode.write_error(made(kind), "0" * 36).status for kind in ERRORS}
+    statuses = {write_error(made(kind), "0" * 36).status for kind in ERRORS}
     assert statuses <= {400, 401, 403, 404, 409, 422, 426, 429, 500, 502, 504}
 
 
