@@ -232,3 +232,31 @@ async def test_owner_narrows_every_query(database: Database) -> None:
         for name in ("action", "user", "rule", "trigger", "trigger_type", "runner", "status"):
             found = {row.values[name] for row in own} - {None}
             assert set(await runs.distinct(tx, scope, name, "Bob")) == found
+
+
+async def test_sizes_tell_what_reading_executions_takes(database: Database) -> None:
+    """By them long lists are read in parts: a result and the words of a run may be megabytes each."""
+    tenant, chance, written = TestTenant(), random.Random(3), list[str]()
+    async with database.transaction() as tx:
+        for ref, result, words in (
+            ("core.noop", None, 10),
+            ("core.noop", 50_000, 10),
+            ("core.noop", None, 80_000),
+        ):
+            made = one_execution(tenant, ref, chance, BORN, None)
+            made = msgspec.structs.replace(made, result={"text": "x" * result} if result else None)
+            run = msgspec.structs.replace(one_run(made, ref, chance), action={"ref": "y" * words})
+            event = requested(new_execution(tenant, id=made.id), made.created_at).event
+            await store.add(tx, made, (event,))
+            await runs.insert_run(tx, tenant.account_id, run)
+            if result:
+                await runs.set_sealed_result(tx, made.id, b"z" * 7000)
+            written.append(made.id)
+        alone = one_execution(tenant, "", chance, BORN, None)
+        await store.add(tx, alone, (requested(new_execution(tenant, id=alone.id), BORN).event,))
+    names = [*written, alone.id]
+    async with database.scan() as tx:
+        whole = await runs.sizes_of(tx, names, results=True)
+        short = await runs.sizes_of(tx, names, results=False)
+    assert [whole[name] // 1000 for name in names] == [0, 57, 80, 0]
+    assert [short[name] // 1000 for name in names] == [0, 0, 80, 0]

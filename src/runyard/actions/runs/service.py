@@ -301,6 +301,11 @@ class RunService:
             ids = await store.page(tx, scope, wanted)
             return ids, await self._counter.count(tx, scope, wanted)
 
+    async def sizes(self, ids: Sequence[str], *, results: bool) -> Mapping[str, int]:
+        """Measure what the records of listed executions take, with their results or without."""
+        async with self._database.scan() as tx:
+            return await store.sizes_of(tx, ids, results=results)
+
     async def records(self, scope: Scope, ids: Sequence[str], detail: Detail = EVERYTHING) -> list[Record]:
         """Return those executions that are there, in the order of the ids."""
         if len(ids) > _AT_ONCE:

@@ -13,9 +13,11 @@ from sqlalchemy import (
     ColumnElement,
     FromClause,
     Select,
+    Text,
     and_,
     bindparam,
     case,
+    cast,
     func,
     insert,
     literal,
@@ -140,6 +142,17 @@ async def runs_of(tx: Transaction, execution_ids: Sequence[str], *, secrets: boo
     columns = _r if secrets else _WITHOUT_SEALED
     rows = await tx.all(select(*columns).where(_r.execution_id.in_(list(execution_ids))))
     return {row.execution_id: _run(row) for row in rows}
+
+
+async def sizes_of(tx: Transaction, execution_ids: Sequence[str], *, results: bool) -> Mapping[str, int]:
+    """Measure what reading executions with their runs takes, in characters as it is kept: with their results or without."""
+    columns = [func.length(cast(_r.document, Text)), func.length(_r.sealed)]
+    if results:
+        columns += [func.length(cast(_e.result, Text)), func.length(_r.sealed_result)]
+    total = sum((func.coalesce(one, 0) for one in columns), literal(0))
+    statement = select(_e.id, total.label("size")).select_from(_JOINED)
+    rows = await tx.all(statement.where(_e.id.in_(list(execution_ids))))
+    return {row.id: row.size for row in rows}
 
 
 async def add_context(tx: Transaction, execution_id: str, more: Mapping[str, Any]) -> None:

@@ -3,7 +3,7 @@
 import contextlib
 import gzip
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -31,9 +31,8 @@ _STREAMS: Final = {"stdout": Stream.STDOUT, "stderr": Stream.STDERR}
 _BLOCK: Final = 1 << 20
 _AT_ONCE: Final = 500
 """Executions of a list that are held at once; a longer list is sent in parts."""
-_FIRST: Final = 4
-"""Of a list with results, while nothing is known of their size."""
 _PART_BYTES: Final = 16 << 20
+"""Of what is held at once, as the database keeps it."""
 
 
 class ExecutionHandlers:
@@ -61,16 +60,13 @@ class ExecutionHandlers:
         base = base_of(call)
 
         async def parts() -> AsyncIterator[list[bytes]]:
-            start, count = 0, _FIRST if detail.results else _AT_ONCE
-            while start < len(ids):
-                found = await self._runs.records(call.caller.scope, ids[start : start + count], detail)
-                views = (narrowed_execution(execution_view(one, base), included, excluded) for one in found)
-                items = [encode(one) for one in views]
-                yield items
-                start += count
-                # The results that come are about as large as those that came: one may have 14 MB.
-                size = sum(map(len, items)) // max(1, len(items))
-                count = max(1, min(_AT_ONCE, _PART_BYTES // max(1, size)))
+            for start in range(0, len(ids), _AT_ONCE):
+                some = ids[start : start + _AT_ONCE]
+                sizes = await self._runs.sizes(some, results=detail.results)
+                for part in _bounded(some, sizes):
+                    found = await self._runs.records(call.caller.scope, part, detail)
+                    views = (execution_view(one, base) for one in found)
+                    yield [encode(narrowed_execution(view, included, excluded)) for view in views]
 
         await send_parts(call, parts(), total, limit)
 
@@ -275,6 +271,21 @@ class ExecutionHandlers:
         )
         granting.require_execution(call, permission, record)
         return record
+
+
+def _bounded(ids: Sequence[str], sizes: Mapping[str, int]) -> Iterator[Sequence[str]]:
+    """Cut a list into parts that are no larger than may be held at once, or of one: it may have 14 MB."""
+    part: list[str] = []
+    left = _PART_BYTES
+    for name in ids:
+        size = sizes.get(name, 0)
+        if part and size > left:
+            yield part
+            part, left = [], _PART_BYTES
+        part.append(name)
+        left -= size
+    if part:
+        yield part
 
 
 def base_of(call: Call) -> str:
