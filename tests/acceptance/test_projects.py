@@ -132,6 +132,19 @@ def test_members_get_other_roles_and_lose_them_at_once(
     api.delete(f"{ROOT}/tokens/{token.json()['token']['id']}").expect(204)
 
 
+def test_member_that_is_named_like_anothers_address_is_the_one_that_is_meant(api: Api, slug: str) -> None:
+    """Else whoever may have a user named could get the role of somebody else, or somebody else theirs."""
+    project = api.post(PROJECTS, {"slug": slug}).expect(201).json()["id"]
+    address = f"{slug}@example.test"
+    first = {"userId": f"a-{slug}", "role": "viewer", "email": address}
+    api.post(f"/v2/runners/projects/{project}/members", [first]).expect(201)
+    found = api.request("PUT", f"{PROJECTS}/{slug}/members/{address}", {"role": "viewer"})
+    assert found.expect(200).json()["user"] == f"a-{slug}"
+    api.post(f"{ROOT}/users", {"name": address}).expect(201)
+    found = api.request("PUT", f"{PROJECTS}/{slug}/members/{address}", {"role": "operator"})
+    assert found.expect(200).json()["user"] == address
+
+
 def test_member_that_nobody_knows_or_may_set_is_refused(api: Api, server: Server, tmp_path: Path) -> None:
     environment = environment_for(tmp_path, server.url, server.token)
     refused = run_process(environment, "member", "set", "nobody-of-this-name", "viewer").expect(3)

@@ -52,7 +52,9 @@ class MemberHandlers:
         body = await reading.read_json(call, _member)
         project, wanted = await self._project(call), call.params["user"]
         users = await self._identity.list_users(call.caller)
-        user = next((one for one in users if wanted in (one.id, one.name, one.email)), None)
+        found = [one for one in users if wanted in (one.id, one.name, one.email)]
+        # As everywhere: the id, else the name, else the address, which may be the name of somebody else.
+        user = min(found, key=lambda one: (one.id != wanted, one.name != wanted), default=None)
         if user is None:
             raise NotFound(f"there is no user {wanted[:200]!r}")
         (made,) = await self._members.add(call.caller, project.id, [NewMember(user.name, Role(body.role))])
