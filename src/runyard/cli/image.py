@@ -36,7 +36,7 @@ image = LazyGroup(
 @click.option("--name", help="Its name, perhaps with a tag; by default the folder's name in lower case.")
 @click.pass_obj
 def import_(state: State, /, path: str, name: str | None) -> None:
-    """Import an OCI image layout and wait until it is unpacked. Needs the permission admin.
+    """Import an OCI image layout and wait until it is unpacked. For administrators of the whole first account.
 
     PATH is a folder on the server's host; a relative one begins at our working directory. An image of that name is
     replaced; runtimes that were made before keep the old one until they are stopped.

@@ -46,7 +46,7 @@ class Permission(enum.StrEnum):
     GUARDRAILS_WRITE = "guardrails:write"
     TOKENS_MANAGE = "tokens:manage"
     ADMIN = "admin"
-    """Everything, the operations of the installation included."""
+    """Everything below the project; on the whole of the first account, what all accounts share as well."""
 
 
 ALL_PERMISSIONS: Final = frozenset(Permission)
