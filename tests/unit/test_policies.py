@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from runyard.infrastructure.policies.errors import PolicyInvalid
 from runyard.infrastructure.policies.evaluation import Document, Evaluation, EvaluationOptions, Finding
+from runyard.infrastructure.policies.evaluator import OUT_OF_MEMORY
 from runyard.infrastructure.policies.hoisting import hoisted
 from runyard.infrastructure.policies.needs import Reads, attributes_read, narrowed
 from runyard.infrastructure.policies.source import decoded, has_rule, policy_module, shared_module
@@ -107,6 +108,11 @@ def test_hostile_policies_are_named_and_hurt_no_other() -> None:
     assert sorted([*broken, *failed]) == list(range(len(HOSTILE)))
     assert all(broken.values())
     names = list(HOSTILE)
+    nested = names.index("is nested")
+    # Which bound it meets first, of time, memory or the interpreter's own stack, is chance.
+    assert (failed.pop(nested, None) or broken[nested]) in (
+        OUT_OF_MEMORY, "it crashed", "it took longer than 0.3 seconds",
+    )  # fmt: skip
     assert {names[index]: text for index, text in failed.items()} == {
         "calls itself": "Recursion detected in rule body: data.runyard.policies.p2.firefly",
         "calls what is not there": "there is no function no_such_function",

@@ -20,6 +20,7 @@ from runyard.kernel.jsons import encode_json
 from runyard.runtimes.isolation.confine import confine
 from runyard.runtimes.isolation.helper import POSITION
 
+OUT_OF_MEMORY = "it needs too much memory"
 _LONGEST_ERROR = 300
 _MESSAGE = re.compile(r"\(errormsg \d+:([^()]*)\)")
 _UNKNOWN = re.compile(r"\AFunction not found: ")
@@ -107,6 +108,8 @@ class _Evaluation:
 
 def plain(error: str) -> str:
     """Return what people need of an error of the interpreter, which shows its whole tree."""
+    if "std::bad_alloc" in error:
+        return OUT_OF_MEMORY
     messages = [_UNKNOWN.sub("there is no function ", one) for one in dict.fromkeys(_MESSAGE.findall(error))]
     return "; ".join(messages)[:_LONGEST_ERROR] or " ".join(error.split())[:_LONGEST_ERROR]
 
