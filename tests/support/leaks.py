@@ -1,8 +1,9 @@
-"""What a server leaves on the host. Owns the finding of processes, groups, mounts, loops and tables; ends nothing."""
+"""What a server leaves on the host. Owns the finding of processes, groups, mounts, loops, tables and links; ends nothing."""
 
 import contextlib
 import os
 import re
+import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -103,6 +104,11 @@ def tables(instance: str) -> list[str]:
     return []
 
 
+def links(instance: str) -> list[str]:
+    """List the network links whose name carries an instance."""
+    return [name for _, name in socket.if_nameindex() if name.startswith(f"rny{instance[:TABLE_DIGITS]}")]
+
+
 @dataclass
 class Traces:
     """What a server was seen to own while it lived."""
@@ -129,6 +135,7 @@ class Traces:
         if groups:
             found["cgroups"] = [path for one in self.instances for path in cgroups(one)]
             found["tables"] = [line for one in self.instances for line in tables(one)]
+            found["links"] = [name for one in self.instances for name in links(one)]
         return {kind: lines for kind, lines in found.items() if lines}
 
     def assert_gone(self, data_dir: Path, *, groups: bool = True) -> None:

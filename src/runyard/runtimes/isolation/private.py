@@ -39,8 +39,17 @@ class PrivateNetworks:
         return await self._workers.run(self._make, name)
 
     def close(self) -> None:
-        """Wait for what is under way. Bridges are removed by those who made them, or at the next start."""
+        """Wait for what is under way and remove the bridges that are left: those of environments that come back at the
+        next start, which makes new ones. After a kill that start removes them.
+        """
         self._workers.close()
+        if not self._taken:
+            return
+        with Netlink() as host:
+            for number in self._taken:
+                with contextlib.suppress(OSError):
+                    host.delete_link(bridge_name(self._prefix, number))
+        self._taken.clear()
 
     async def connect(self, bridge: "Bridge", sandbox: NamespaceSandbox) -> str:
         """Give a sandbox a link into a network and return its address."""
