@@ -83,7 +83,7 @@ class TraceService:
         statement = statement.where(*conditions).order_by(*order).offset(wanted.offset)
         if wanted.limit is not None:
             statement = statement.limit(wanted.limit)
-        async with self._database.read() as tx:
+        async with self._database.scan() as tx:
             found = await _with_parts(tx, await tx.all(statement))
             return found, int(await tx.scalar(counted.where(*conditions)) or 0)
 
