@@ -18,6 +18,7 @@ from runyard.dialects.door import (
     Door,
     Message,
     Receive,
+    Route,
     Scope,
     Send,
     send_answer,
@@ -151,17 +152,24 @@ class App:
             raise match.door.unknown(call.scope, error) from None
 
     async def _serve(self, call: Call, match: Match) -> None:
-        route = match.route
-        if not route.open:
-            secret = match.door.credential(call.scope)
-            principal = self._identity.authenticate_cached(secret) or await self._authenticate(
-                call, match, secret
-            )
-            call.principal = principal
-            if match.door.admit is not None:
-                call.access = await match.door.admit(call, route)
+        route, door = match.route, match.door
+        if route.open:
+            await self._handle(call, route)
+            return
+        secret = door.credential(call.scope)
+        principal = self._identity.authenticate_cached(secret) or await self._authenticate(
+            call, match, secret
+        )
+        call.principal = principal
+        # Before the door asks for anything: a right that ends meanwhile must end the read that follows.
+        with self._leases.hold(principal) if call.scope.get("method") == "GET" else nullcontext():
+            if door.admit is not None:
+                call.access = await door.admit(call, route)
             elif route.permission is not None:
                 principal.require(route.permission)
+            await self._handle(call, route)
+
+    async def _handle(self, call: Call, route: Route) -> None:
         if call.scope["type"] == "http":
             limit = self._body_limit if route.body_limit_bytes is None else route.body_limit_bytes
             _limit_body(call, limit)
@@ -169,10 +177,8 @@ class App:
                 call.send = _without_body(call.send)
         account = None if call.principal is None else call.principal.scope.account_id
         self._shares.enter(account)
-        reads = call.principal is not None and call.scope.get("method") == "GET"
         try:
-            with self._leases.hold(call.caller) if reads else nullcontext():
-                await route.handler(call)
+            await route.handler(call)
         finally:
             self._shares.leave(account)
 

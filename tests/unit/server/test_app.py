@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -250,6 +251,21 @@ async def test_stream_goes_on_when_another_token_ends_and_can_be_ended_by_its_se
     reading.cancel()
     with pytest.raises(asyncio.CancelledError):
         await reading
+
+
+async def test_stream_is_not_begun_when_the_right_to_it_ended_while_the_door_asked(front: Front) -> None:
+    admin = await front.identity.authenticate(TOKEN)
+    begun = asyncio.Event()
+
+    async def admit(call: Call, route: Route) -> object:
+        del call, route
+        front.identity.forget_user(admin.user_id)
+        await asyncio.sleep(0)
+        return None
+
+    app = front.over_doors([replace(door(endless(begun)), admit=admit)])
+    answer = await asyncio.wait_for(ask(app, "GET", "/v1/thing", headers=BEARER), 5)
+    assert (answer.status, begun.is_set()) == (401, False)
 
 
 async def test_stream_that_ends_for_two_reasons_cleans_up_undisturbed(front: Front) -> None:
