@@ -143,6 +143,9 @@ def test_member_that_is_named_like_anothers_address_is_the_one_that_is_meant(api
     api.post(f"{ROOT}/users", {"name": address}).expect(201)
     found = api.request("PUT", f"{PROJECTS}/{slug}/members/{address}", {"role": "operator"})
     assert found.expect(200).json()["user"] == address
+    api.delete(f"{PROJECTS}/{slug}/members/{address}").expect(204)
+    left = api.get(f"{PROJECTS}/{slug}/members").expect(200).json()["items"]
+    assert [one["user"] for one in left] == [f"a-{slug}"]
 
 
 def test_member_that_nobody_knows_or_may_set_is_refused(api: Api, server: Server, tmp_path: Path) -> None:

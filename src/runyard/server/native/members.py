@@ -1,6 +1,6 @@
 """Members of projects over the native API: their routes, handlers and shapes."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 import msgspec
@@ -8,7 +8,7 @@ import msgspec
 from runyard.dialects import reading
 from runyard.dialects.door import Call, Route
 from runyard.identity.members import NewMember
-from runyard.identity.model import Member, Permission, Project, Role
+from runyard.identity.model import Member, Permission, Project, Role, User
 from runyard.kernel.errors import NotFound
 from runyard.server.house import House
 from runyard.server.native.declaring import route
@@ -52,9 +52,7 @@ class MemberHandlers:
         body = await reading.read_json(call, _member)
         project, wanted = await self._project(call), call.params["user"]
         users = await self._identity.list_users(call.caller)
-        found = [one for one in users if wanted in (one.id, one.name, one.email)]
-        # As everywhere: the id, else the name, else the address, which may be the name of somebody else.
-        user = min(found, key=lambda one: (one.id != wanted, one.name != wanted), default=None)
+        user = _meant(users, wanted)
         if user is None:
             raise NotFound(f"there is no user {wanted[:200]!r}")
         (made,) = await self._members.add(call.caller, project.id, [NewMember(user.name, Role(body.role))])
@@ -64,13 +62,20 @@ class MemberHandlers:
         """Take the role of a user away."""
         project, wanted = await self._project(call), call.params["user"]
         members = await self._members.list(call.caller, project.id)
-        if not any(wanted in (one.user.id, one.user.name, one.user.email, one.reference) for one in members):
+        user = _meant([one.user for one in members], wanted)
+        if user is None:
             raise NotFound(f"{wanted[:200]!r} is no member of this project")
-        await self._members.remove(call.caller, project.id, [wanted])
+        await self._members.remove(call.caller, project.id, [user.id])
         await send_nothing(call)
 
     async def _project(self, call: Call) -> Project:
         return await self._identity.find_project(call.caller, call.params["project"])
+
+
+def _meant(users: Sequence[User], wanted: str) -> User | None:
+    """Return the user with an id, else the one of a name, else the one of an address, which may be another's name."""
+    found = [one for one in users if wanted in (one.id, one.name, one.email)]
+    return min(found, key=lambda one: (one.id != wanted, one.name != wanted), default=None)
 
 
 def member_view(one: Member) -> MemberOut:
