@@ -40,6 +40,7 @@ async def port() -> AsyncIterator[int]:
     ("host", "block_private", "reached"),
     [
         ("169.254.169.254", False, False), ("::ffff:169.254.169.254", False, False), ("fe80::1", False, False),
+        ("100.100.100.200", False, False), ("fd00:ec2::254", False, False), ("100.100.100.201", False, True),
         ("2852039166", False, False), ("127.0.0.1", False, True), ("10.0.0.1", False, True),
         ("127.0.0.1", True, False), ("10.0.0.1", True, False), ("localhost", True, False),
         ("93.184.216.34", True, True),

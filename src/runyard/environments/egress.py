@@ -15,6 +15,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from runyard.environments.listening import Listener, carry
+from runyard.kernel.addresses import gives_credentials
 
 _SECONDS: Final = 20.0
 _MOST: Final = 256
@@ -153,7 +154,9 @@ class Gateway:
 
     def _never(self, address: _Address) -> bool:
         """Tell whether an address is out of every task's reach: the host itself, its links, other sandboxes."""
-        if address.is_loopback or address.is_link_local or address.is_multicast or address.is_unspecified:
+        if address.is_loopback or address.is_multicast or address.is_unspecified:
+            return True
+        if gives_credentials(str(address)):
             return True
         if any(address in network for network in self.closed if network.version == address.version):
             return True

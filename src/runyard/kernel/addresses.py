@@ -4,6 +4,7 @@ import ipaddress
 from typing import Final
 
 _NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
+_METADATA: Final = frozenset(map(ipaddress.ip_address, ("100.100.100.200", "fd00:ec2::254")))
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
@@ -13,9 +14,10 @@ def is_public(address: str) -> bool:
     return ip.is_global and not ip.is_multicast
 
 
-def is_link_local(address: str) -> bool:
-    """Tell whether an address is one of the own link, where clouds tell a machine its credentials."""
-    return _meant(address).is_link_local
+def gives_credentials(address: str) -> bool:
+    """Tell whether an address is one at which a cloud gives a machine its credentials: of the own link, or one of few."""
+    ip = _meant(address)
+    return ip.is_link_local or ip in _METADATA
 
 
 def _meant(address: str) -> _Address:

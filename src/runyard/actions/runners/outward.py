@@ -11,7 +11,7 @@ from typing import Any
 
 import httpx2
 
-from runyard.kernel.addresses import is_link_local, is_public
+from runyard.kernel.addresses import gives_credentials, is_public
 
 
 class Outward(httpx2.AsyncHTTPTransport):
@@ -45,6 +45,6 @@ async def judged(host: str, port: int | None, *, block_private: bool) -> str:
         raise httpx2.ConnectError(f"{host}: {error}") from None
     addresses = [str(entry[4][0]) for entry in found]
     for address in addresses:
-        if is_link_local(address) or (block_private and not is_public(address)):
+        if gives_credentials(address) or (block_private and not is_public(address)):
             raise httpx2.ConnectError(f"{host} leads to {address}, which actions of this server do not reach")
     return addresses[0]

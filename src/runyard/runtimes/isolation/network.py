@@ -248,7 +248,7 @@ table inet {self._table} {{
     tcp flags syn tcp option maxseg size set rt mtu
     ct state established,related accept
     {allow_resolvers}
-    ip daddr {{ 127.0.0.0/8, 169.254.0.0/16, 224.0.0.0/4 }} reject with icmpx admin-prohibited
+    ip daddr {{ 127.0.0.0/8, 169.254.0.0/16, 100.100.100.200, 224.0.0.0/4 }} reject with icmpx admin-prohibited
     {block_private}
     accept
   }}
